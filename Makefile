@@ -1,0 +1,49 @@
+# Every target works on a fresh machine: the virtual environment is made, from hashed locks, by the first that needs it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check fmt protos bench lock venv clean help
+.DEFAULT_GOAL := help
+
+help: ## Show the targets.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: $(STAMP) ## Make the virtual environment from the lock.
+
+$(STAMP): requirements/dev.lock pyproject.toml scripts/venv.sh
+	@PYTHON=$(PYTHON) scripts/venv.sh $(VENV)
+
+demo: $(STAMP) ## Run one park day, end to end, and check its books.
+	@$(BIN)/parkgate demo
+
+test: $(STAMP) ## Run all tests.
+	@scripts/system_packages.sh
+	@$(BIN)/pytest
+
+check: $(STAMP) ## Style, types, import rules, protocol lint and drift.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports
+	@$(BIN)/buf lint protos
+	@scripts/protos.sh --check
+
+fmt: $(STAMP) ## Format the code.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+protos: $(STAMP) ## Generate Python from the .proto files.
+	@scripts/protos.sh
+
+bench: $(STAMP) ## Measure scans per second against an echo, Redis alone and Postgres.
+	@scripts/system_packages.sh
+	@$(BIN)/python -m loadtest.bench
+
+lock: $(STAMP) ## Write the locks from pyproject.toml; they name no host.
+	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --no-annotate --python-version 3.11 --group dev pyproject.toml -o requirements/dev.lock
+	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --no-annotate --python-version 3.11 -c requirements/dev.lock pyproject.toml -o requirements/runtime.lock
+
+clean: ## Remove what was built.
+	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
