@@ -14,6 +14,7 @@ from cluster.deciding import Context, Decider
 from cluster.ledger import Append
 from cluster.link import Connection
 from cluster.partition import Partition, partition_of, partition_of_scan
+from parkgate.cluster.v1 import link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 
@@ -25,7 +26,7 @@ BATCH_ID_LENGTH = 8
 class Group:
     """The scans and passages of one client frame, and the answer that grows."""
 
-    connection: Connection | None
+    connection: Connection
     group_id: int
     frame: gate_pb2.ClientFrame
     gate_numbers: list[int]
@@ -33,7 +34,6 @@ class Group:
     waiting: int = 0
     misrouted: bool = False
     partitions: set[str] = field(default_factory=set)
-    dry_run_call: int = 0
 
 
 @dataclass(slots=True)
@@ -61,6 +61,7 @@ class Batch:
         self.partitions = partitions
         self.waiting: list[WaitingScan] = []
         self.replies: list[tuple[set[str], Reply]] = []
+        self.ready_groups: list[Group] = []
         self._deciders: dict[int, Decider] = {}
 
     def decider(self, index: int) -> Decider | None:
@@ -127,6 +128,18 @@ class Batch:
                 partition,
                 Append(partition.name, partition.epoch, entry.sequence, entry.batch_id, entry.SerializeToString()),
             )
+
+
+def send_groups(groups: list[Group]) -> None:
+    """Answers groups, those of one connection in one frame."""
+    by_connection: dict[Connection, link_pb2.LinkResponse] = {}
+    for group in groups:
+        response = by_connection.setdefault(group.connection, link_pb2.LinkResponse())
+        response.verdicts.groups.add(
+            group_id=group.group_id, server_frame=group.answer.SerializeToString(), misrouted=group.misrouted
+        )
+    for connection, response in by_connection.items():
+        connection.send(response)
 
 
 def retry(verdict: gate_pb2.Verdict, scan_id: bytes, reason: gate_pb2.Reason.ValueType, after_ms: int) -> None:

@@ -90,23 +90,49 @@ class Decider:
         if remembered is not None:
             verdict.MergeFromString(remembered)
             return None
-        reason = _device(scan, gate_number, self.context)
-        if reason is not Reason.NONE:
-            self._refuse(scan, gate_number, reason, None, verdict)
-            return None
-        genuine = _genuine(self.partition, scan, self.context)
-        if not isinstance(genuine, _Genuine):
-            self._refuse(scan, gate_number, genuine, None, verdict)
-            return None
-        decided = self._judge(scan, gate_number, genuine, verdict)
+        genuine, decided = self._examine(scan, gate_number, verdict)
         if isinstance(decided, Waiting):
             verdict.Clear()
             return decided
         if isinstance(decided, Reason):
-            self._refuse(scan, gate_number, decided, genuine.row, verdict)
+            self._refuse(scan, gate_number, decided, genuine.row if genuine else None, verdict)
         else:
+            assert genuine is not None
             self._admit(scan, genuine, *decided, verdict)
         return None
+
+    def dry_run(self, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict) -> None:
+        """What the scan would be told now, with nothing changed or remembered. Capacity is not asked for."""
+        genuine, decided = self._examine(scan, gate_number, verdict)
+        verdict.scan_id, verdict.decided_by = scan.scan_id, _CLUSTER
+        if genuine is not None:
+            facts = genuine.row.facts
+            verdict.ticket_id, verdict.product_number = facts.ticket_id, facts.product_number
+            verdict.verification = genuine.verification  # type: ignore[assignment]
+        if isinstance(decided, Reason):
+            verdict.decision, verdict.reason = int(decision_for(decided)), int(decided)  # type: ignore[assignment]
+            verdict.override_allowed = decided in OVERRIDE_ALLOWED
+            return
+        verdict.decision = gate_pb2.DECISION_ADMIT
+        if isinstance(decided, Waiting):
+            verdict.persons_admitted = decided.persons
+            return
+        admission = decided[0]
+        verdict.persons_admitted, verdict.persons_remaining = admission.persons, admission.persons_remaining
+        verdict.entries_remaining = admission.entries_remaining
+        verdict.kind = int(admission.kind)  # type: ignore[assignment]
+
+    def _examine(
+        self, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict
+    ) -> tuple[_Genuine | None, tuple[Admission, Rule] | Reason | Waiting]:
+        """All checks in their order; changes nothing but the verdict's first and last use."""
+        reason = _device(scan, gate_number, self.context)
+        if reason is not Reason.NONE:
+            return None, reason
+        genuine = _genuine(self.partition, scan, self.context)
+        if not isinstance(genuine, _Genuine):
+            return None, genuine
+        return genuine, self._judge(scan, gate_number, genuine, verdict)
 
     def _judge(
         self, scan: gate_pb2.Scan, gate_number: int, genuine: _Genuine, verdict: gate_pb2.Verdict

@@ -27,6 +27,13 @@ CONNECT_TIMEOUT_S = 2.0
 _LENGTH = 4
 
 
+def _is_service(transport: asyncio.Transport) -> bool:
+    """Gates, windows and finance have certificates of the same CA; links are for services only, on both ends."""
+    certificate = transport.get_extra_info("peercert") or {}
+    names = certificate.get("subjectAltName", ())
+    return any(kind == "URI" and name.startswith("parkgate://service/") for kind, name in names)
+
+
 class _Framing(asyncio.Protocol):
     """Cuts the byte stream into frames. `on_frame` gets each, `on_lost` is called once."""
 
@@ -38,6 +45,9 @@ class _Framing(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        if transport.get_extra_info("sslcontext") is not None and not _is_service(transport):
+            transport.abort()
+            return
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:

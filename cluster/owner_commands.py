@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from cluster.batch import Batch
 from cluster.deciding import Decider
-from cluster.partition import Partition
+from cluster.partition import Partition, partition_of_scan
 from cluster.ticket_table import Origin
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
+from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
 from ticketcore.errors import UnavailableError
 from ticketcore.lifecycle import Change, Lifecycle, judge_change
@@ -89,6 +90,18 @@ def inspect(
         decider = _decider(batch, ticket_id, touched)
         response.states.append(ticket_state(decider.partition, ticket_id, batch.context.rules))
     return response
+
+
+def dry_run(batch: Batch, request: link_pb2.ScanGroup, touched: set[str]) -> link_pb2.VerdictGroup:
+    """Answers scans as they would be answered now, and changes nothing."""
+    answer = gate_pb2.ServerFrame()
+    for scan in gate_pb2.ClientFrame.FromString(request.client_frame).scans:
+        decider = batch.decider(partition_of_scan(scan.token, scan.scan_id, batch.partitions))
+        if decider is None:
+            raise UnavailableError(NOT_OWNED)
+        touched.add(decider.partition.name)
+        decider.dry_run(scan, request.gate_numbers[scan.lane], answer.verdicts.add())
+    return link_pb2.VerdictGroup(server_frame=answer.SerializeToString())
 
 
 def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[str]) -> link_pb2.RecallResponse:
