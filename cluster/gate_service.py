@@ -23,7 +23,14 @@ from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Mode
 from ticketcore.catalogue import Catalogue, Gate
 from ticketcore.displays import Display, default_display
-from ticketcore.errors import InvalidInputError, NotFoundError, NotPermittedError, ParkgateError, UnavailableError, impossible
+from ticketcore.errors import (
+    InvalidInputError,
+    NotFoundError,
+    NotPermittedError,
+    ParkgateError,
+    UnavailableError,
+    impossible,
+)
 from ticketcore.reasons import Reason
 from ticketcore.status import status_of
 

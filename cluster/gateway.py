@@ -10,7 +10,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cluster.config import QUOTA_PARTITION, ClusterConfig, GatewayConfig
+from cluster.config import ClusterConfig, GatewayConfig
 from cluster.control import POLL_S, Control
 from cluster.control_service import ControlService
 from cluster.gate_service import SERVICE, GateService
@@ -48,12 +48,10 @@ class Gateway:
         self._ledger = Ledger(cluster.ledger_url)
         self._control = Control(self._ledger)
         tls = client_context(cluster.link_tls) if cluster.link_tls is not None else None
-        names = [*cluster.partition_names, QUOTA_PARTITION]
-        self._quota_routes = Routes(self._ledger, names, node, tls)
         self._routes = Routes(self._ledger, cluster.partition_names, node, tls)
         revoked = Revoked(config.revoked_file)
         self.gates = GateService(name, self._control, self._routes, revoked)
-        self.control_service = ControlService(cluster, self._ledger, self._control, self._quota_routes, self.gates)
+        self.control_service = ControlService(cluster, self._ledger, self._control, self._routes, self.gates)
         self.control_service.revoked = revoked
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -66,6 +64,7 @@ class Gateway:
             UnavailableError: the port is taken.
         """
         await self._control.refresh()
+        await self._routes.look_up()
         server = grpc.aio.server(options=OPTIONS)
         server.add_generic_rpc_handlers((self.gates.handler(),))
         control_pb2_grpc.add_ControlServiceServicer_to_server(self.control_service, server)
@@ -94,7 +93,6 @@ class Gateway:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(STOP_GRACE_S)
         self._routes.close()
-        self._quota_routes.close()
         await self._ledger.close()
 
     async def _expire(self) -> None:

@@ -63,7 +63,7 @@ def identity_of(auth_context: Mapping[str, Iterable[bytes]]) -> Identity:
 class Revoked:
     """Serial numbers of revoked certificates, read again when the file changes.
 
-    The file is the JSON object that `parkgate enroll revoke` writes: serial number (decimal) -> who and when.
+    The file is the JSON object that `parkgate enroll revoke` writes: serial number (hexadecimal) -> who and when.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -87,5 +87,5 @@ class Revoked:
         stat = self._path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)
         if stamp != self._stamp:
-            self._serials = frozenset(int(serial) for serial in json.loads(self._path.read_text()))
+            self._serials = frozenset(int(serial, 16) for serial in json.loads(self._path.read_text()))
             self._stamp = stamp

@@ -11,6 +11,7 @@ import contextlib
 import ssl
 from collections.abc import Sequence
 
+from cluster.config import QUOTA_PARTITION
 from cluster.ledger import Ledger
 from cluster.link import Address, LinkClient
 from ticketcore.errors import TransientError, UnavailableError
@@ -21,9 +22,10 @@ LOOK_UP_EVERY_S = 0.1
 class Routes:
     """Links to the owners of partitions."""
 
-    def __init__(self, ledger: Ledger, names: Sequence[str], node: str, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, ledger: Ledger, partitions: Sequence[str], node: str, tls: ssl.SSLContext | None) -> None:
         self._ledger = ledger
-        self._names = list(names)
+        self._partitions = list(partitions)
+        self._names = [*partitions, QUOTA_PARTITION]
         self._node = node
         self._tls = tls
         self._links: dict[str, LinkClient] = {}
@@ -40,10 +42,10 @@ class Routes:
         return None
 
     def table(self) -> list[LinkClient | None]:
-        """Links by partition index; kept until a link breaks or routes change."""
+        """Links by index of the ticket partition; kept until a link breaks or routes change."""
         table = self._table
         if table is None or any(link is None or link.broken for link in table):
-            table = self._table = [self.link(name) for name in self._names]
+            table = self._table = [self.link(name) for name in self._partitions]
         return table
 
     async def wait(self, name: str, timeout_s: float) -> LinkClient:
