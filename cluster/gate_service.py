@@ -50,6 +50,8 @@ class GateService:
     def __init__(self, name: str, control: Control, routes: Routes, revoked: Revoked) -> None:
         self.name = name
         self.streams = 0
+        self.frames = 0
+        self.timeouts = 0
         self._control = control
         self._routes = routes
         self._revoked = revoked
@@ -148,6 +150,7 @@ class GateService:
             if frame.scans or frame.passages:
                 await outbox.room()
                 outbox.in_flight += 1
+                self.frames += 1
                 self._dispatcher.send(raw, frame, gate_numbers, outbox.answer)
             if frame.HasField("heartbeat"):
                 outbox.put(gate_pb2.ServerFrame(heartbeat=frame.heartbeat).SerializeToString())
@@ -189,9 +192,9 @@ class GateService:
 
     # By the clock
 
-    def expire(self) -> int:
+    def expire(self) -> None:
         """Answers RETRY to frames whose time is over; called several times a second."""
-        return self._dispatcher.expire(asyncio.get_running_loop().time())
+        self.timeouts += self._dispatcher.expire(asyncio.get_running_loop().time())
 
     def announce(self) -> None:
         """Tells every stream what is in force now."""
