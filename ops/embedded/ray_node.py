@@ -28,6 +28,7 @@ OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Scans never travel through the object store; this is room for Ray's own needs."""
 TEMP_PATH_MAX = 40
 """Linux ends a Unix socket's path at 107 bytes, and Ray appends `/session_<date>_<pid>/sockets/plasma_store` (66)."""
+SHORT = "/tmp"  # noqa: S108 - what is made there is private
 REMAINS_TIMEOUT_S = 20.0
 
 EMBEDDED_ENVIRONMENT: Mapping[str, str] = {
@@ -51,7 +52,10 @@ def environment(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What `run/ray.json` says of the node: where it is, and which folder to clear after a SIGKILL."""
+    """What `run/ray.json` says of the node: where it is, and which folder to clear after a SIGKILL.
+
+    `private`: the folder is inside of one of its own outside the data folder, which is cleared with it.
+    """
 
     address: str
     temp: str
@@ -162,7 +166,7 @@ class EmbeddedRay:
             kept = make_folder(self.folder / "logs") / "ray-last-run"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(logs, kept, symlinks=True)
-        shutil.rmtree(temp, ignore_errors=True)
+        shutil.rmtree(temp.parent if record.private else temp, ignore_errors=True)
         (self.folder / "run" / "ray.json").unlink()
 
 
@@ -207,7 +211,8 @@ def _temp_folder(folder: Path) -> tuple[Path, bool]:
     own = folder / "ray"
     if len(os.fsencode(own)) <= TEMP_PATH_MAX:
         return make_folder(own), False
-    return Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), True
+    # Ray opens the folder that it is given to everybody (0777), so it gets one inside of one that stays closed (0700).
+    return make_folder(Path(tempfile.mkdtemp(prefix="pg-", dir=SHORT)) / "r"), True
 
 
 def _processes_of(temp: str) -> list[Identity]:
