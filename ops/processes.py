@@ -96,5 +96,47 @@ def end(who: Identity, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
     return any(not send(who, number) or wait_gone(who, timeout_s) for number, timeout_s in steps)
 
 
+def working_in(temp: str) -> list[Identity]:
+    """Ray's processes whose session is in that folder, but not this one.
+
+    By the files that they have open, too: Ray's agents and workers overwrite their command line and environment when
+    they rename themselves.
+    """
+    needle = os.fsencode(temp) + b"/session_"
+    others = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid())
+    found = [identity(int(entry.name)) for entry in others if _mentions(entry, needle)]
+    return [who for who in found if who is not None]
+
+
+def _mentions(entry: Path, needle: bytes) -> bool:
+    try:
+        if needle in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+            return True
+        names = os.listdir(entry / "fd")
+    except OSError:
+        return False  # gone, or another user's
+    for name in names:
+        with contextlib.suppress(OSError):
+            if os.fsencode(os.readlink(entry / "fd" / name)).startswith(needle):
+                return True
+    return False
+
+
+def end_all_in(temp: str) -> None:
+    """Gives what is left of a Ray a moment to end by itself, then asks, then orders."""
+    steps = ((None, 2.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
+    for number, timeout_s in steps:
+        deadline = time.monotonic() + timeout_s
+        for who in working_in(temp) if number is not None else ():
+            if number is not None:
+                send(who, number)
+        while working_in(temp):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(POLL_S * 5)
+        else:
+            return
+
+
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8]
