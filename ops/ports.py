@@ -1,0 +1,51 @@
+"""Choosing and keeping TCP ports on loopback."""
+
+import random
+import socket
+from pathlib import Path
+
+from ops.errors import OpsError
+from ops.files import write_atomic
+
+FIRST, LAST = 20000, 32000
+"""Below Linux' range for outgoing connections (32768 and up), so that no client socket takes the port by chance."""
+ATTEMPTS = 200
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def choose() -> int:
+    """A free port on loopback. Two choosers may still meet: whoever loses starts again with another."""
+    for _ in range(ATTEMPTS):
+        port = random.randint(FIRST, LAST)  # noqa: S311 - spreading, not secrecy
+        if is_free(port):
+            return port
+    raise OpsError(f"No free TCP port from {FIRST} to {LAST} on 127.0.0.1.", "End the programs that hold them.")
+
+
+def kept_or_chosen(path: Path) -> int:
+    """The port noted in the file when it is still free, or else a new one, noted."""
+    port = noted(path)
+    if port is None or not is_free(port):
+        port = choose()
+        write_atomic(path, str(port).encode())
+    return port
+
+
+def noted(path: Path) -> int | None:
+    """The port noted in the file; `None` when there is none or it is not a port."""
+    try:
+        port = int(path.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return port if 0 < port < 65536 else None

@@ -1,0 +1,127 @@
+"""What a product may do at a gate, compiled from the catalogue once and looked up once a scan.
+
+A `Rule` exists for each pair of product and gate that go together; every other pair is WRONG_GATE. Times are minutes of
+the park's day, days are counted from 2020-01-01 as in the token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+
+from ticketcore.catalogue import DAY_MINUTES, Catalogue, Gate, Product, Reentry
+from ticketcore.reasons import Reason
+from ticketcore.token import EPOCH_DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An instant, and the park's civil day and minute in it. Read once a batch, at the shell."""
+
+    time_ms: int
+    day: int
+    minute: int
+
+
+def moment_at(time_ms: int, time_zone: tzinfo) -> Moment:
+    """The moment of a UTC instant in milliseconds, in the park's time zone."""
+    local = datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(time_zone)
+    return Moment(time_ms, (local.date() - EPOCH_DAY).days, local.hour * 60 + local.minute)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one product may do at one gate."""
+
+    product_number: int
+    gate_number: int
+    zone_number: int
+    counts_inside: bool
+    capacity_limited: bool
+    passage_timeout_ms: int  # 0: no report is awaited
+    daily_entries: int
+    reentry: bool
+    reentry_after_ms: int
+    all_together: bool
+    admit_on_signature: bool
+    opens_minute: int
+    closes_minute: int
+    blackout_days: frozenset[int]
+    slots: dict[int, tuple[int, int]]  # slot -> first and last minute of entry, last exclusive, on the first valid day
+    slot_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All rules of a catalogue."""
+
+    catalogue_version: int
+    time_zone: tzinfo
+    pairs: dict[int, Rule]
+    zones_of_product: dict[int, tuple[int, ...]]
+    gate_zone: dict[int, int]
+    capacity_of_zone: dict[int, int] = field(default_factory=dict)
+
+    def find(self, product_number: int, gate_number: int) -> Rule | Reason:
+        """The rule of a pair, or why there is none."""
+        rule = self.pairs.get(product_number << 16 | gate_number)
+        if rule is not None:
+            return rule
+        return Reason.WRONG_GATE if product_number in self.zones_of_product else Reason.WRONG_PRODUCT
+
+
+def compile_rules(catalogue: Catalogue, version: int) -> Rules:
+    """The rules of a catalogue."""
+    pairs: dict[int, Rule] = {}
+    for product in catalogue.products.values():
+        for gate in catalogue.gates.values():
+            if gate.zone in product.zones and (not product.gates or gate.id in product.gates):
+                pairs[product.number << 16 | gate.number] = _rule(catalogue, product, gate)
+    return Rules(
+        catalogue_version=version,
+        time_zone=catalogue.venue.time_zone,
+        pairs=pairs,
+        zones_of_product={
+            product.number: tuple(sorted(catalogue.zones[zone].number for zone in product.zones))
+            for product in catalogue.products.values()
+        },
+        gate_zone={gate.number: catalogue.zones[gate.zone].number for gate in catalogue.gates.values()},
+        capacity_of_zone={zone.number: zone.capacity for zone in catalogue.zones.values()},
+    )
+
+
+def _rule(catalogue: Catalogue, product: Product, gate: Gate) -> Rule:
+    zone = catalogue.zones[gate.zone]
+    return Rule(
+        product_number=product.number,
+        gate_number=gate.number,
+        zone_number=zone.number,
+        counts_inside=gate.counts_inside,
+        capacity_limited=gate.counts_inside and zone.capacity > 0,
+        passage_timeout_ms=gate.passage_timeout_ms if gate.passage_reported else 0,
+        daily_entries=product.daily_entries,
+        reentry=product.reentry is Reentry.SAME_DAY and gate.counts_inside,
+        reentry_after_ms=product.reentry_after_minutes * 60_000,
+        all_together=product.all_together,
+        admit_on_signature=product.admit_on_signature,
+        opens_minute=product.opens_minute,
+        closes_minute=product.closes_minute,
+        blackout_days=frozenset((day - EPOCH_DAY).days for day in product.blackout_dates),
+        slots=_slot_windows(catalogue, product),
+        slot_required=bool(product.slot_schedule),
+    )
+
+
+def _slot_windows(catalogue: Catalogue, product: Product) -> dict[int, tuple[int, int]]:
+    if not product.slot_schedule:
+        return {}
+    schedule = catalogue.schedules[product.slot_schedule]
+    return {
+        slot.number: (slot.starts_minute - schedule.early_minutes, slot.ends_minute + schedule.late_minutes)
+        for slot in schedule.slots
+    }
+
+
+def minutes_since_first_day(moment: Moment, first_day: int) -> int:
+    """Minutes from the start of a ticket's first day; slots that end after midnight go on counting."""
+    return (moment.day - first_day) * DAY_MINUTES + moment.minute
