@@ -256,7 +256,7 @@ def _as_ours(error: grpc.aio.AioRpcError, address: str) -> ParkgateError:
 def _plain(details: str) -> str:
     """What a connection failure means, in words; gRPC's own text where nothing better is known."""
     lower = details.lower()
-    if "certificate_verify_failed" in lower:
+    if "certificate_verify_failed" in lower or "certificate signature failure" in lower:
         return "its certificate is not signed by the CA in the certificate folder (ca.pem)"
     if "hostname" in lower or "peer name" in lower:
         return "its certificate is for another name; give that name with --server-name"

@@ -1,4 +1,4 @@
-"""The words between the session, which decides, and the client, which does: what happened, and how long to wait."""
+"""The words between the session, which decides, and the client, which does: limits, instants and what happened."""
 
 from __future__ import annotations
 
@@ -6,6 +6,26 @@ from dataclasses import dataclass
 from enum import Enum
 
 from parkgate.gate.v1 import gate_pb2 as pb
+
+MAX_SCANS_PER_FRAME = 1_000
+MAX_PASSAGES_PER_FRAME = 1_000
+"""Both are the protocol's."""
+MAX_OPEN_WORK = 4_000
+"""Scans waiting and passage reports kept, together: each scan may become a report, and no report may be lost. Some
+minutes of 64 lanes; beyond it new scans are told RETRY at once."""
+HEARTBEAT_AFTER_MS = 10_000
+"""The protocol's: sent when nothing else was for this long."""
+SILENCE_LIMIT_MS = 25_000
+"""Two heartbeats unanswered, and some: the link is dead."""
+GREETING_LIMIT_MS = 5_000
+"""A gateway that accepts a stream and sends no Welcome within this is not well."""
+RETRY_AFTER_RANGE_MS = (20, 2_000)
+"""What the server asks for is kept within this: never a busy loop, never past a guest's patience."""
+
+
+DISBELIEF_RECEIPTS = 5
+"""A give-back may overtake the scan it is for (another link, a slow gateway): a receipt that there was no admission is
+not believed, and the report sent again, for as long as so many receipts may take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,14 @@ from dataclasses import dataclass
 from parkgate.gate.v1 import gate_pb2 as pb
 
 from gateclient.link_events import (
+    DISBELIEF_RECEIPTS,
+    GREETING_LIMIT_MS,
+    HEARTBEAT_AFTER_MS,
+    MAX_OPEN_WORK,
+    MAX_PASSAGES_PER_FRAME,
+    MAX_SCANS_PER_FRAME,
+    RETRY_AFTER_RANGE_MS,
+    SILENCE_LIMIT_MS,
     Commanded,
     Event,
     Instant,
@@ -41,26 +49,17 @@ from gateclient.unresolved import Unresolved, code_of
 from ticketcore.errors import invariant
 from ticketcore.token import CLAIMS_LENGTH, TokenFault, decode_claims
 
-MAX_SCANS_PER_FRAME = 1_000
-MAX_PASSAGES_PER_FRAME = 1_000
-"""Both are the protocol's."""
-MAX_OPEN_WORK = 4_000
-"""Scans waiting and passage reports kept, together: each scan may become a report, and no report may be lost. Some
-minutes of 64 lanes; beyond it new scans are told RETRY at once."""
-HEARTBEAT_AFTER_MS = 10_000
-"""The protocol's: sent when nothing else was for this long."""
-SILENCE_LIMIT_MS = 25_000
-"""Two heartbeats unanswered, and some: the link is dead."""
-GREETING_LIMIT_MS = 5_000
-"""A gateway that accepts a stream and sends no Welcome within this is not well."""
-RETRY_AFTER_RANGE_MS = (20, 2_000)
-"""What the server asks for is kept within this: never a busy loop, never past a guest's patience."""
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    report: pb.PassageReport
+    disbelieve_until_ms: int = 0
 
 
 @dataclass(slots=True)
 class _Waiting:
     scan: pb.Scan
-    deadline_ms: int
+    deadline_ms: int = 0
     sent: bool = False
     why_late: pb.Reason.ValueType = pb.REASON_TIMEOUT
 
@@ -78,7 +77,7 @@ class Session:
         self._spoke_ms = 0
         self._heartbeats = 0
         self._scans: Outbox[_Waiting] = Outbox()
-        self._reports: Outbox[pb.PassageReport] = Outbox()
+        self._reports: Outbox[_Kept] = Outbox()
         self._deadlines: deque[tuple[int, bytes]] = deque()
         self._unresolved = Unresolved()
         self.stats = SessionStats()
@@ -104,15 +103,15 @@ class Session:
         """Takes a scan; answers the scan_id that will be settled: its own, or that of the same attempt before it."""
         if self.open_work >= MAX_OPEN_WORK:
             return scan.scan_id, [self._told_retry(scan, pb.REASON_BACKPRESSURE)]
-        scan = self._same_attempt(scan, now)
-        deadline_ms = now.monotonic_ms + self._limits.answer_ms
-        self._scans.put(scan.scan_id, _Waiting(scan, deadline_ms), now.monotonic_ms)
-        self._deadlines.append((deadline_ms, scan.scan_id))
-        return scan.scan_id, []
+        waiting = self._same_attempt(scan, now) or _Waiting(scan)
+        waiting.deadline_ms = now.monotonic_ms + self._limits.answer_ms
+        self._scans.put(waiting.scan.scan_id, waiting, now.monotonic_ms)
+        self._deadlines.append((waiting.deadline_ms, waiting.scan.scan_id))
+        return waiting.scan.scan_id, []
 
     def report_passage(self, report: pb.PassageReport, now: Instant) -> None:
         """Keeps a passage report, and sends it, until it is receipted."""
-        self._reports.put(report.scan_id, report, now.monotonic_ms)
+        self._reports.put(report.scan_id, _Kept(report), now.monotonic_ms)
 
     # What the link tells.
 
@@ -170,7 +169,8 @@ class Session:
         reports = self._reports.take_due(now_ms, now_ms + self._limits.receipt_ms, MAX_PASSAGES_PER_FRAME)
         waiting = self._scans.take_due(now_ms, now_ms + self._limits.reply_ms, MAX_SCANS_PER_FRAME)
         if reports or waiting:
-            return self._spoken(pb.ClientFrame(scans=map(_mark_sent, waiting), passages=reports), now)
+            passages = [kept.report for kept in reports]
+            return self._spoken(pb.ClientFrame(scans=map(_mark_sent, waiting), passages=passages), now)
         if now_ms - self._spoke_ms >= HEARTBEAT_AFTER_MS:
             self._heartbeats += 1
             beat = pb.Heartbeat(device_time_ms=now.wall_ms, count=self._heartbeats)
@@ -195,15 +195,16 @@ class Session:
         self.stats.scans_sent += len(frame.scans)
         return frame
 
-    def _same_attempt(self, scan: pb.Scan, now: Instant) -> pb.Scan:
-        """The scan to send for an attempt: an unresolved one of the same code at the same lane lives on."""
+    def _same_attempt(self, scan: pb.Scan, now: Instant) -> _Waiting | None:
+        """The attempt that a scan goes on with: an unresolved one of the same code, asked in the same way."""
         earlier = self._unresolved.take_code(code_of(scan))
-        if earlier is not None and _asks_same(earlier, scan):
+        if earlier is None:
+            return None
+        if _asks_same(earlier, scan):
             self.stats.reused += 1
-            return earlier
-        if earlier is not None:
-            self._give_back(earlier, now)
-        return scan
+            return _Waiting(earlier, sent=True)
+        self._give_back(earlier, now)
+        return None
 
     def _take_verdict(self, verdict: pb.Verdict, now: Instant) -> list[Event]:
         waiting = self._scans.get(verdict.scan_id)
@@ -213,8 +214,7 @@ class Session:
         if verdict.decision in (pb.DECISION_ADMIT, pb.DECISION_REJECT, pb.DECISION_NEEDS_ACTION):
             self._scans.remove(verdict.scan_id)
             return [Settled(verdict)]
-        low, high = RETRY_AFTER_RANGE_MS
-        self._scans.postpone(verdict.scan_id, now.monotonic_ms + min(max(verdict.retry_after_ms, low), high))
+        self._scans.postpone(verdict.scan_id, now.monotonic_ms + _bounded(verdict.retry_after_ms))
         waiting.why_late = verdict.reason or pb.REASON_INTERNAL_ERROR
         return []
 
@@ -226,10 +226,12 @@ class Session:
             self._give_back(scan, now)
 
     def _take_receipt(self, receipt: pb.PassageReceipt, now: Instant) -> None:
+        kept = self._reports.get(receipt.scan_id)
+        if kept is None:
+            return
         if receipt.retry_after_ms:
-            low, high = RETRY_AFTER_RANGE_MS
-            self._reports.postpone(receipt.scan_id, now.monotonic_ms + min(max(receipt.retry_after_ms, low), high))
-        else:
+            self._reports.postpone(receipt.scan_id, now.monotonic_ms + _bounded(receipt.retry_after_ms))
+        elif receipt.recorded or now.monotonic_ms >= kept.disbelieve_until_ms:
             self._reports.remove(receipt.scan_id)
 
     def _next_deadline_ms(self) -> int | None:
@@ -265,12 +267,11 @@ class Session:
         except TokenFault:
             return
         self.stats.given_back += 1
-        self.report_passage(
-            pb.PassageReport(
-                scan_id=scan.scan_id, ticket_id=ticket_id, outcome=pb.PASSAGE_OUTCOME_NOT_PASSED, lane=scan.lane
-            ),
-            now,
+        report = pb.PassageReport(
+            scan_id=scan.scan_id, ticket_id=ticket_id, outcome=pb.PASSAGE_OUTCOME_NOT_PASSED, lane=scan.lane
         )
+        until_ms = now.monotonic_ms + DISBELIEF_RECEIPTS * self._limits.receipt_ms
+        self._reports.put(scan.scan_id, _Kept(report, until_ms), now.monotonic_ms)
 
     def _told_retry(self, scan: pb.Scan, reason: pb.Reason.ValueType) -> Settled:
         self.stats.retries_told += 1
@@ -283,6 +284,11 @@ class Session:
                 retry_after_ms=self._limits.reply_ms,
             )
         )
+
+
+def _bounded(retry_after_ms: int) -> int:
+    low, high = RETRY_AFTER_RANGE_MS
+    return min(max(retry_after_ms, low), high)
 
 
 def _mark_sent(waiting: _Waiting) -> pb.Scan:

@@ -98,7 +98,8 @@ class SeededLink:
 
     def run(self, for_ms: int) -> None:
         """Moves virtual time on, a millisecond at a time."""
-        for self.now_ms in range(self.now_ms, self.now_ms + for_ms):
+        for now_ms in range(self.now_ms, self.now_ms + for_ms):
+            self.now_ms = now_ms
             if self.up and self.session.link.value == "closed":
                 self._link += 1
                 self.session.connected(self.now)

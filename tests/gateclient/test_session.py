@@ -7,14 +7,22 @@ from datetime import date
 
 import pytest
 from parkgate.gate.v1 import gate_pb2 as pb
-
-from gateclient.link_events import Instant, LinkDead, SessionLimits, Settled
-from gateclient.session import HEARTBEAT_AFTER_MS, MAX_OPEN_WORK, SILENCE_LIMIT_MS, Session
-from ticketcore.token import Claims, encode_claims
-
 from seeded_link import SeededLink, TinyCluster, Weather
 
-LIMITS = SessionLimits(answer_ms=400, reply_ms=60, receipt_ms=80, rescan_ms=1_000)
+from gateclient.link_events import (
+    GREETING_LIMIT_MS,
+    HEARTBEAT_AFTER_MS,
+    MAX_OPEN_WORK,
+    SILENCE_LIMIT_MS,
+    Instant,
+    LinkDead,
+    SessionLimits,
+    Settled,
+)
+from gateclient.session import Session
+from ticketcore.token import Claims, encode_claims
+
+LIMITS = SessionLimits(answer_ms=400, reply_ms=60, receipt_ms=150, rescan_ms=1_000)
 
 
 def scan_of(ticket: int, attempt: int, lane: int = 0) -> pb.Scan:
@@ -131,8 +139,9 @@ def test_with_no_answer_before_the_deadline_the_guest_is_told_retry_and_never_bl
 def test_the_same_code_after_an_unknown_outcome_is_the_same_attempt() -> None:
     """I3 and I7: the first try was admitted and its reply lost; the guest tries again and is let in, not refused."""
     link = link_of(2, Weather())
+    link.run(20)
     link.submit(scan_of(9, 1))
-    link.run(3)
+    link.run(1)
     link.up = False
     link.cut()
     link.run(LIMITS.answer_ms)
@@ -148,8 +157,9 @@ def test_the_same_code_after_an_unknown_outcome_is_the_same_attempt() -> None:
 def test_an_unknown_outcome_that_nobody_comes_back_for_is_given_back() -> None:
     """I1's other half: what nobody used is not lost to the guest."""
     link = link_of(2, Weather())
+    link.run(20)
     link.submit(scan_of(9, 1))
-    link.run(3)
+    link.run(1)
     link.up = False
     link.cut()
     link.run(LIMITS.answer_ms + LIMITS.rescan_ms + 5)
@@ -266,7 +276,7 @@ def test_through_any_weather_every_scan_is_settled_once_and_the_books_agree(seed
                 report.outcome = pb.PASSAGE_OUTCOME_PASSED
                 link.session.report_passage(report, link.now)
     link.weather = Weather()
-    link.run(LIMITS.answer_ms + LIMITS.rescan_ms + 1_000)
+    link.run(GREETING_LIMIT_MS + LIMITS.answer_ms + LIMITS.rescan_ms + 1_000)
 
     shown_admits = [verdict for verdict in link.settled if verdict.decision == pb.DECISION_ADMIT]
     assert len(link.settled) == asked
