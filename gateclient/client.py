@@ -76,6 +76,7 @@ class GateClient:
         self._dead = ""
         self._opened = False
         self.welcome = pb.Welcome()
+        self._refused = asyncio.Event()
         self.refusal: ParkgateError | None = None
 
     @property
@@ -114,6 +115,10 @@ class GateClient:
         """See Checker."""
         self._session.report_passage(report, read_clocks())
         self._changed.set()
+
+    async def wait_refused(self) -> None:
+        """Waits until the cluster refuses this client for good; `refusal` then says why."""
+        await self._refused.wait()
 
     async def close(self, patience_s: float = FAREWELL_S) -> int:
         """Waits for the receipts still due, at most `patience_s`, and hangs up; answers how many did not come."""
@@ -233,6 +238,7 @@ class GateClient:
 
     def _give_up(self, error: ParkgateError) -> None:
         self.refusal = error
+        self._refused.set()
         self._on_link(str(error))
         if not self._welcomed.done():
             self._welcomed.set_exception(error)

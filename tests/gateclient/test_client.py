@@ -111,7 +111,7 @@ async def test_passage_reports_survive_a_broken_link_and_are_receipted(
     report = pb.PassageReport(scan_id=verdict.scan_id, ticket_id=5, outcome=pb.PASSAGE_OUTCOME_NOT_PASSED)
     client.report_passage(report)
     async with asyncio.timeout(5):
-        while not gateway.cluster.passages:
+        while not gateway.cluster.passages:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert client.session.unreceipted == 1
     gateway.end_after = -1
