@@ -7,6 +7,7 @@ import os
 import secrets
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -65,11 +66,25 @@ def secret(data_dir: Path, name: str) -> str:
     """The secret of that name, made at the first call and kept (0600) in `secrets/`."""
     path = make_folder(data_dir / "secrets") / name
     if not path.exists():
-        write_atomic(path, secrets.token_urlsafe(SECRET_BYTES).encode())
+        with exclusive(path.with_name(".lock")):
+            if not path.exists():
+                write_atomic(path, secrets.token_urlsafe(SECRET_BYTES).encode())
     value = path.read_text(encoding="ascii").strip()
     if not value:
         raise OpsError(f"The secret {path} is empty.", "Restore it from the backup; a new one would not fit the data.")
     return value
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Waits until no other process is in here with the same file: for short changes that two may want at once."""
+    make_folder(path.parent)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 class FolderLock:

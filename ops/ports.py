@@ -24,6 +24,29 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         return True
 
 
+def require_free(port: int, setting: str) -> None:
+    """Raises: OpsError that names the program on the port and the setting to change."""
+    if is_free(port):
+        return
+    raise OpsError(
+        f"Port {port} is taken{holder(port)}.",
+        f"End that program, or choose another port with {setting} (PARKGATE_{setting.upper()}).",
+    )
+
+
+def holder(port: int) -> str:
+    """` by NAME (process PID)` of the program that listens there; empty when this user may not see it."""
+    import psutil
+
+    try:
+        for link in psutil.net_connections("tcp"):
+            if link.status == psutil.CONN_LISTEN and link.laddr.port == port and link.pid is not None:
+                return f" by {psutil.Process(link.pid).name()} (process {link.pid})"
+    except psutil.Error:
+        return ""
+    return ""
+
+
 def choose() -> int:
     """A free port on loopback. Two choosers may still meet: whoever loses starts again with another."""
     for _ in range(ATTEMPTS):

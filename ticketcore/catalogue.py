@@ -32,6 +32,24 @@ class Venue:
     time_zone: ZoneInfo
     currency: str
     currency_digits: int = 2
+    languages: tuple[str, ...] = ("en",)
+    """Languages of `Catalogue.texts`; the first is shown at the gates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A way of selling: window, kiosk, web, agency."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonText:
+    """What a gate shows for a reason: to the guest, and to the attendant (what it means and what to do)."""
+
+    guest: str
+    staff: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +78,8 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A time slot of a schedule; `number` 1 to 255 goes into the token. `quota` is what may be sold a day."""
+    """A time slot of a schedule; `number` 1 to 255 goes into the token. `quota` is how many persons each product of the
+    schedule may be sold to for it, a day."""
 
     number: int
     starts_minute: int
@@ -117,7 +136,8 @@ class Product:
 
     For each of `zones` separately: `entries` entries (0 uncounted) of `persons` persons, at most `daily_entries` a day
     (0 unlimited). `opens_minute` to `closes_minute` bounds the time of entry. `gates` empty means every gate of the
-    zones.
+    zones, `channels` empty every channel. `daily_quota` bounds the persons it is sold for, by first day of validity (0
+    unlimited).
     """
 
     id: str
@@ -156,6 +176,9 @@ class Catalogue:
     products: dict[str, Product]
     concessions: dict[str, Concession]
     schedules: dict[str, SlotSchedule] = field(default_factory=dict)
+    channels: dict[str, Channel] = field(default_factory=dict)
+    texts: dict[str, dict[str, ReasonText]] = field(default_factory=dict)
+    """By language, then by the name of a `Reason`, or "ADMIT" for the plain welcome."""
 
     @cached_property
     def gate_by_number(self) -> dict[int, Gate]:
@@ -171,3 +194,13 @@ class Catalogue:
     def zone_by_number(self) -> dict[int, Zone]:
         """Zones by number."""
         return {zone.number: zone for zone in self.zones.values()}
+
+    @cached_property
+    def gate_texts(self) -> dict[str, ReasonText]:
+        """Texts in the park's first language, which the gates show."""
+        return self.texts.get(self.venue.languages[0], {})
+
+    def slot(self, product: Product, number: int) -> Slot | None:
+        """The slot of that number of the product's schedule, if it has one."""
+        schedule = self.schedules.get(product.slot_schedule)
+        return next((slot for slot in schedule.slots if slot.number == number), None) if schedule else None

@@ -1,0 +1,113 @@
+"""Where the keys that sign tickets are kept. What a token's key id means is ticketcore's.
+
+    <data folder>/signing/key-<id>.pem    private, PKCS8 encrypted with the passphrase in `secrets/signing`, 0600
+    <data folder>/signing/ring.json       {"active": 3, "keys": {"0": "<base64 public key>", ...}}: what gates check with
+
+A key id (0 to 31, five bits of the token) is never given to a second key: a printed ticket may carry it for a year.
+After a rotation the old private key is deleted, its public half stays.
+"""
+
+import base64
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from ops.errors import OpsError
+from ops.files import exclusive, make_folder, secret, write_atomic
+
+KEY_IDS = range(32)
+RESTORE = "Restore the folder signing/ and secrets/signing from the same backup."
+
+
+@dataclass(frozen=True, slots=True)
+class KeyMaterial:
+    """The ring: one key to sign with, all to check with."""
+
+    active_key_id: int
+    private_key: Ed25519PrivateKey
+    public_keys: Mapping[int, Ed25519PublicKey]
+
+
+def load_or_create(folder: Path) -> KeyMaterial:
+    """The ring of the data folder, made with key 0 at the first call. Raises: OpsError when it is damaged."""
+    with _locked(folder):
+        if not _ring_path(folder).exists():
+            _add_key(folder, {}, 0)
+        return _load(folder)
+
+
+def load_public(folder: Path) -> tuple[int, dict[int, Ed25519PublicKey]]:
+    """The active key's id and the public ring, for those who only check. Raises: OpsError when there is none."""
+    try:
+        ring = json.loads(_ring_path(folder).read_bytes())
+        keys = {int(number): _public(text) for number, text in ring["keys"].items()}
+        active = int(ring["active"])
+    except FileNotFoundError as error:
+        raise OpsError(f"There is no key ring in {folder}.", "Start the stack once: parkgate up.") from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise OpsError(f"{_ring_path(folder)} is damaged.", RESTORE) from error
+    if active not in keys or not set(keys) <= set(KEY_IDS):
+        raise OpsError(f"{_ring_path(folder)} names keys that it does not hold.", RESTORE)
+    return active, keys
+
+
+def rotate(folder: Path) -> KeyMaterial:
+    """Makes a new key the active one; tickets signed by the old ones stay valid. Raises: OpsError when ids run out."""
+    load_or_create(folder)
+    with _locked(folder):
+        active, keys = load_public(folder)
+        fresh = max(keys) + 1
+        if fresh not in KEY_IDS:
+            raise OpsError("All 32 key ids are used.", "A new token version is needed; ask the makers of Parkgate.")
+        _add_key(folder, keys, fresh)
+        _key_path(folder, active).unlink(missing_ok=True)
+        return _load(folder)
+
+
+def _add_key(folder: Path, keys: Mapping[int, Ed25519PublicKey], key_id: int) -> None:
+    """The private key first, then the ring that names it: a crash in between leaves the old ring whole."""
+    private = Ed25519PrivateKey.generate()
+    passphrase = serialization.BestAvailableEncryption(secret(folder, "signing").encode())
+    pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, passphrase)
+    write_atomic(_key_path(folder, key_id), pem)
+    ring = {str(number): _text(key) for number, key in {**keys, key_id: private.public_key()}.items()}
+    write_atomic(_ring_path(folder), json.dumps({"active": key_id, "keys": ring}, indent=1).encode(), mode=0o644)
+
+
+def _load(folder: Path) -> KeyMaterial:
+    active, keys = load_public(folder)
+    path = _key_path(folder, active)
+    try:
+        private = serialization.load_pem_private_key(path.read_bytes(), secret(folder, "signing").encode())
+    except FileNotFoundError as error:
+        raise OpsError(f"The signing key {path} is missing.", RESTORE) from error
+    except (ValueError, TypeError) as error:
+        raise OpsError(f"The signing key {path} does not open with the passphrase in secrets/.", RESTORE) from error
+    if not isinstance(private, Ed25519PrivateKey) or _text(private.public_key()) != _text(keys[active]):
+        raise OpsError(f"The signing key {path} is not the one that the ring names.", RESTORE)
+    return KeyMaterial(active, private, keys)
+
+
+def _text(key: Ed25519PublicKey) -> str:
+    return base64.b64encode(key.public_bytes_raw()).decode()
+
+
+def _public(text: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
+
+
+def _locked(folder: Path) -> "contextlib.AbstractContextManager[None]":
+    return exclusive(make_folder(folder / "signing") / ".lock")
+
+
+def _ring_path(folder: Path) -> Path:
+    return folder / "signing" / "ring.json"
+
+
+def _key_path(folder: Path, key_id: int) -> Path:
+    return folder / "signing" / f"key-{key_id:02}.pem"

@@ -1,0 +1,94 @@
+"""The composition of the stack: which processes there are, in terms of settings. THE place to add one.
+
+A service is a line in `processes` here and a line in `ops.run.SERVICES`.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGTERM
+
+from ops import ports
+from ops.embedded import EmbeddedPostgres, EmbeddedValkey, ray_node
+from ops.embedded.base import Command, dying_with_parent
+from ops.readiness import is_ready
+from ops.settings import Settings
+from ops.supervise import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the parts are, embedded or not. Looked up when asked: an embedded server's port is chosen at its start.
+
+    The URLs carry passwords: hand them to clients, print them never.
+    """
+
+    settings: Settings
+
+    @property
+    def postgres_url(self) -> str:
+        given = self.settings.postgres_url.get_secret_value()
+        return given or EmbeddedPostgres(self.settings.data_dir).url
+
+    @property
+    def ledger_url(self) -> str:
+        given = self.settings.ledger_url.get_secret_value()
+        return given or EmbeddedValkey(self.settings.data_dir).url
+
+    @property
+    def ray_address(self) -> str:
+        """Raises: OpsError while the embedded Ray is down."""
+        return ray_node.address(self.settings.data_dir) if self.settings.embedded_ray else self.settings.ray_address
+
+
+def processes(settings: Settings, endpoints: Endpoints) -> list[Process]:  # noqa: ARG001 - the services will need them
+    """Everything that `parkgate up` keeps alive. Services are added here, with `service`."""
+    servers: list[Process] = []
+    if settings.embedded_postgres:
+        servers.append(embedded(EmbeddedPostgres(settings.data_dir)))
+    if settings.embedded_ledger:
+        servers.append(embedded(EmbeddedValkey(settings.data_dir)))
+    return servers
+
+
+def embedded(server: EmbeddedPostgres | EmbeddedValkey) -> Process:
+    """An embedded server as a process of the stack."""
+    return Process(
+        name=server.name,
+        command=server.prepare,
+        ready=server.ready,
+        ports=lambda: {server.name: server.port},
+        stop_signal=server.stop_signal,
+        stop_timeout_s=server.stop_timeout_s,
+    )
+
+
+def service(name: str, settings: Settings, listens: tuple[str, ...], depends_on: tuple[str, ...] = ()) -> Process:
+    """A service of ours as a process of the stack: `python -m ops.run NAME`. It says itself when it is ready.
+
+    `listens`: the settings of the ports that it opens, for example ("sales_port", "sales_metrics_port").
+    """
+    wanted = {setting: int(getattr(settings, setting)) for setting in listens}
+
+    def command() -> Command:
+        for setting, port in wanted.items():
+            ports.require_free(port, setting)
+        return service_command(name, settings.data_dir)
+
+    return Process(
+        name=name,
+        command=command,
+        ready=lambda: is_ready(settings.data_dir, name),
+        depends_on=depends_on,
+        ports=lambda: wanted,
+    )
+
+
+def service_command(name: str, data_dir: Path) -> Command:
+    """Settings travel by the environment and the data folder; no secret is on a command line."""
+    argv = [*dying_with_parent(SIGTERM), sys.executable, "-m", "ops.run", name]
+    return Command(argv=argv, env={**os.environ, "PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_SUPERVISED": "1"})
+
+
+__all__ = ["Endpoints", "embedded", "processes", "service", "service_command"]

@@ -1,0 +1,97 @@
+"""Postgres: the engine, its migrations, and the one place where its errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from sales.tables import SCHEMA
+from ticketcore.errors import UnavailableError, UnknownOutcomeError
+
+POOL_SIZE = 16
+"""Connections at rest. Two cores' worth of Postgres is busy with fewer."""
+POOL_WAIT_S = 5.0
+"""Longer, and the window had better be told: it asks again with the same request_id."""
+CONNECT_TIMEOUT_S = 3
+MIGRATION_LOCK = 0x7061726B
+"""Advisory lock, so that two services that start together do not migrate together."""
+
+
+def driver_url(url: str) -> str:
+    """A plain Postgres address as SQLAlchemy wants it, with psycopg as the driver."""
+    scheme, rest = url.split("://", 1)
+    return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
+
+
+def make_engine(url: str) -> AsyncEngine:
+    """A pooled engine. Nothing is connected yet. Broken connections are replaced without being asked first."""
+    return create_async_engine(
+        driver_url(url),
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        pool_timeout=POOL_WAIT_S,
+        pool_use_lifo=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC", "prepare_threshold": 3},
+    )
+
+
+@asynccontextmanager
+async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """One transaction: committed whole at the end, or rolled back.
+
+    Raises:
+        UnavailableError: Postgres is away; nothing was done (I10).
+        UnknownOutcomeError: Postgres went away during the commit.
+    """
+    committing = False
+    try:
+        async with engine.connect() as connection:
+            yield connection
+            committing = True
+            await connection.commit()
+    except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
+        raise _away(committing) from error
+    except IntegrityError:
+        raise
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise _away(committing) from error
+        raise
+
+
+def _away(committing: bool) -> UnavailableError | UnknownOutcomeError:
+    if committing:
+        return UnknownOutcomeError(
+            "the database went away while it was storing this; ask again with the same request_id"
+        )
+    return UnavailableError("selling is stopped: the database is away. Nothing was done; try again shortly", 2000)
+
+
+async def migrate(url: str) -> None:
+    """Brings the schema `sales` to this version. Safe to call at every start, from several services at once."""
+    await asyncio.to_thread(_migrate, url)
+
+
+def _migrate(url: str) -> None:
+    engine = sa.create_engine(driver_url(url), connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+    try:
+        with engine.begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except (OperationalError, OSError) as error:
+        raise UnavailableError("the database is away: its schema cannot be checked", 2000) from error
+    finally:
+        engine.dispose()

@@ -1,0 +1,1 @@
+"""Alembic's environment for the schema `sales`; run through `sales.database.migrate`."""

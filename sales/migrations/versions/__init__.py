@@ -1,0 +1,1 @@
+"""Migrations of the schema `sales`, in order. A released one is never changed."""
