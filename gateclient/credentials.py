@@ -1,7 +1,7 @@
 """Reads a gate's certificate folder and opens TLS channels with it.
 
-A folder holds three PEM files: `ca.pem` (who signed the park's servers), `cert.pem` (this device, naming its gates) and
-`key.pem` (its private key). Nothing here is ever logged.
+A folder is what enrolment leaves: `ca.pem` (who signed the park's servers), `<device>.pem` (this device, naming its
+gates) and `<device>.key` (its private key). Nothing here is ever logged.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from ticketcore.errors import InvalidInputsError
 
 CA_FILE = "ca.pem"
-CERT_FILE = "cert.pem"
-KEY_FILE = "key.pem"
 
 KEEPALIVE_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_time_ms", 10_000),
@@ -58,9 +56,14 @@ def load_credentials(folder: Path) -> Credentials:
     problems: list[str] = []
     if not folder.is_dir():
         raise InvalidInputsError(f"certificate folder {folder}", ["there is no such folder; enrol this gate first"])
-    ca, cert, key = (_read(folder / name, problems) for name in (CA_FILE, CERT_FILE, KEY_FILE))
+    keys = sorted(folder.glob("*.key"))
+    if len(keys) != 1:
+        fault = f"it holds {len(keys)} files *.key; it must hold the one of this device, beside its .pem"
+        raise InvalidInputsError(f"certificate folder {folder}", [fault])
+    paths = (folder / CA_FILE, keys[0].with_suffix(".pem"), keys[0])
+    ca, cert, key = (_read(path, problems) for path in paths)
     if not problems:
-        problems += _faults_of(ca, cert, key)
+        problems += _faults_of((ca, cert, key), [path.name for path in paths])
     if problems:
         raise InvalidInputsError(f"certificate folder {folder}", problems)
     return Credentials(ca, cert, key)
@@ -74,9 +77,10 @@ def _read(path: Path, problems: list[str]) -> bytes:
         return b""
 
 
-def _faults_of(ca: bytes, cert: bytes, key: bytes) -> list[str]:
+def _faults_of(files: tuple[bytes, bytes, bytes], names: list[str]) -> list[str]:
+    _, cert, key = files
     problems: list[str] = []
-    for name, data in ((CA_FILE, ca), (CERT_FILE, cert)):
+    for name, data in zip(names[:2], files[:2], strict=True):
         try:
             x509.load_pem_x509_certificates(data)
         except ValueError:
@@ -84,11 +88,11 @@ def _faults_of(ca: bytes, cert: bytes, key: bytes) -> list[str]:
     try:
         private_key = load_pem_private_key(key, password=None)
     except (ValueError, TypeError):
-        problems.append(f"{KEY_FILE} holds no PEM private key without a password")
+        problems.append(f"{names[2]} holds no PEM private key without a password")
         return problems
     if not problems:
         own = x509.load_pem_x509_certificate(cert).public_key()
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         if own.public_bytes(*form) != private_key.public_key().public_bytes(*form):
-            problems.append(f"{KEY_FILE} is not the key of {CERT_FILE}; enrol the gate again")
+            problems.append(f"{names[2]} is not the key of {names[1]}; enrol the device again")
     return problems

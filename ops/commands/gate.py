@@ -32,7 +32,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument a command-line option
     servers: Annotated[
         list[str], typer.Option("--server", metavar="HOST:PORT", help="A gateway; several are tried in turn.")
     ],
-    cert: Annotated[Path, typer.Option(metavar="DIR", help="Folder with ca.pem, cert.pem and key.pem of this device.")],
+    cert: Annotated[Path, typer.Option(metavar="DIR", help="This device's folder: ca.pem, NAME.pem and NAME.key.")],
     source: Annotated[
         str,
         typer.Option(

@@ -40,7 +40,7 @@ class TestAuthority:
         """Writes a gate's certificate folder."""
         path.mkdir(parents=True)
         cert, key = self.issue(uri)
-        for name, data in (("ca.pem", self.ca), ("cert.pem", cert), ("key.pem", key)):
+        for name, data in (("ca.pem", self.ca), ("device.pem", cert), ("device.key", key)):
             (path / name).write_bytes(data)
         return path
 

@@ -156,9 +156,9 @@ async def test_a_server_of_another_authority_is_not_trusted(
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
-        (lambda folder: (folder / "key.pem").unlink(), "key.pem cannot be read"),
+        (lambda folder: (folder / "device.pem").unlink(), "device.pem cannot be read"),
         (lambda folder: (folder / "ca.pem").write_text("junk"), "ca.pem holds no PEM certificate"),
-        (lambda folder: (folder / "key.pem").write_bytes(TestAuthority().issue("x://y")[1]), "is not the key of"),
+        (lambda folder: (folder / "device.key").write_bytes(TestAuthority().issue("x://y")[1]), "is not the key of"),
     ],
 )
 def test_a_bad_certificate_folder_is_named_file_by_file(
