@@ -49,8 +49,8 @@ async def read_offset(connection: Connection, partition: str) -> Offset:
     return _offset_of(row)
 
 
-async def write(connection: Connection, batch: Batch, read_from: Offset) -> Offset:
-    """Writes a batch that follows `read_from`, and commits; answers the offset then.
+async def write(connection: Connection, batch: Batch, read_from: Offset) -> tuple[Offset, bool]:
+    """Writes a batch that follows `read_from`, and commits; answers the offset then, and whether it was written.
 
     If another worker has moved the offset meanwhile, nothing is written and its offset is answered.
 
@@ -65,7 +65,7 @@ async def write(connection: Connection, batch: Batch, read_from: Offset) -> Offs
         )
         present = _offset_of(await cursor.fetchone())
         if present != read_from:
-            return present
+            return present, False
         await _copy_events(connection, batch)
         await _add_sums(connection, batch)
         await _write_first_admissions(connection, batch)
@@ -74,7 +74,7 @@ async def write(connection: Connection, batch: Batch, read_from: Offset) -> Offs
             " WHERE partition = %s",
             (batch.last_sequence, batch.last_epoch, utc_text(batch.last_time_ms), batch.last_day, batch.partition),
         )
-    return Offset(batch.last_sequence, batch.last_epoch)
+    return Offset(batch.last_sequence, batch.last_epoch), True
 
 
 def _offset_of(row: tuple[object, ...] | None) -> Offset:
@@ -96,9 +96,14 @@ async def _make_days(connection: Connection, batch: Batch) -> None:
 
 
 async def _has_day(connection: Connection, day: date) -> bool:
-    cursor = await connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"reporting.{_day_table(day)}",))
+    """Asks the catalogue's tables: `to_regclass` may answer from a cache older than the lock that was waited for."""
+    cursor = await connection.execute(
+        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = 'reporting' AND c.relname = %s",
+        (_day_table(day),),
+    )
     row = await cursor.fetchone()
-    return bool(row and row[0])
+    return row is not None and row[0] == 1
 
 
 def _day_table(day: date, table: str = DAILY_TABLES[-1]) -> str:

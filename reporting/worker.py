@@ -90,6 +90,7 @@ class PartitionWorker:
     async def _work(self, to_sequence: int | None) -> None:
         failures = 0
         while True:
+            _heed_cancellation()
             try:
                 if self._connection is None:
                     await self._begin()
@@ -130,13 +131,12 @@ class PartitionWorker:
             metrics.LAG_ENTRIES.labels(self._partition).set(0)
             return
         batch = batch_of(self._partition, entries, self._zone)
-        self._offset = await write(self._connection, batch, self._offset)
-        self._record(batch)
+        self._offset, written = await write(self._connection, batch, self._offset)
+        if written:
+            self._record(batch)
         await self._publish()
 
     def _record(self, batch: Batch) -> None:
-        if self._offset.sequence != batch.last_sequence:
-            return
         self._events += batch.events
         wanted = TARGET_EVENTS * batch.entries // max(batch.events, 1)
         self._count = min(max(wanted, COUNT_RANGE[0]), COUNT_RANGE[1])
@@ -167,3 +167,10 @@ class PartitionWorker:
         if connection is not None:
             with contextlib.suppress(psycopg.Error, OSError):
                 await connection.close()
+
+
+def _heed_cancellation() -> None:
+    """redis-py sometimes swallows a cancellation that meets it inside a command; the task still knows of it."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

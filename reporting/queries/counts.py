@@ -19,7 +19,8 @@ SELECT 'admitted product=' || f.product_number, count(*), coalesce(sum(t.price_m
 FROM reporting.first_admissions f LEFT JOIN reporting.ticket_events t ON t.ticket_id = f.ticket_id AND t.registered
 GROUP BY 1"""
 
-_SCANS = "SELECT decision, reason, kind, sum(scans)::bigint, sum(persons)::bigint FROM reporting.scan_minutes GROUP BY 1, 2, 3"
+_SCANS = """
+SELECT decision, reason, kind, sum(scans)::bigint, sum(persons)::bigint FROM reporting.scan_minutes GROUP BY 1, 2, 3"""
 
 _PASSAGES = (
     "SELECT outcome, sum(passages)::bigint, sum(persons_given_back)::bigint FROM reporting.passage_minutes GROUP BY 1"
@@ -34,7 +35,7 @@ WHERE lifecycle IN ('refunded', 'rescheduled') GROUP BY 1"""
 
 async def postgres_book(connection: Connection) -> CountBook:
     """What the workers wrote."""
-    lifecycles = {"refunded": events.LIFECYCLE_REFUNDED, "rescheduled": events.LIFECYCLE_RESCHEDULED}
+    lifecycles: dict[str, int] = {"refunded": events.LIFECYCLE_REFUNDED, "rescheduled": events.LIFECYCLE_RESCHEDULED}
     counts = await _named(connection, _TICKETS, lifecycles)
     counts |= await _named(connection, _ADMITTED)
     counts |= await _scans(connection)

@@ -136,7 +136,7 @@ async def test_events_belong_to_the_civil_day_of_the_park(
         log.time_ms = time_ms
         log.append([refused(7, scan, gate.REASON_EXPIRED)])
     await worker.catch_up()
-    rows = sql(config, "SELECT park_date::text, scans FROM reporting.scan_minutes ORDER BY 1")
+    rows = sql(config, "SELECT park_date::text, sum(scans)::int FROM reporting.scan_minutes GROUP BY 1 ORDER BY 1")
     assert rows == [("2026-05-01", 1), ("2026-05-02", 2)]
     assert sql(config, "SELECT count(*) FROM reporting.scan_events_20260502") == [(2,)]
 
@@ -226,7 +226,7 @@ async def test_a_worker_that_is_killed_again_and_again_counts_every_event_once(
     kills_while_behind = 0
     for _ in range(8):
         day.write(300)
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220
             [sys.executable, "-c", WORKER_PROCESS, config.postgres_url, config.redis_url],
             env=environment,
             stdout=subprocess.PIPE,

@@ -790,6 +790,8 @@ class GetCountsResponse(_message.Message):
 
     SALES_FIELD_NUMBER: _builtins.int
     POSTGRES_FIELD_NUMBER: _builtins.int
+    LEDGER_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sales(self) -> _containers.RepeatedCompositeFieldContainer[Global___Count]:
         """From the views of sales."""
@@ -798,15 +800,25 @@ class GetCountsResponse(_message.Message):
     def postgres(self) -> _containers.RepeatedCompositeFieldContainer[Global___Count]:
         """From what reporting wrote."""
 
+    @_builtins.property
+    def ledger(self) -> _containers.RepeatedCompositeFieldContainer[Global___Count]:
+        """From a recount of the ledger, event by event."""
+
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every disagreement, in words; empty: the books agree to the unit and the cent."""
+
     def __init__(
         self,
         *,
         sales: _abc.Iterable[Global___Count] | None = ...,
         postgres: _abc.Iterable[Global___Count] | None = ...,
+        ledger: _abc.Iterable[Global___Count] | None = ...,
+        differences: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["postgres", b"postgres", "sales", b"sales"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "ledger", b"ledger", "postgres", b"postgres", "sales", b"sales"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

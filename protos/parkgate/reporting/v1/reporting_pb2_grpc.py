@@ -105,7 +105,7 @@ class ReportingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCounts(self, request, context):
-        """GetCounts gives the numbers of sales and of Postgres for a reconciliation with a recount of the ledger.
+        """GetCounts gives three independent counts (sales, a recount of the ledger, Postgres) and where they differ.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

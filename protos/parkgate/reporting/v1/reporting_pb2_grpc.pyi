@@ -46,7 +46,7 @@ class ReportingServiceStub:
     QueryOccupancy: _grpc.UnaryUnaryMultiCallable[_reporting_pb2.QueryOccupancyRequest, _reporting_pb2.QueryOccupancyResponse]
     """QueryOccupancy tells who went in and out of zones, and who is inside."""
     GetCounts: _grpc.UnaryUnaryMultiCallable[_reporting_pb2.GetCountsRequest, _reporting_pb2.GetCountsResponse]
-    """GetCounts gives the numbers of sales and of Postgres for a reconciliation with a recount of the ledger."""
+    """GetCounts gives three independent counts (sales, a recount of the ledger, Postgres) and where they differ."""
     GetProgress: _grpc.UnaryUnaryMultiCallable[_reporting_pb2.GetProgressRequest, _reporting_pb2.GetProgressResponse]
     """GetProgress tells how far reporting has read each partition, and how far behind it is."""
     Export: _grpc.UnaryStreamMultiCallable[_reporting_pb2.ExportRequest, _reporting_pb2.ExportResponse]
@@ -66,7 +66,7 @@ class ReportingServiceAsyncStub(ReportingServiceStub):
     QueryOccupancy: _aio.UnaryUnaryMultiCallable[_reporting_pb2.QueryOccupancyRequest, _reporting_pb2.QueryOccupancyResponse]  # type: ignore[assignment]
     """QueryOccupancy tells who went in and out of zones, and who is inside."""
     GetCounts: _aio.UnaryUnaryMultiCallable[_reporting_pb2.GetCountsRequest, _reporting_pb2.GetCountsResponse]  # type: ignore[assignment]
-    """GetCounts gives the numbers of sales and of Postgres for a reconciliation with a recount of the ledger."""
+    """GetCounts gives three independent counts (sales, a recount of the ledger, Postgres) and where they differ."""
     GetProgress: _aio.UnaryUnaryMultiCallable[_reporting_pb2.GetProgressRequest, _reporting_pb2.GetProgressResponse]  # type: ignore[assignment]
     """GetProgress tells how far reporting has read each partition, and how far behind it is."""
     Export: _aio.UnaryStreamMultiCallable[_reporting_pb2.ExportRequest, _reporting_pb2.ExportResponse]  # type: ignore[assignment]
@@ -113,7 +113,7 @@ class ReportingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _reporting_pb2.GetCountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_reporting_pb2.GetCountsResponse, _abc.Awaitable[_reporting_pb2.GetCountsResponse]]:
-        """GetCounts gives the numbers of sales and of Postgres for a reconciliation with a recount of the ledger."""
+        """GetCounts gives three independent counts (sales, a recount of the ledger, Postgres) and where they differ."""
 
     @_abc_1.abstractmethod
     def GetProgress(
