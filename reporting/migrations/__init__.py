@@ -1,0 +1,1 @@
+"""Alembic's folder: the schema `reporting`, version by version."""

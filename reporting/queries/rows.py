@@ -1,0 +1,98 @@
+"""Runs statements, and puts their rows into messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from parkgate.gate.v1 import gate_pb2 as gate
+from parkgate.reporting.v1 import reporting_pb2 as pb
+
+from reporting.database import Connection
+from reporting.queries.statements import Dimension, Statement
+
+CURSOR_ROWS = 2_000
+Row = TypeVar("Row", pb.ScanRow, pb.SalesRow, pb.FinanceRow)
+
+
+async def page_of(connection: Connection, statement: Statement, size: int, start: int) -> list[tuple[object, ...]]:
+    """`size` rows from `start`, and one more if there are more."""
+    cursor = await connection.execute(
+        f"{statement.text} LIMIT %(limit)s OFFSET %(start)s".encode(),
+        {**statement.values, "limit": size + 1, "start": start},
+    )
+    return await cursor.fetchall()
+
+
+async def totals_of(connection: Connection, statement: Statement) -> list[tuple[object, ...]]:
+    """The sums over all rows, one a currency."""
+    cursor = await connection.execute(statement.total_text.encode(), statement.values)
+    return await cursor.fetchall()
+
+
+async def all_rows(connection: Connection, statement: Statement) -> AsyncIterator[tuple[object, ...]]:
+    """Every row, without holding them all."""
+    async with connection.cursor(name="report") as cursor:
+        cursor.itersize = CURSOR_ROWS
+        await cursor.execute(statement.text.encode(), statement.values)
+        async for row in cursor:
+            yield row
+
+
+async def as_of_ms(connection: Connection) -> int:
+    """Up to when every partition is counted; 0 when nothing is."""
+    cursor = await connection.execute("SELECT min(entry_time) FROM reporting.offsets WHERE sequence > 0")
+    row = await cursor.fetchone()
+    return _milliseconds(row[0]) if row and row[0] is not None else 0
+
+
+def fill(message: Row, statement: Statement, row: Sequence[Any]) -> Row:
+    """Sets a message from a row of `statement.text`."""
+    for dimension, value in zip(statement.dimensions, row, strict=False):
+        _set_group(message.group, dimension, value)
+    return fill_measures(message, statement, row[len(statement.dimensions) :])
+
+
+def fill_measures(message: Row, statement: Statement, row: Sequence[Any]) -> Row:
+    """Sets a message from a row of `statement.total_text`."""
+    for name, value in zip((*statement.labels, *statement.measures), row, strict=True):
+        setattr(message, name, value or ("" if name == "currency" else 0))
+    return message
+
+
+def _set_group(group: pb.Group, dimension: Dimension, value: Any) -> None:
+    field = _FIELDS[dimension]
+    setattr(group, field, shown(dimension, value) if field != "start_time_ms" else _milliseconds(value))
+
+
+def shown(dimension: Dimension, value: Any) -> Any:
+    """A dimension's value as people and files show it: reasons and the like by name."""
+    if dimension == pb.DIMENSION_REASON:
+        return gate.Reason.Name(value).removeprefix("REASON_") if value else ""
+    if dimension == pb.DIMENSION_DECISION:
+        return gate.Decision.Name(value).removeprefix("DECISION_")
+    if dimension == pb.DIMENSION_KIND:
+        return gate.AdmissionKind.Name(value).removeprefix("ADMISSION_KIND_") if value else ""
+    return value
+
+
+def _milliseconds(value: object) -> int:
+    assert isinstance(value, datetime)
+    return int(value.timestamp() * 1000)
+
+
+_FIELDS: dict[Dimension, str] = {
+    pb.DIMENSION_DAY: "park_date",
+    pb.DIMENSION_HOUR: "start_time_ms",
+    pb.DIMENSION_MINUTE: "start_time_ms",
+    pb.DIMENSION_PRODUCT: "product_number",
+    pb.DIMENSION_GATE: "gate_number",
+    pb.DIMENSION_REASON: "reason",
+    pb.DIMENSION_CHANNEL: "channel",
+    pb.DIMENSION_WINDOW: "window_id",
+    pb.DIMENSION_ZONE: "zone_number",
+    pb.DIMENSION_DECISION: "decision",
+    pb.DIMENSION_CONCESSION: "concession",
+    pb.DIMENSION_KIND: "kind",
+}

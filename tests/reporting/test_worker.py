@@ -1,0 +1,279 @@
+"""The workers: real Valkey, real Postgres, real SIGKILL. Proves I6 and I10."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import psycopg
+import pytest
+import redis
+from ledger_writer import BusyDay, PartitionLog, admitted, passage, refused, registered
+from parkgate.events.v1 import events_pb2 as pb
+from parkgate.gate.v1 import gate_pb2 as gate
+
+from ops.embedded import EmbeddedPostgres
+from reporting.config import ReportingConfig
+from reporting.database import connect, migrate
+from reporting.log_reader import make_client
+from reporting.queries.counts import postgres_book
+from reporting.reconcile import compare
+from reporting.recount import recount
+from reporting.worker import PartitionWorker
+from ticketcore.errors import DamagedDataError
+
+
+@pytest.fixture
+async def config(postgres_url: str, valkey_url: str) -> ReportingConfig:
+    await migrate(postgres_url)
+    return ReportingConfig(postgres_url, valkey_url, ("p0", "p1", "q0"), "Europe/Paris")
+
+
+@pytest.fixture
+def ledger(valkey_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def worker(config: ReportingConfig) -> AsyncIterator[PartitionWorker]:
+    worker = PartitionWorker(config, "p0")
+    yield worker
+    await worker.close()
+
+
+async def differences(config: ReportingConfig, partitions: tuple[str, ...] = ("p0",)) -> list[str]:
+    client, connection = make_client(config.redis_url), await connect(config.postgres_url)
+    books = [await recount(client, partitions), await postgres_book(connection)]
+    await client.aclose()
+    await connection.close()
+    assert books[0].counts
+    return [str(difference) for difference in compare(books)]
+
+
+def sql(config: ReportingConfig, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(config.postgres_url) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+async def test_a_busy_day_is_counted_as_the_recount_counts_it(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    """I6."""
+    BusyDay(PartitionLog(ledger, "p0"), random.Random(1), 1_000).write(400)
+    assert await worker.catch_up() == 400
+    assert await differences(config) == []
+    assert ledger.get("pg:{p0}:reported") == b"400"
+
+
+async def test_an_event_that_is_counted_differently_is_found(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    """I6: the comparison can fail."""
+    BusyDay(PartitionLog(ledger, "p0"), random.Random(1), 1_000).write(50)
+    await worker.catch_up()
+    with psycopg.connect(config.postgres_url) as connection:
+        connection.execute("UPDATE reporting.ticket_days SET price_minor = price_minor + 1 WHERE product_number = 2")
+    assert any("registered product=2" in difference for difference in await differences(config))
+
+
+async def test_catching_up_again_counts_nothing_twice(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    """I6."""
+    day = BusyDay(PartitionLog(ledger, "p0"), random.Random(2), 1_000)
+    for _ in range(3):
+        day.write(40)
+        await worker.catch_up()
+        again = PartitionWorker(config, "p0")
+        await again.catch_up()
+        await again.close()
+    assert await differences(config) == []
+
+
+async def test_two_workers_on_one_partition_count_each_event_once(config: ReportingConfig, ledger: redis.Redis) -> None:
+    """I6: the second waits for the lock, finds the offset moved, and writes nothing of what the first wrote."""
+    BusyDay(PartitionLog(ledger, "p0"), random.Random(3), 1_000).write(600)
+    workers = [PartitionWorker(config, "p0") for _ in range(3)]
+    await asyncio.gather(*(worker.catch_up() for worker in workers))
+    assert await differences(config) == []
+    assert sum(worker.state().events for worker in workers) == sum(
+        int(str(row[0]))
+        for table in ("scan_events", "passage_events", "ticket_events")
+        for row in sql(config, f"SELECT count(*) FROM reporting.{table}")
+    )
+    for worker in workers:
+        await worker.close()
+
+
+async def test_a_first_admission_that_is_undone_is_no_longer_recognised(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    log = PartitionLog(ledger, "p0")
+    first, second = admitted(7, 1), admitted(7, 2)
+    log.append([registered(7), registered(8), first])
+    await worker.catch_up()
+    assert sql(config, "SELECT ticket_id FROM reporting.first_admissions") == [(7,)]
+    log.append([passage(first, gate.PASSAGE_OUTCOME_NOT_PASSED, undone=True)])
+    await worker.catch_up()
+    assert sql(config, "SELECT ticket_id FROM reporting.first_admissions") == []
+    log.append([second, passage(second, gate.PASSAGE_OUTCOME_NOT_PASSED, undone=True), admitted(7, 3)])
+    await worker.catch_up()
+    assert sql(config, "SELECT ticket_id, gate_number FROM reporting.first_admissions") == [(7, 4)]
+
+
+async def test_events_belong_to_the_civil_day_of_the_park(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    log = PartitionLog(ledger, "p0")
+    for scan, time_ms in enumerate((1_777_672_799_999, 1_777_672_800_000, 1_777_672_800_001)):
+        log.time_ms = time_ms
+        log.append([refused(7, scan, gate.REASON_EXPIRED)])
+    await worker.catch_up()
+    rows = sql(config, "SELECT park_date::text, sum(scans)::int FROM reporting.scan_minutes GROUP BY 1 ORDER BY 1")
+    assert rows == [("2026-05-01", 1), ("2026-05-02", 2)]
+    assert sql(config, "SELECT count(*) FROM reporting.scan_events_20260502") == [(2,)]
+
+
+async def test_a_hole_in_the_ledger_stops_the_partition_and_is_never_stepped_over(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    log = PartitionLog(ledger, "p0")
+    log.append([registered(1)])
+    log.sequence += 1
+    log.append([registered(2)])
+    with pytest.raises(DamagedDataError, match="partition p0, entry 2 is missing"):
+        await worker.catch_up()
+    assert "entry 2 is missing" in worker.state().damage
+    assert sql(config, "SELECT sequence FROM reporting.offsets") == [(0,)]
+
+
+async def test_an_epoch_that_falls_stops_the_partition(ledger: redis.Redis, worker: PartitionWorker) -> None:
+    log = PartitionLog(ledger, "p0", epoch=5)
+    log.append([registered(1)])
+    await worker.catch_up()
+    log.epoch = 4
+    log.append([registered(2)])
+    with pytest.raises(DamagedDataError, match="epoch 4, after epoch 5"):
+        await worker.catch_up()
+
+
+async def test_a_ledger_that_has_lost_entries_stops_the_partition(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    log = PartitionLog(ledger, "p0")
+    log.append([registered(1)])
+    log.append([registered(2)])
+    await worker.catch_up()
+    ledger.xdel("pg:{p0}:log", "2-0")
+    again = PartitionWorker(config, "p0")
+    with pytest.raises(DamagedDataError, match="lost entries"):
+        await again.catch_up()
+    await again.close()
+
+
+@pytest.mark.parametrize("spoilt", [b"\xff\xff", pb.LogEntry(partition="p1", sequence=1).SerializeToString()])
+async def test_an_entry_that_is_not_this_partitions_stops_it(
+    ledger: redis.Redis, worker: PartitionWorker, spoilt: bytes
+) -> None:
+    ledger.xadd("pg:{p0}:log", {"e": spoilt}, id="1-0")
+    with pytest.raises(DamagedDataError, match="entry 1"):
+        await worker.catch_up()
+
+
+async def test_new_entries_are_in_postgres_within_a_blink(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    running = asyncio.create_task(worker.run())
+    log = PartitionLog(ledger, "p0")
+    lags = []
+    for ticket in range(1, 21):
+        began = time.monotonic()
+        await asyncio.to_thread(log.append, [registered(ticket)])
+        async with asyncio.timeout(10):
+            while worker.state().sequence < ticket:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        lags.append(time.monotonic() - began)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert sorted(lags)[10] < 0.25
+    assert await differences(config) == []
+
+
+WORKER_PROCESS = """
+import asyncio, sys
+from reporting.config import ReportingConfig
+from reporting.worker import PartitionWorker
+config = ReportingConfig(sys.argv[1], sys.argv[2], ("p0",), "Europe/Paris")
+print("ready", flush=True)
+asyncio.run(PartitionWorker(config, "p0").run())
+"""
+
+
+async def test_a_worker_that_is_killed_again_and_again_counts_every_event_once(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I6: a real process, SIGKILLed at seeded moments while it catches up and while more is written."""
+    chance = random.Random(11)
+    day = BusyDay(PartitionLog(ledger, "p0"), random.Random(4), 1_000)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    kills_while_behind = 0
+    for _ in range(8):
+        day.write(300)
+        process = subprocess.Popen(  # noqa: ASYNC220
+            [sys.executable, "-c", WORKER_PROCESS, config.postgres_url, config.redis_url],
+            env=environment,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        await asyncio.to_thread(process.stdout.readline)
+        await asyncio.sleep(chance.uniform(0.0, 0.12))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        done = int(ledger.get("pg:{p0}:reported") or 0)
+        kills_while_behind += done < day.log.sequence
+    assert kills_while_behind >= 2
+    await worker.catch_up()
+    assert await differences(config) == []
+
+
+async def test_while_postgres_is_away_the_worker_waits_and_then_catches_up(
+    tmp_path_factory: pytest.TempPathFactory, valkey_url: str, ledger: redis.Redis
+) -> None:
+    """I10."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("away"))
+    server.start()
+    await migrate(server.url)
+    config = ReportingConfig(server.url, valkey_url, ("p0",), "Europe/Paris")
+    worker = PartitionWorker(config, "p0")
+    running = asyncio.create_task(worker.run())
+    day = BusyDay(PartitionLog(ledger, "p0"), random.Random(5), 1_000)
+    try:
+        day.write(50)
+        await reach(worker, 50)
+        await asyncio.to_thread(server.stop)
+        day.write(150)
+        await asyncio.sleep(0.5)
+        assert not running.done()
+        assert worker.state().sequence == 50
+        await asyncio.to_thread(server.start)
+        await reach(worker, 200)
+        assert await differences(config) == []
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await worker.close()
+        await asyncio.to_thread(server.stop)
+
+
+async def reach(worker: PartitionWorker, sequence: int) -> None:
+    async with asyncio.timeout(30):
+        while worker.state().sequence < sequence:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
