@@ -13,6 +13,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from google.protobuf.message import DecodeError
 
@@ -44,11 +45,12 @@ class _Framing(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        if transport.get_extra_info("sslcontext") is not None and not _is_service(transport):
-            transport.abort()
+        # A cast, not a check: uvloop's transports are not instances of asyncio.Transport.
+        stream = cast(asyncio.Transport, transport)
+        if stream.get_extra_info("sslcontext") is not None and not _is_service(stream):
+            stream.abort()
             return
-        self.transport = transport
+        self.transport = stream
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer

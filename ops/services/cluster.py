@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ops import enrolment
-from ops.embedded import EmbeddedRay, ray_node
+from ops.embedded import ray_node
+from ops.embedded.ray_node import EmbeddedRay
 from ops.readiness import mark_ready
 from ops.settings import Settings
 from ops.stack import Endpoints
