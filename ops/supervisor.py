@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _supervise(settings: Settings, options: Options) -> int:
     _end_remains(settings.data_dir)
-    declared = stack.processes(settings, stack.Endpoints(settings))
+    declared = stack.processes(settings)
     supervisor = Supervisor(declared, settings.data_dir, options)
     serve_stack(settings.supervisor_metrics_port, supervisor.written)
     return EXIT_OK if supervisor.run() else EXIT_FAILURE

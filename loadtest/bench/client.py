@@ -68,8 +68,13 @@ class _Run:
         self.deadline = 0.0
 
     async def go(self) -> Result:
-        credentials = grpc.ssl_channel_credentials(*(Path(p).read_bytes() for p in (self.plan.ca, self.plan.key, self.plan.certificate)))
-        channels = [grpc.aio.secure_channel(self.plan.address, credentials, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(min(self.plan.streams, 8))]
+        credentials = grpc.ssl_channel_credentials(
+            *(Path(p).read_bytes() for p in (self.plan.ca, self.plan.key, self.plan.certificate))
+        )
+        channels = [
+            grpc.aio.secure_channel(self.plan.address, credentials, options=[("grpc.use_local_subchannel_pool", 1)])
+            for _ in range(min(self.plan.streams, 8))
+        ]
         calls = [channels[number % len(channels)].stream_stream(METHOD)() for number in range(self.plan.streams)]
         await asyncio.gather(*(self._hello(call) for call in calls))
         self.started = time.perf_counter()

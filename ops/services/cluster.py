@@ -42,7 +42,7 @@ async def _serve(settings: Settings) -> None:
     await supervisor.stop()
 
 
-def configuration(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN201
+def configuration(settings: Settings):  # type: ignore[no-untyped-def]
     """The cluster's configuration from the settings: its certificates are made here when they are missing."""
     from cluster.config import ClusterConfig, GatewayConfig, TlsFiles
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parkgate.reporting.v1 import reporting_pb2 as pb
-
 from ticketcore.errors import InvalidInputError
 
 Dimension = pb.Dimension.ValueType

@@ -223,10 +223,10 @@ def test_every_finding_that_is_not_ok_says_how_to_mend_it(data_dir: Path) -> Non
 
 def test_the_stack_embeds_only_what_is_not_given(data_dir: Path) -> None:
     own = load(environ={"PARKGATE_DATA_DIR": str(data_dir)})
-    assert {one.name for one in processes(own, Endpoints(own))} >= {"postgres", "valkey"}
+    assert {one.name for one in processes(own)} >= {"postgres", "valkey"}
     url = "postgresql://a:b@db/park"
     given = load(environ={"PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_POSTGRES_URL": url})
-    assert "postgres" not in {one.name for one in processes(given, Endpoints(given))}
+    assert "postgres" not in {one.name for one in processes(given)}
     assert Endpoints(given).postgres_url == url
 
 
