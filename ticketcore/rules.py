@@ -70,6 +70,10 @@ class Rules:
         return Reason.WRONG_GATE if product_number in self.zones_of_product else Reason.WRONG_PRODUCT
 
 
+NO_RULES = Rules(0, UTC, {}, {}, {})
+"""Before a first catalogue is in force: nothing is admitted anywhere."""
+
+
 def compile_rules(catalogue: Catalogue, version: int) -> Rules:
     """The rules of a catalogue."""
     pairs: dict[int, Rule] = {}
