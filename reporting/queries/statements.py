@@ -1,15 +1,16 @@
-"""Builds the statement of a report: one SELECT, grouped by what was asked for. Names are ours, values are parameters."""
+"""Builds the statement of a report: one SELECT, grouped as asked. Names are ours, values are parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from parkgate.reporting.v1 import reporting_pb2 as pb
 
 from ticketcore.errors import InvalidInputError
 
-Dimension = pb.Dimension.ValueType
+Dimension: TypeAlias = "pb.Dimension.ValueType"
 
 _SCAN_GROUPS: Mapping[Dimension, str] = {
     pb.DIMENSION_DAY: "park_date::text",
