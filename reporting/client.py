@@ -113,4 +113,7 @@ def _as_ours(server: ReportServer, error: grpc.aio.AioRpcError) -> ParkgateError
         return InvalidInputError(details)
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return NotPermittedError(f"{server.address} refuses: {details}")
+    if error.code() is grpc.StatusCode.UNAVAILABLE and details.startswith("failed to connect"):
+        why = details.rpartition(": ")[2]
+        return UnavailableError(f"{server.address} cannot be reached ({why}); check --server, --cert and that it runs")
     return UnavailableError(f"{server.address}: {details or error.code().name}")

@@ -27,7 +27,14 @@ from reporting.log_reader import LogReader, make_client
 from reporting.queries.counts import postgres_book, sales_book
 from reporting.queries.places import occupancy, progress
 from reporting.queries.rows import Row, all_rows, as_of_ms, fill, fill_measures, page_of, shown, totals_of
-from reporting.queries.statements import Filter, Statement, finance_statement, sales_statement, scans_statement
+from reporting.queries.statements import (
+    Filter,
+    Statement,
+    dimension_name,
+    finance_statement,
+    sales_statement,
+    scans_statement,
+)
 from reporting.reconcile import CountBook, compare
 from reporting.recount import recount
 from ticketcore.errors import (
@@ -128,7 +135,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
         """See the protocol."""
         async with guarded(context):
             statement = self._exported(request)
-            names = [_column(dimension) for dimension in statement.dimensions]
+            names = [dimension_name(dimension) for dimension in statement.dimensions]
             table = Table(
                 [*names, *statement.labels, *statement.measures],
                 self._config.currency_digits,
@@ -210,10 +217,6 @@ def _page_bounds(size: int, token: str) -> tuple[int, int]:
     if token and not (token.isascii() and token.isdigit() and len(token) < 12):
         raise InvalidInputError("page_token is not one that this service gave")
     return size or PAGE_SIZE, int(token or 0)
-
-
-def _column(dimension: pb.Dimension.ValueType) -> str:
-    return pb.Dimension.Name(dimension).removeprefix("DIMENSION_").lower()
 
 
 def _writer(request: pb.ExportRequest, table: Table, path: Path) -> CsvWriter | XlsxWriter:

@@ -215,7 +215,8 @@ def _print_rows(server: Any, request: Any, by: Sequence[By], shape: tuple[str, i
     with Console(stderr=True).status("asking"):
         rows, totals = _run(rows_of(server, request))
     measures = [field.name for field in type(request).DESCRIPTOR.file.message_types_by_name[_row_name(request)].fields]
-    measures = [name for name in measures if name != "group"]
+    refused = getattr(request, "selection", 0) == 2  # nobody passes on a refusal
+    measures = [name for name in measures if name != "group" and not (refused and name.startswith("persons"))]
     lines = [[*(_group_cell(row.group, one) for one in by), *_cells(row, measures, digits)] for row in rows]
     sums = [[*["Total", *[""] * (len(by) - 1)], *_cells(row, measures, digits)] for row in totals]
     _show(title, (*by, *(name.removesuffix("_minor") for name in measures)), lines, sums)
@@ -233,8 +234,7 @@ def _cells(row: Any, measures: Sequence[str], digits: int) -> list[str]:
 
 def _group_cell(group: Any, by: By) -> str:
     if by in (By.HOUR, By.MINUTE):
-        moment = datetime.fromtimestamp(group.start_time_ms / 1000, UTC).astimezone()
-        return f"{moment:%Y-%m-%d %H:%M}"
+        return str(group.start_text)
     names = {By.DAY: "park_date", By.WINDOW: "window_id"}
     number = f"{by.value}_number"
     return str(getattr(group, number)) if hasattr(group, number) else str(getattr(group, names.get(by, by.value)))

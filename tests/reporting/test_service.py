@@ -33,7 +33,8 @@ from ticketcore.errors import InvalidInputError, NotPermittedError
 NOW = datetime.now(UTC)
 TICKET = (
     "INSERT INTO sales.tickets VALUES (%(id)s, 1, 1, %(product)s, 'day', 'adult', %(channel)s, %(window)s,"
-    " '2026-05-01', 1, 0, 1, %(price)s, 'EUR', 1, '{}', %(time)s, %(time)s, '2026-05-01', %(state)s, NULL, NULL, %(token)s)"
+    " '2026-05-01', 1, 0, 1, %(price)s, 'EUR', 1, '{}', %(time)s, %(time)s, '2026-05-01', %(state)s, NULL, NULL,"
+    " %(token)s)"
 )
 
 
@@ -183,9 +184,9 @@ async def test_scans_are_counted_by_hour_gate_and_reason(
         group_by=[pb.DIMENSION_HOUR, pb.DIMENSION_REASON], selection=pb.SCAN_SELECTION_REFUSED
     )
     rows, (total,) = await rows_of(server, refusals)
-    assert [(row.group.start_time_ms, row.group.reason, row.scans) for row in rows] == [
-        (1_777_622_400_000, "ALREADY_USED", 1),
-        (1_777_626_000_000, "REFUNDED", 1),
+    assert [(row.group.start_time_ms, row.group.start_text, row.group.reason, row.scans) for row in rows] == [
+        (1_777_622_400_000, "2026-05-01 10:00", "ALREADY_USED", 1),
+        (1_777_626_000_000, "2026-05-01 11:00", "REFUNDED", 1),
     ]
     assert total.scans == 2
     _, (persons,) = await rows_of(server, pb.QueryScansRequest(group_by=[pb.DIMENSION_GATE]))
