@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import grpc
-from parkgate.gate.v1 import gate_pb2 as pb
-from parkgate.gate.v1 import gate_pb2_grpc
 
 from gateclient.credentials import Credentials
 from gateclient.link_events import Commanded, Event, Instant, LinkDead, SessionLimits, Settled, Welcomed
 from gateclient.session import Session
+from parkgate.gate.v1 import gate_pb2 as pb
+from parkgate.gate.v1 import gate_pb2_grpc
 from ticketcore.errors import InvalidInputError, NotPermittedError, ParkgateError, UnavailableError
 
 SOFTWARE = "parkgate-gate 0.1"

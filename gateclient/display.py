@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Protocol, TextIO
 
-from parkgate.gate.v1 import gate_pb2 as pb
 from rich.console import Console, Group
 from rich.panel import Panel
 from rich.text import Text
 
 from gateclient.readers import ReadCode
 from gateclient.texts import Displays, name_of
+from parkgate.gate.v1 import gate_pb2 as pb
 
 _COLOURS = {pb.LAMP_GREEN: "green", pb.LAMP_RED: "red", pb.LAMP_AMBER: "yellow"}
 _MARKS = {pb.LAMP_GREEN: "✔ ", pb.LAMP_RED: "✘ ", pb.LAMP_AMBER: "● "}
@@ -100,7 +100,7 @@ class PanelDisplay:
             )
         )
 
-    def passage(self, gate_id: str, scan_id: bytes, outcome: pb.PassageOutcome.ValueType) -> None:  # noqa: ARG002
+    def passage(self, gate_id: str, scan_id: bytes, outcome: pb.PassageOutcome.ValueType) -> None:
         """See Display."""
         if outcome == pb.PASSAGE_OUTCOME_NOT_PASSED:
             self._console.print(Text(f"{gate_id}: nobody went through; the entry is given back", "yellow"))

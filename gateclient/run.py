@@ -10,7 +10,6 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from parkgate.gate.v1 import gate_pb2 as pb
 from rich.console import Console
 
 from gateclient.barriers import Barrier, ConsoleBarrier, SimulatedTurnstile
@@ -21,6 +20,7 @@ from gateclient.link_events import SessionLimits
 from gateclient.readers import FileReader, ReadCode, Reader, open_source
 from gateclient.scans import LaneSetting
 from gateclient.turnstile import LaneHabits, Tally, Turnstile
+from parkgate.gate.v1 import gate_pb2 as pb
 from ticketcore.errors import InvalidInputsError
 
 MAX_GATES = 64

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parkgate.gate.v1 import gate_pb2 as pb
-
 from ticketcore.token import TokenFault, from_qr_text
 
 SCAN_ID_LENGTH = 16

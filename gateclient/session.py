@@ -23,8 +23,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from parkgate.gate.v1 import gate_pb2 as pb
-
 from gateclient.link_events import (
     DISBELIEF_RECEIPTS,
     GREETING_LIMIT_MS,
@@ -46,6 +44,7 @@ from gateclient.link_events import (
 )
 from gateclient.outbox import Outbox
 from gateclient.unresolved import Unresolved, code_of
+from parkgate.gate.v1 import gate_pb2 as pb
 from ticketcore.errors import invariant
 from ticketcore.token import CLAIMS_LENGTH, TokenFault, decode_claims
 

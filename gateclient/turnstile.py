@@ -7,14 +7,13 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from parkgate.gate.v1 import gate_pb2 as pb
-
 from gateclient.barriers import Barrier
 from gateclient.checker import Checker
 from gateclient.display import Display, Shown
 from gateclient.readers import ReadCode
 from gateclient.scans import SCAN_ID_LENGTH, Debouncer, LaneSetting, make_scan
 from gateclient.texts import name_of
+from parkgate.gate.v1 import gate_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,16 @@
 
     ca.pem ca.key                the park CA, made at first use
     server/<service>.pem .key    renewed by themselves
-    issued.jsonl                 one line a client certificate, appended and synced *before* the key leaves: no
-                                 certificate can exist that `revoke` does not know
-    revoked.json                 {"<serial>": {"name", "kind", "revoked_time"}}, replaced atomically; gateways read it again
+    issued.jsonl                 one line a client certificate, written *before* the key leaves: no certificate can
+                                 exist that `revoke` does not know
+    revoked.json                 {"<serial>": {"name", "kind", "revoked_time"}}; gateways read it again
+
+Both lists are replaced atomically: a crash leaves the old or the new one.
 
 The clock is an argument; only the commands read it.
 """
 
 import json
-import os
 import socket
 from collections.abc import Sequence
 from datetime import datetime
@@ -101,7 +102,7 @@ def issued(data_dir: Path) -> list[Issued]:
 
 
 def revoked(data_dir: Path) -> dict[str, dict[str, str]]:
-    """The revoked serials (hexadecimal). Raises: OpsError when the list is damaged: never take that for an empty one."""
+    """The revoked serials (hexadecimal). Raises: OpsError when the list is damaged: that is not an empty one."""
     path = data_dir / "pki" / "revoked.json"
     if not path.exists():
         return {}
@@ -121,7 +122,7 @@ def valid_of(data_dir: Path, kind: Kind, name: str, now: datetime) -> list[Issue
 
 def revoke(data_dir: Path, serial_or_name: str, now: datetime) -> list[Issued]:
     """Revokes one certificate by its serial, or all of a name; returns those newly revoked. Raises: BadInput."""
-    wanted = serial_or_name.lower().lstrip("0x")
+    wanted = serial_or_name.lower().removeprefix("0x")
     with exclusive(make_folder(data_dir / "pki") / ".revoke.lock"):
         gone = revoked(data_dir)
         matching = [one for one in issued(data_dir) if serial_or_name == one.name or wanted == one.serial]
@@ -146,10 +147,10 @@ def _issue(data_dir: Path, kind: Kind, name: str, uris: Sequence[str], now: date
         "not_before": record.not_before.isoformat(),
         "not_after": record.not_after.isoformat(),
     }
-    with exclusive(data_dir / "pki" / ".lock"), (data_dir / "pki" / "issued.jsonl").open("ab") as file:
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    path = data_dir / "pki" / "issued.jsonl"
+    with exclusive(path.with_name(".lock")):
+        before = path.read_bytes() if path.exists() else b""
+        write_atomic(path, before + json.dumps(line).encode() + b"\n")
     return pair, record
 
 

@@ -1,8 +1,8 @@
 """The park's own certificate authority: pure functions. Files are `ops.enrolment`'s.
 
     park CA (P-256, 10 years, signs no further authority)
-    ├── server certificates: gateway, sales, reporting      names and addresses in the SAN, 397 days, renewed by themselves
-    └── client certificates: gate, window, service, finance  identity as URIs in the SAN, 2 years, renewed by `enroll renew`
+    ├── server certificates: gateway, sales, reporting      names and addresses in the SAN; 397 days, renews itself
+    └── client certificates: gate, window, service, finance  identity as URIs in the SAN; 2 years, `enroll renew`
 
 An identity is a URI, so that one certificate can carry several and none can be mistaken for a host name:
 `parkgate://device/<device>` with `parkgate://gate/<gate-id>` for each gate the device may speak for,

@@ -40,7 +40,7 @@ def holder(port: int) -> str:
 
     try:
         for link in psutil.net_connections("tcp"):
-            if link.status == psutil.CONN_LISTEN and link.laddr.port == port and link.pid is not None:
+            if link.status == psutil.CONN_LISTEN and link.laddr and link.laddr.port == port and link.pid:
                 return f" by {psutil.Process(link.pid).name()} (process {link.pid})"
     except psutil.Error:
         return ""

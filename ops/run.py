@@ -12,7 +12,8 @@ from ops.errors import EXIT_OK, EXIT_USAGE, OpsError
 from ops.settings import Settings, load
 
 SERVICES: dict[str, str] = {
-    # name: "module:function"; for example "sales": "ops.services.sales:run"
+    "cluster": "ops.services.cluster:run",
+    "sales": "ops.services.sales:run",
 }
 
 

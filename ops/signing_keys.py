@@ -1,7 +1,7 @@
 """Where the keys that sign tickets are kept. What a token's key id means is ticketcore's.
 
     <data folder>/signing/key-<id>.pem    private, PKCS8 encrypted with the passphrase in `secrets/signing`, 0600
-    <data folder>/signing/ring.json       {"active": 3, "keys": {"0": "<base64 public key>", ...}}: what gates check with
+    <data folder>/signing/ring.json       {"active": 3, "keys": {"0": "<base64>", ...}}, what gates check with
 
 A key id (0 to 31, five bits of the token) is never given to a second key: a printed ticket may carry it for a year.
 After a rotation the old private key is deleted, its public half stays.

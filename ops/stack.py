@@ -42,14 +42,21 @@ class Endpoints:
         return ray_node.address(self.settings.data_dir) if self.settings.embedded_ray else self.settings.ray_address
 
 
-def processes(settings: Settings, endpoints: Endpoints) -> list[Process]:  # noqa: ARG001 - the services will need them
+def processes(settings: Settings) -> list[Process]:
     """Everything that `parkgate up` keeps alive. Services are added here, with `service`."""
     servers: list[Process] = []
     if settings.embedded_postgres:
         servers.append(embedded(EmbeddedPostgres(settings.data_dir)))
     if settings.embedded_ledger:
         servers.append(embedded(EmbeddedValkey(settings.data_dir)))
-    return servers
+    names = tuple(server.name for server in servers)
+    ledger = tuple(name for name in names if name == EmbeddedValkey.name)
+    database = tuple(name for name in names if name == EmbeddedPostgres.name)
+    return [
+        *servers,
+        service("cluster", settings, ("gate_port",), ledger),
+        service("sales", settings, ("sales_port", "sales_metrics_port"), (*database, "cluster")),
+    ]
 
 
 def embedded(server: EmbeddedPostgres | EmbeddedValkey) -> Process:

@@ -20,13 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
 from ops import state
 from ops.children import become_subreaper, last_words, log_path, spawn
 from ops.embedded.base import Command
 from ops.errors import OpsError
-from ops.processes import Identity, end, identity, own_identity, send
+from ops.processes import Identity, children, descendants, end, identity, is_alive, own_identity, send
 from ops.state import Phase, ProcessState, StackState, Stage
 
 TICK_S = 0.1
@@ -92,15 +90,9 @@ class _Child:
         )
 
 
-@dataclass(slots=True)
-class _Orphan:
-    who: Identity
-    seen: float
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`versions` go into the state. `first_attempts`: failures in a row at the first start before the stack gives up."""
+    """`versions` go into the state. `first_attempts`: failures in a row before the first start is given up."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
     first_attempts: float = FIRST_ATTEMPTS
@@ -117,7 +109,8 @@ class Supervisor:
         self._phase = Phase.STARTING
         self._error = ("", "")
         self._stopping = False
-        self._orphans: dict[int, _Orphan] = {}
+        self._orphans: dict[Identity, float] = {}
+        self._next_orphans = 0.0
         self._written: StackState | None = None
 
     def run(self) -> bool:
@@ -134,6 +127,10 @@ class Supervisor:
         self._phase = Phase.FAILED if failed else Phase.STOPPED
         self._publish()
         return not failed
+
+    def written(self) -> StackState | None:
+        """The state last published; safe to ask from another thread."""
+        return self._written
 
     def _tick(self, now: float) -> None:
         self._reap(now)
@@ -182,7 +179,6 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            self._orphans.pop(pid, None)
             child = by_pid.get(pid)
             if child is not None and child.popen is not None:
                 child.popen.returncode = os.waitstatus_to_exitcode(status)
@@ -211,14 +207,14 @@ class Supervisor:
             self._error = (f"{child.process.name} does not start: {detail.removesuffix(mend).strip()}", mend)
 
     def _watch_orphans(self, now: float) -> None:
+        if now < self._next_orphans:
+            return
+        self._next_orphans = now + HEALTH_PERIOD_S
         known = {child.popen.pid for child in self._children.values() if child.popen is not None}
-        for one in psutil.Process().children():
-            who = identity(one.pid)
-            if who is None or one.pid in known:
-                continue
-            orphan = self._orphans.setdefault(one.pid, _Orphan(who, now))
-            if now > orphan.seen + ORPHAN_GRACE_S:
+        for who in children(self._own.pid):
+            if who.pid not in known and now > self._orphans.setdefault(who, now) + ORPHAN_GRACE_S:
                 end(who, [(signal.SIGTERM, 0.5), (signal.SIGKILL, 0.0)])
+        self._orphans = {who: seen for who, seen in self._orphans.items() if is_alive(who)}
 
     def _stop_all(self) -> None:
         self._stopping = True
@@ -251,13 +247,14 @@ class Supervisor:
         """What still has no parent but us: a moment to end by itself, then a request, then an order."""
         steps: tuple[tuple[signal.Signals | None, float], ...] = ((None, 2), (signal.SIGTERM, 3), (signal.SIGKILL, 3))
         for number, timeout_s in steps:
-            for one in psutil.Process().children(recursive=True) if number is not None else ():
-                if number is not None and (who := identity(one.pid)) is not None:
+            for who in descendants(self._own.pid) if number is not None else ():
+                if number is not None:
                     send(who, number)
             deadline = time.monotonic() + timeout_s
-            while psutil.Process().children() and time.monotonic() < deadline:
+            while children(self._own.pid) and time.monotonic() < deadline:
                 self._reap(time.monotonic())
                 time.sleep(TICK_S / 5)
+        self._reap(time.monotonic())
 
     def _publish(self) -> None:
         children = tuple(child.snapshot() for child in self._children.values())

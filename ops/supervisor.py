@@ -10,6 +10,7 @@ from pathlib import Path
 from ops import stack, state
 from ops.errors import EXIT_FAILURE, EXIT_OK, OpsError
 from ops.files import FolderLock
+from ops.metrics import serve_stack
 from ops.processes import end
 from ops.settings import Settings, load
 from ops.supervise import FIRST_ATTEMPTS, NEVER, Options, Supervisor
@@ -38,9 +39,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _supervise(settings: Settings, options: Options) -> int:
     _end_remains(settings.data_dir)
-    declared = stack.processes(settings, stack.Endpoints(settings))
-    stopped_in_order = Supervisor(declared, settings.data_dir, options).run()
-    return EXIT_OK if stopped_in_order else EXIT_FAILURE
+    declared = stack.processes(settings)
+    supervisor = Supervisor(declared, settings.data_dir, options)
+    serve_stack(settings.supervisor_metrics_port, supervisor.written)
+    return EXIT_OK if supervisor.run() else EXIT_FAILURE
 
 
 def _end_remains(data_dir: Path) -> None:

@@ -37,7 +37,7 @@ class Watch:
     stopping: bool = False
 
     def run(self) -> int:
-        """The supervisor's exit code, once it ends in order or fails; a killed one is restarted. Raises: FolderInUse."""
+        """The supervisor's exit code once it ends in order or fails; restarts a killed one. Raises: FolderInUse."""
         with FolderLock(_watch_lock(self.data_dir)):
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, self._ask_to_stop)

@@ -14,8 +14,8 @@ from datetime import UTC, date, datetime, tzinfo
 from functools import lru_cache
 
 from google.protobuf.json_format import MessageToJson
-from parkgate.events.v1 import events_pb2 as pb
 
+from parkgate.events.v1 import events_pb2 as pb
 from ticketcore.token import decode_claims
 
 MINUTE_MS = 60_000

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 import redis.asyncio as redis
 from google.protobuf.message import DecodeError
-from parkgate.events.v1 import events_pb2 as pb
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from parkgate.events.v1 import events_pb2 as pb
 from reporting.store import Offset
 from ticketcore.errors import DamagedDataError, UnavailableError
 

@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import redis.asyncio as redis
+
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
-
 from reporting.reconcile import Count, CountBook
 from ticketcore.errors import DamagedDataError
 from ticketcore.token import decode_claims

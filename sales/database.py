@@ -10,9 +10,9 @@ from pathlib import Path
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from sales.tables import SCHEMA
 from ticketcore.errors import UnavailableError, UnknownOutcomeError
@@ -26,49 +26,65 @@ MIGRATION_LOCK = 0x7061726B
 """Advisory lock, so that two services that start together do not migrate together."""
 
 
+DISCONNECTS = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
+
+
 def driver_url(url: str) -> str:
     """A plain Postgres address as SQLAlchemy wants it, with psycopg as the driver."""
     scheme, rest = url.split("://", 1)
     return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
 
 
-def make_engine(url: str) -> AsyncEngine:
-    """A pooled engine. Nothing is connected yet. Broken connections are replaced without being asked first."""
-    return create_async_engine(
-        driver_url(url),
-        pool_size=POOL_SIZE,
-        max_overflow=POOL_SIZE,
-        pool_timeout=POOL_WAIT_S,
-        pool_use_lifo=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC", "prepare_threshold": 3},
-    )
+class Database:
+    """A pool of connections. Nothing is connected before the first use; broken connections are replaced."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_async_engine(
+            driver_url(url),
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_SIZE,
+            pool_timeout=POOL_WAIT_S,
+            pool_use_lifo=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S, "options": "-c timezone=UTC", "prepare_threshold": 3},
+        )
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: committed whole at the end, or rolled back.
+
+        Raises:
+            UnavailableError: Postgres is away; nothing was done (I10).
+            UnknownOutcomeError: Postgres went away during the commit.
+        """
+        committing = False
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+                committing = True
+                await connection.commit()
+        except DISCONNECTS as error:
+            raise _away(committing=committing) from error
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection where every statement is its own transaction: one round trip instead of three.
+
+        Raises:
+            UnavailableError: Postgres is away.
+        """
+        try:
+            async with self._reader.connect() as connection:
+                yield connection
+        except DISCONNECTS as error:
+            raise _away(committing=False) from error
 
 
-@asynccontextmanager
-async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """One transaction: committed whole at the end, or rolled back.
-
-    Raises:
-        UnavailableError: Postgres is away; nothing was done (I10).
-        UnknownOutcomeError: Postgres went away during the commit.
-    """
-    committing = False
-    try:
-        async with engine.connect() as connection:
-            yield connection
-            committing = True
-            await connection.commit()
-    except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
-        raise _away(committing) from error
-    except IntegrityError:
-        raise
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise _away(committing) from error
-        raise
-
-
-def _away(committing: bool) -> UnavailableError | UnknownOutcomeError:
+def _away(*, committing: bool) -> UnavailableError | UnknownOutcomeError:
     if committing:
         return UnknownOutcomeError(
             "the database went away while it was storing this; ask again with the same request_id"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB, TEXT, TIMESTAMP
+from sqlalchemy.dialects.postgresql import BYTEA, JSONB, TEXT, TIMESTAMP
 
 SCHEMA = "sales"
 metadata = sa.MetaData(schema=SCHEMA)
@@ -125,7 +125,7 @@ tickets = sa.Table(
     _minor("price_minor"),
     _text("currency"),
     sa.Column("catalogue_version", sa.BigInteger, nullable=False),
-    sa.Column("quota_keys", ARRAY(TEXT), nullable=False),
+    _text("quota_keys"),
     _time("sold_time"),
     _time("paid_time"),
     sa.Column("park_date", sa.Date, nullable=False),

@@ -7,11 +7,12 @@ Ray reads its settings from the environment, also in the processes that it start
 before `ray` is imported: `EmbeddedRay.start` and `connect` see to that for this process.
 """
 
-import contextlib
 import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +22,14 @@ from typing import Any, Self
 
 from ops.errors import BadInput, OpsError, StartFailed
 from ops.files import FolderLock, make_folder, secret, write_atomic
-from ops.processes import Identity, identity, own_identity, wait_gone
+from ops.processes import end_all_in, wait_gone, working_in
 
 NAMESPACE = "parkgate"
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
 """Scans never travel through the object store; this is room for Ray's own needs."""
 TEMP_PATH_MAX = 40
 """Linux ends a Unix socket's path at 107 bytes, and Ray appends `/session_<date>_<pid>/sockets/plasma_store` (66)."""
+SHORT = "/tmp"  # noqa: S108 - what is made there is private
 REMAINS_TIMEOUT_S = 20.0
 
 EMBEDDED_ENVIRONMENT: Mapping[str, str] = {
@@ -51,7 +53,10 @@ def environment(folder: Path) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What `run/ray.json` says of the node: where it is, and which folder to clear after a SIGKILL."""
+    """What `run/ray.json` says of the node: where it is, and which folder to clear after a SIGKILL.
+
+    `private`: the folder is inside of one of its own outside the data folder, which is cleared with it.
+    """
 
     address: str
     temp: str
@@ -71,6 +76,7 @@ class EmbeddedRay:
         self._num_cpus = num_cpus
         self._lock = FolderLock(self.folder / "run" / "ray.lock")
         self._record: _Record | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -91,6 +97,7 @@ class EmbeddedRay:
             self._clear_remains()
             self._record = self._start_head()
         except BaseException:
+            self._end_guard()
             self._lock.release()
             raise
 
@@ -107,9 +114,10 @@ class EmbeddedRay:
             return
         import ray
 
-        processes = _processes_of(self._record.temp)
+        processes = working_in(self._record.temp)
         ray.shutdown()
         left = [who.pid for who in processes if not wait_gone(who, REMAINS_TIMEOUT_S)]
+        self._end_guard()
         self._clear_remains()
         self._record = None
         self._lock.release()
@@ -130,6 +138,11 @@ class EmbeddedRay:
         temp, private = _temp_folder(self.folder)
         record_path = self.folder / "run" / "ray.json"
         _write_record(record_path, _Record("", str(temp), private))
+        self._guard = subprocess.Popen(
+            [sys.executable, "-m", "ops.embedded.ray_guard", str(os.getpid()), str(temp)],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         import ray
 
         try:
@@ -149,20 +162,25 @@ class EmbeddedRay:
         _write_record(record_path, record)
         return record
 
+    def _end_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.wait()
+            self._guard = None
+
     def _clear_remains(self) -> None:
         """Removes what a run left in Ray's folder, but keeps its logs for whoever asks why it ended."""
         record = _read_record(self.folder / "run" / "ray.json")
         if record is None:
             return
-        for who in _processes_of(record.temp):
-            wait_gone(who, REMAINS_TIMEOUT_S)
+        end_all_in(record.temp)
         temp = Path(record.temp)
         logs = next(iter(sorted(temp.glob("session_2*/logs"), reverse=True)), None)
         if logs is not None:
             kept = make_folder(self.folder / "logs") / "ray-last-run"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(logs, kept, symlinks=True)
-        shutil.rmtree(temp, ignore_errors=True)
+        shutil.rmtree(temp.parent if record.private else temp, ignore_errors=True)
         (self.folder / "run" / "ray.json").unlink()
 
 
@@ -207,20 +225,8 @@ def _temp_folder(folder: Path) -> tuple[Path, bool]:
     own = folder / "ray"
     if len(os.fsencode(own)) <= TEMP_PATH_MAX:
         return make_folder(own), False
-    return Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp")), True
-
-
-def _processes_of(temp: str) -> list[Identity]:
-    """Ray's processes that work in that folder, but not this one."""
-    found = []
-    own = own_identity()
-    needle = os.fsencode(temp) + b"/session_"
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if needle in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
-                    found.append(identity(int(entry.name)))
-    return [who for who in found if who is not None and who != own]
+    # Ray opens the folder that it is given to everybody (0777), so it gets one inside of one that stays closed (0700).
+    return make_folder(Path(tempfile.mkdtemp(prefix="pg-", dir=SHORT)) / "r"), True
 
 
 def _write_record(path: Path, record: _Record) -> None:

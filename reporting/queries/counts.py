@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from parkgate.events.v1 import events_pb2 as events
 from parkgate.gate.v1 import gate_pb2 as gate
-
 from reporting.database import Connection
 from reporting.reconcile import SALES_KEEPS, Count, CountBook
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from parkgate.reporting.v1 import reporting_pb2 as pb
-
 from reporting.database import Connection
 
 _OCCUPANCY = """

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 from parkgate.gate.v1 import gate_pb2 as gate
 from parkgate.reporting.v1 import reporting_pb2 as pb
-
 from reporting.database import Connection
 from reporting.queries.statements import Dimension, Statement
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from parkgate.reporting.v1 import reporting_pb2 as pb
-
 from ticketcore.errors import InvalidInputError
 
 Dimension: TypeAlias = "pb.Dimension.ValueType"

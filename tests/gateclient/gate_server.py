@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 
 import grpc
 from gate_certs import TestAuthority
+from seeded_link import TinyCluster
+
 from parkgate.gate.v1 import gate_pb2 as pb
 from parkgate.gate.v1 import gate_pb2_grpc
-from seeded_link import TinyCluster
 
 
 class TinyGateway(gate_pb2_grpc.GateServiceServicer):

@@ -11,10 +11,9 @@ import random
 from dataclasses import dataclass, field
 from itertools import count
 
-from parkgate.gate.v1 import gate_pb2 as pb
-
 from gateclient.link_events import Event, Instant, LinkDead, Settled
 from gateclient.session import Session
+from parkgate.gate.v1 import gate_pb2 as pb
 
 
 @dataclass

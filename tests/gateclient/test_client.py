@@ -10,12 +10,12 @@ import grpc
 import pytest
 from gate_certs import TestAuthority
 from gate_server import TinyGateway
-from parkgate.gate.v1 import gate_pb2 as pb
 from test_session import scan_of
 
 from gateclient.client import GateClient, LinkConfig
 from gateclient.credentials import load_credentials
 from gateclient.link_events import SessionLimits
+from parkgate.gate.v1 import gate_pb2 as pb
 from ticketcore.errors import InvalidInputsError, NotPermittedError, UnavailableError
 
 LIMITS = SessionLimits(answer_ms=3_000, reply_ms=150, receipt_ms=150, rescan_ms=2_000)

@@ -13,7 +13,6 @@ import grpc
 import pytest
 from gate_certs import TestAuthority
 from gate_server import TinyGateway
-from parkgate.gate.v1 import gate_pb2 as pb
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -22,6 +21,7 @@ from gateclient.display import JsonDisplay, PanelDisplay, Shown
 from gateclient.readers import ReadCode
 from gateclient.texts import Displays
 from ops.commands.gate import app
+from parkgate.gate.v1 import gate_pb2 as pb
 from ticketcore.errors import InvalidInputsError, NotPermittedError
 from ticketcore.token import Claims, encode_claims, to_qr_text
 

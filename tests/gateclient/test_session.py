@@ -6,7 +6,6 @@ import random
 from datetime import date
 
 import pytest
-from parkgate.gate.v1 import gate_pb2 as pb
 from seeded_link import SeededLink, TinyCluster, Weather
 
 from gateclient.link_events import (
@@ -20,6 +19,7 @@ from gateclient.link_events import (
     Settled,
 )
 from gateclient.session import Session
+from parkgate.gate.v1 import gate_pb2 as pb
 from ticketcore.token import Claims, encode_claims
 
 LIMITS = SessionLimits(answer_ms=400, reply_ms=60, receipt_ms=150, rescan_ms=1_000)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import redis
+
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
-
 from ticketcore.token import Claims, encode_claims
 
 START_MS = 1_777_622_400_000

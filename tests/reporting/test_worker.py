@@ -15,10 +15,10 @@ import psycopg
 import pytest
 import redis
 from ledger_writer import BusyDay, PartitionLog, admitted, passage, refused, registered
-from parkgate.events.v1 import events_pb2 as pb
-from parkgate.gate.v1 import gate_pb2 as gate
 
 from ops.embedded import EmbeddedPostgres
+from parkgate.events.v1 import events_pb2 as pb
+from parkgate.gate.v1 import gate_pb2 as gate
 from reporting.config import ReportingConfig
 from reporting.database import connect, migrate
 from reporting.log_reader import make_client

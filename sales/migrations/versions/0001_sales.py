@@ -16,7 +16,7 @@ def upgrade() -> None:
     connection = op.get_bind().connection.dbapi_connection
     if connection is None:
         raise RuntimeError("the migration has no connection")
-    connection.execute(Path(__file__).with_suffix(".sql").read_text())  # type: ignore[attr-defined]
+    connection.execute(Path(__file__).with_suffix(".sql").read_text())
 
 
 def downgrade() -> None:

@@ -96,7 +96,7 @@ CREATE TABLE sales.tickets (
     price_minor bigint NOT NULL CHECK (price_minor >= 0),
     currency text NOT NULL,
     catalogue_version bigint NOT NULL,
-    quota_keys text[] NOT NULL,
+    quota_keys text NOT NULL,
     sold_time timestamptz NOT NULL,
     paid_time timestamptz NOT NULL,
     park_date date NOT NULL,

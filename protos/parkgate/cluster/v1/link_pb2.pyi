@@ -8,7 +8,6 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from parkgate.cluster.v1 import control_pb2 as _control_pb2
-from parkgate.gate.v1 import gate_pb2 as _gate_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -42,11 +41,12 @@ class LinkRequest(_message.Message):
     OCCUPANCY_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     call_id: _builtins.int
     """Chosen by the caller, unique on the connection."""
     @_builtins.property
     def scans(self) -> Global___ScanBatch:
-        """Scans and passages."""
+        """Scans and passages; answered by group, in any order, as each becomes durable."""
 
     @_builtins.property
     def register(self) -> _control_pb2.RegisterTicketsRequest:
@@ -104,6 +104,10 @@ class LinkRequest(_message.Message):
     def status(self) -> _control_pb2.GetStatusRequest:
         """How the owner is."""
 
+    @_builtins.property
+    def dry_run(self) -> Global___ScanGroup:
+        """One scan, decided without consequence."""
+
     def __init__(
         self,
         *,
@@ -123,12 +127,13 @@ class LinkRequest(_message.Message):
         occupancy: _control_pb2.GetOccupancyRequest | None = ...,
         refresh: Global___RefreshRequest | None = ...,
         status: _control_pb2.GetStatusRequest | None = ...,
+        dry_run: Global___ScanGroup | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "capacity", b"capacity", "change", b"change", "confirm_hold", b"confirm_hold", "get_quotas", b"get_quotas", "inspect", b"inspect", "occupancy", b"occupancy", "pin_hold", b"pin_hold", "place_hold", b"place_hold", "recall", b"recall", "refresh", b"refresh", "register", b"register", "release_hold", b"release_hold", "return_units", b"return_units", "scans", b"scans", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "capacity", b"capacity", "change", b"change", "confirm_hold", b"confirm_hold", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "inspect", b"inspect", "occupancy", b"occupancy", "pin_hold", b"pin_hold", "place_hold", b"place_hold", "recall", b"recall", "refresh", b"refresh", "register", b"register", "release_hold", b"release_hold", "return_units", b"return_units", "scans", b"scans", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_id", b"call_id", "capacity", b"capacity", "change", b"change", "confirm_hold", b"confirm_hold", "get_quotas", b"get_quotas", "inspect", b"inspect", "occupancy", b"occupancy", "pin_hold", b"pin_hold", "place_hold", b"place_hold", "recall", b"recall", "refresh", b"refresh", "register", b"register", "release_hold", b"release_hold", "return_units", b"return_units", "scans", b"scans", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_id", b"call_id", "capacity", b"capacity", "change", b"change", "confirm_hold", b"confirm_hold", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "inspect", b"inspect", "occupancy", b"occupancy", "pin_hold", b"pin_hold", "place_hold", b"place_hold", "recall", b"recall", "refresh", b"refresh", "register", b"register", "release_hold", b"release_hold", "return_units", b"return_units", "scans", b"scans", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["scans", "register", "change", "inspect", "place_hold", "pin_hold", "confirm_hold", "release_hold", "return_units", "get_quotas", "capacity", "recall", "occupancy", "refresh", "status"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["scans", "register", "change", "inspect", "place_hold", "pin_hold", "confirm_hold", "release_hold", "return_units", "get_quotas", "capacity", "recall", "occupancy", "refresh", "status", "dry_run"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -153,14 +158,15 @@ class LinkResponse(_message.Message):
     OCCUPANCY_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
     call_id: _builtins.int
-    """The request's."""
+    """The request's; 0 with verdicts, whose groups carry their own ids."""
     fault: _builtins.str
     """The owner could not do it: the outcome is unknown or it does not own the partition. Ask again."""
     @_builtins.property
     def verdicts(self) -> Global___VerdictBatch:
-        """To scans."""
+        """To scans: the groups that are ready."""
 
     @_builtins.property
     def register(self) -> _control_pb2.RegisterTicketsResponse:
@@ -206,6 +212,10 @@ class LinkResponse(_message.Message):
     def status(self) -> _control_pb2.GetStatusResponse:
         """To status."""
 
+    @_builtins.property
+    def dry_run(self) -> Global___VerdictGroup:
+        """To dry_run."""
+
     def __init__(
         self,
         *,
@@ -222,13 +232,14 @@ class LinkResponse(_message.Message):
         occupancy: _control_pb2.GetOccupancyResponse | None = ...,
         refresh: Global___RefreshResponse | None = ...,
         status: _control_pb2.GetStatusResponse | None = ...,
+        dry_run: Global___VerdictGroup | None = ...,
         fault: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "capacity", b"capacity", "change", b"change", "get_quotas", b"get_quotas", "hold", b"hold", "inspect", b"inspect", "occupancy", b"occupancy", "recall", b"recall", "refresh", b"refresh", "register", b"register", "return_units", b"return_units", "status", b"status", "verdicts", b"verdicts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "capacity", b"capacity", "change", b"change", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "hold", b"hold", "inspect", b"inspect", "occupancy", b"occupancy", "recall", b"recall", "refresh", b"refresh", "register", b"register", "return_units", b"return_units", "status", b"status", "verdicts", b"verdicts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_id", b"call_id", "capacity", b"capacity", "change", b"change", "fault", b"fault", "get_quotas", b"get_quotas", "hold", b"hold", "inspect", b"inspect", "occupancy", b"occupancy", "recall", b"recall", "refresh", b"refresh", "register", b"register", "return_units", b"return_units", "status", b"status", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_id", b"call_id", "capacity", b"capacity", "change", b"change", "dry_run", b"dry_run", "fault", b"fault", "get_quotas", b"get_quotas", "hold", b"hold", "inspect", b"inspect", "occupancy", b"occupancy", "recall", b"recall", "refresh", b"refresh", "register", b"register", "return_units", b"return_units", "status", b"status", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["verdicts", "register", "change", "inspect", "hold", "return_units", "get_quotas", "capacity", "recall", "occupancy", "refresh", "status"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["verdicts", "register", "change", "inspect", "hold", "return_units", "get_quotas", "capacity", "recall", "occupancy", "refresh", "status", "dry_run"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -241,22 +252,18 @@ class ScanBatch(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUPS_FIELD_NUMBER: _builtins.int
-    DRY_RUN_FIELD_NUMBER: _builtins.int
-    dry_run: _builtins.bool
-    """Decide, write nothing."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScanGroup]:
-        """Each is answered by the verdict group of the same index."""
+        """Each is answered by a verdict group of the same id."""
 
     def __init__(
         self,
         *,
         groups: _abc.Iterable[Global___ScanGroup] | None = ...,
-        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "groups", b"groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,21 +271,17 @@ Global___ScanBatch: _TypeAlias = ScanBatch  # noqa: Y015
 
 @_typing.final
 class ScanGroup(_message.Message):
-    """ScanGroup is what one client frame holds for this owner."""
+    """ScanGroup is what one client frame holds for this owner. A frame that is all for one owner travels as it came."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    SCANS_FIELD_NUMBER: _builtins.int
-    PASSAGES_FIELD_NUMBER: _builtins.int
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    CLIENT_FRAME_FIELD_NUMBER: _builtins.int
     GATE_NUMBERS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def scans(self) -> _containers.RepeatedCompositeFieldContainer[_gate_pb2.Scan]:
-        """The scans, as the client sent them."""
-
-    @_builtins.property
-    def passages(self) -> _containers.RepeatedCompositeFieldContainer[_gate_pb2.PassageReport]:
-        """The passages, as the client sent them."""
-
+    group_id: _builtins.int
+    """Chosen by the gateway, unique on the connection."""
+    client_frame: _builtins.bytes
+    """A serialized parkgate.gate.v1.ClientFrame; only its scans and passages are looked at."""
     @_builtins.property
     def gate_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Gate numbers by lane."""
@@ -286,13 +289,13 @@ class ScanGroup(_message.Message):
     def __init__(
         self,
         *,
-        scans: _abc.Iterable[_gate_pb2.Scan] | None = ...,
-        passages: _abc.Iterable[_gate_pb2.PassageReport] | None = ...,
+        group_id: _builtins.int = ...,
+        client_frame: _builtins.bytes = ...,
         gate_numbers: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gate_numbers", b"gate_numbers", "passages", b"passages", "scans", b"scans"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_frame", b"client_frame", "gate_numbers", b"gate_numbers", "group_id", b"group_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -300,14 +303,14 @@ Global___ScanGroup: _TypeAlias = ScanGroup  # noqa: Y015
 
 @_typing.final
 class VerdictBatch(_message.Message):
-    """VerdictBatch answers a ScanBatch."""
+    """VerdictBatch holds the groups that are ready."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerdictGroup]:
-        """One for each group."""
+        """In any order."""
 
     def __init__(
         self,
@@ -328,25 +331,25 @@ class VerdictGroup(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    VERDICTS_FIELD_NUMBER: _builtins.int
-    RECEIPTS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_gate_pb2.Verdict]:
-        """One for each scan."""
-
-    @_builtins.property
-    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[_gate_pb2.PassageReceipt]:
-        """One for each passage."""
-
+    GROUP_ID_FIELD_NUMBER: _builtins.int
+    SERVER_FRAME_FIELD_NUMBER: _builtins.int
+    MISROUTED_FIELD_NUMBER: _builtins.int
+    group_id: _builtins.int
+    """The scan group's."""
+    server_frame: _builtins.bytes
+    """A serialized parkgate.gate.v1.ServerFrame with a verdict for each scan and a receipt for each passage, in order."""
+    misrouted: _builtins.bool
+    """Some of it was for a partition that this owner does not own (and is answered RETRY): look the routes up again."""
     def __init__(
         self,
         *,
-        verdicts: _abc.Iterable[_gate_pb2.Verdict] | None = ...,
-        receipts: _abc.Iterable[_gate_pb2.PassageReceipt] | None = ...,
+        group_id: _builtins.int = ...,
+        server_frame: _builtins.bytes = ...,
+        misrouted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_id", b"group_id", "misrouted", b"misrouted", "server_frame", b"server_frame"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -256,9 +256,10 @@ class ScanDecided(_message.Message):
     FIRST_ADMISSION_FIELD_NUMBER: _builtins.int
     CLAIMS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
-    SETTLED_FIELD_NUMBER: _builtins.int
+    PASSAGE_DEADLINE_MS_FIELD_NUMBER: _builtins.int
     PERSONS_REMAINING_FIELD_NUMBER: _builtins.int
     ENTRIES_REMAINING_FIELD_NUMBER: _builtins.int
+    COUNTS_INSIDE_FIELD_NUMBER: _builtins.int
     scan_id: _builtins.bytes
     """The scan."""
     ticket_id: _builtins.int
@@ -289,12 +290,14 @@ class ScanDecided(_message.Message):
     """Claims of a ticket that was admitted on its signature, before its registration; else empty."""
     digest: _builtins.bytes
     """Digest of the token in that case; else empty."""
-    settled: _builtins.bool
-    """No passage report is awaited (exits, and gates without a turnstile)."""
+    passage_deadline_ms: _builtins.int
+    """A passage report is awaited until then, and assumed after it; 0: none is awaited (exits, gates without a turnstile)."""
     persons_remaining: _builtins.int
-    """Persons and entries remaining, as the verdict said."""
+    """Persons of this ticket who may still enter on the current entry, as the verdict said."""
     entries_remaining: _builtins.int
     """Entries remaining, as the verdict said."""
+    counts_inside: _builtins.bool
+    """The gate counts who is inside its zone."""
     def __init__(
         self,
         *,
@@ -313,13 +316,14 @@ class ScanDecided(_message.Message):
         first_admission: _builtins.bool = ...,
         claims: _builtins.bytes = ...,
         digest: _builtins.bytes = ...,
-        settled: _builtins.bool = ...,
+        passage_deadline_ms: _builtins.int = ...,
         persons_remaining: _builtins.int = ...,
         entries_remaining: _builtins.int = ...,
+        counts_inside: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "decision", b"decision", "digest", b"digest", "direction", b"direction", "entries_remaining", b"entries_remaining", "first_admission", b"first_admission", "gate_number", b"gate_number", "kind", b"kind", "persons", b"persons", "persons_remaining", b"persons_remaining", "product_number", b"product_number", "reason", b"reason", "scan_id", b"scan_id", "scan_time_ms", b"scan_time_ms", "settled", b"settled", "ticket_id", b"ticket_id", "verification", b"verification", "zone_number", b"zone_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claims", b"claims", "counts_inside", b"counts_inside", "decision", b"decision", "digest", b"digest", "direction", b"direction", "entries_remaining", b"entries_remaining", "first_admission", b"first_admission", "gate_number", b"gate_number", "kind", b"kind", "passage_deadline_ms", b"passage_deadline_ms", "persons", b"persons", "persons_remaining", b"persons_remaining", "product_number", b"product_number", "reason", b"reason", "scan_id", b"scan_id", "scan_time_ms", b"scan_time_ms", "ticket_id", b"ticket_id", "verification", b"verification", "zone_number", b"zone_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -677,3 +681,461 @@ class AlertRaised(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AlertRaised: _TypeAlias = AlertRaised  # noqa: Y015
+
+@_typing.final
+class PartitionSnapshot(_message.Message):
+    """PartitionSnapshot is a ticket partition's whole state after `sequence`. Read only by a later owner and by auditors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ChangesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    VISITS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    LEASES_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    partition: _builtins.str
+    """The partition's name."""
+    sequence: _builtins.int
+    """The last log entry it holds."""
+    time_ms: _builtins.int
+    """Time of that entry."""
+    partitions: _builtins.int
+    """Number of partitions that the ticket space had; another number cannot read it."""
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketChunk]:
+        """Ticket rows."""
+
+    @_builtins.property
+    def visits(self) -> _containers.RepeatedCompositeFieldContainer[Global___VisitRecord]:
+        """Counters."""
+
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPassage]:
+        """Admissions whose passage is awaited."""
+
+    @_builtins.property
+    def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettledPassage]:
+        """Passages that were settled lately."""
+
+    @_builtins.property
+    def changes(self) -> _containers.ScalarMap[_builtins.int, _builtins.bytes]:
+        """The request that made each lifecycle change."""
+
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseChanged]:
+        """Leases."""
+
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RememberedVerdict]:
+        """Verdicts that may still be asked again, oldest first."""
+
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductTotals]:
+        """Counts since the partition began."""
+
+    def __init__(
+        self,
+        *,
+        partition: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        time_ms: _builtins.int = ...,
+        partitions: _builtins.int = ...,
+        chunks: _abc.Iterable[Global___TicketChunk] | None = ...,
+        visits: _abc.Iterable[Global___VisitRecord] | None = ...,
+        held: _abc.Iterable[Global___HeldPassage] | None = ...,
+        settled: _abc.Iterable[Global___SettledPassage] | None = ...,
+        changes: _abc.Mapping[_builtins.int, _builtins.bytes] | None = ...,
+        leases: _abc.Iterable[Global___LeaseChanged] | None = ...,
+        verdicts: _abc.Iterable[Global___RememberedVerdict] | None = ...,
+        totals: _abc.Iterable[Global___ProductTotals] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "held", b"held", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "sequence", b"sequence", "settled", b"settled", "time_ms", b"time_ms", "totals", b"totals", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartitionSnapshot: _TypeAlias = PartitionSnapshot  # noqa: Y015
+
+@_typing.final
+class TicketChunk(_message.Message):
+    """TicketChunk is a run of ticket rows as cluster/ticket_table.py lays them out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number."""
+    rows: _builtins.bytes
+    """The rows."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        rows: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TicketChunk: _TypeAlias = TicketChunk  # noqa: Y015
+
+@_typing.final
+class VisitRecord(_message.Message):
+    """VisitRecord holds the counters of one entitlement; see ticketcore/admission.py."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    ZONE_NUMBER_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    ticket_id: _builtins.int
+    """The ticket."""
+    zone_number: _builtins.int
+    """The zone."""
+    @_builtins.property
+    def counters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """admitted, admitted_today, entered_today, inside, day, first_ms, first_gate, last_ms, last_gate, last_exit_ms."""
+
+    def __init__(
+        self,
+        *,
+        ticket_id: _builtins.int = ...,
+        zone_number: _builtins.int = ...,
+        counters: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "ticket_id", b"ticket_id", "zone_number", b"zone_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VisitRecord: _TypeAlias = VisitRecord  # noqa: Y015
+
+@_typing.final
+class HeldPassage(_message.Message):
+    """HeldPassage is an admission whose passage is awaited."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMISSION_FIELD_NUMBER: _builtins.int
+    ADMIT_TIME_MS_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    admit_time_ms: _builtins.int
+    """When it was admitted."""
+    day: _builtins.int
+    """The park's day of it, counted from 2020-01-01."""
+    @_builtins.property
+    def admission(self) -> Global___ScanDecided:
+        """The event that admitted it."""
+
+    def __init__(
+        self,
+        *,
+        admission: Global___ScanDecided | None = ...,
+        admit_time_ms: _builtins.int = ...,
+        day: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admission", b"admission", "admit_time_ms", b"admit_time_ms", "day", b"day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldPassage: _TypeAlias = HeldPassage  # noqa: Y015
+
+@_typing.final
+class SettledPassage(_message.Message):
+    """SettledPassage is a passage that was settled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCAN_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    scan_id: _builtins.bytes
+    """The scan."""
+    outcome: _gate_pb2.PassageOutcome.ValueType
+    """What was recorded."""
+    def __init__(
+        self,
+        *,
+        scan_id: _builtins.bytes = ...,
+        outcome: _gate_pb2.PassageOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "scan_id", b"scan_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettledPassage: _TypeAlias = SettledPassage  # noqa: Y015
+
+@_typing.final
+class RememberedVerdict(_message.Message):
+    """RememberedVerdict is a verdict that a retry is answered with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCAN_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    scan_id: _builtins.bytes
+    """The scan."""
+    verdict: _builtins.bytes
+    """A serialized parkgate.gate.v1.Verdict."""
+    def __init__(
+        self,
+        *,
+        scan_id: _builtins.bytes = ...,
+        verdict: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scan_id", b"scan_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RememberedVerdict: _TypeAlias = RememberedVerdict  # noqa: Y015
+
+@_typing.final
+class ProductTotals(_message.Message):
+    """ProductTotals are a product's counts since the partition began. Product 0 stands for scans without a known ticket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_NUMBER_FIELD_NUMBER: _builtins.int
+    REGISTERED_FIELD_NUMBER: _builtins.int
+    REGISTERED_MINOR_FIELD_NUMBER: _builtins.int
+    ADMITTED_FIRST_FIELD_NUMBER: _builtins.int
+    PERSONS_ENTERED_FIELD_NUMBER: _builtins.int
+    PERSONS_REENTERED_FIELD_NUMBER: _builtins.int
+    PERSONS_EXITED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    product_number: _builtins.int
+    """The product."""
+    registered: _builtins.int
+    """Tickets registered."""
+    registered_minor: _builtins.int
+    """What was paid for them, in the currency's minor unit."""
+    admitted_first: _builtins.int
+    """Tickets that were admitted at least once."""
+    persons_entered: _builtins.int
+    """Persons admitted on counted entries, less those given back."""
+    persons_reentered: _builtins.int
+    """Persons admitted on re-entries, less those given back."""
+    persons_exited: _builtins.int
+    """Persons who left."""
+    refused: _builtins.int
+    """Scans refused."""
+    @_builtins.property
+    def changed(self) -> _containers.RepeatedCompositeFieldContainer[Global___LifecycleTotal]:
+        """Lifecycle changes."""
+
+    def __init__(
+        self,
+        *,
+        product_number: _builtins.int = ...,
+        registered: _builtins.int = ...,
+        registered_minor: _builtins.int = ...,
+        admitted_first: _builtins.int = ...,
+        persons_entered: _builtins.int = ...,
+        persons_reentered: _builtins.int = ...,
+        persons_exited: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        changed: _abc.Iterable[Global___LifecycleTotal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_first", b"admitted_first", "changed", b"changed", "persons_entered", b"persons_entered", "persons_exited", b"persons_exited", "persons_reentered", b"persons_reentered", "product_number", b"product_number", "refused", b"refused", "registered", b"registered", "registered_minor", b"registered_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProductTotals: _TypeAlias = ProductTotals  # noqa: Y015
+
+@_typing.final
+class LifecycleTotal(_message.Message):
+    """LifecycleTotal counts changes to one lifecycle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
+    PRICE_MINOR_FIELD_NUMBER: _builtins.int
+    to: Global___Lifecycle.ValueType
+    """The lifecycle."""
+    tickets: _builtins.int
+    """Tickets."""
+    price_minor: _builtins.int
+    """What was paid for them, in the currency's minor unit."""
+    def __init__(
+        self,
+        *,
+        to: Global___Lifecycle.ValueType = ...,
+        tickets: _builtins.int = ...,
+        price_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price_minor", b"price_minor", "tickets", b"tickets", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LifecycleTotal: _TypeAlias = LifecycleTotal  # noqa: Y015
+
+@_typing.final
+class QuotaSnapshot(_message.Message):
+    """QuotaSnapshot is the quota and capacity owner's whole state after `sequence`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TIME_MS_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
+    RETURNED_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
+    partition: _builtins.str
+    """The partition's name."""
+    sequence: _builtins.int
+    """The last log entry it holds."""
+    time_ms: _builtins.int
+    """Time of that entry."""
+    @_builtins.property
+    def counters(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotaCounter]:
+        """Where quotas stand."""
+
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldRecord]:
+        """Holds, oldest first."""
+
+    @_builtins.property
+    def returned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Requests that returned units, oldest first."""
+
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapacityMoved]:
+        """Leases."""
+
+    def __init__(
+        self,
+        *,
+        partition: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        time_ms: _builtins.int = ...,
+        counters: _abc.Iterable[Global___QuotaCounter] | None = ...,
+        holds: _abc.Iterable[Global___HoldRecord] | None = ...,
+        returned: _abc.Iterable[_builtins.bytes] | None = ...,
+        grants: _abc.Iterable[Global___CapacityMoved] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "grants", b"grants", "holds", b"holds", "partition", b"partition", "returned", b"returned", "sequence", b"sequence", "time_ms", b"time_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotaSnapshot: _TypeAlias = QuotaSnapshot  # noqa: Y015
+
+@_typing.final
+class QuotaCounter(_message.Message):
+    """QuotaCounter is where a quota stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_KEY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
+    SOLD_FIELD_NUMBER: _builtins.int
+    ALERTED_PERCENT_FIELD_NUMBER: _builtins.int
+    quota_key: _builtins.str
+    """The quota."""
+    limit: _builtins.int
+    """Its limit."""
+    catalogue_version: _builtins.int
+    """Version of the catalogue that says so."""
+    sold: _builtins.int
+    """Units sold; held and pinned units are counted from the holds."""
+    alerted_percent: _builtins.int
+    """The highest alert level that was raised."""
+    def __init__(
+        self,
+        *,
+        quota_key: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        catalogue_version: _builtins.int = ...,
+        sold: _builtins.int = ...,
+        alerted_percent: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerted_percent", b"alerted_percent", "catalogue_version", b"catalogue_version", "limit", b"limit", "quota_key", b"quota_key", "sold", b"sold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuotaCounter: _TypeAlias = QuotaCounter  # noqa: Y015
+
+@_typing.final
+class HoldRecord(_message.Message):
+    """HoldRecord is a hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    LAPSE_TIME_MS_FIELD_NUMBER: _builtins.int
+    hold_id: _builtins.bytes
+    """Its id."""
+    state: Global___HoldState.ValueType
+    """Where it stands."""
+    lapse_time_ms: _builtins.int
+    """When it lapses, if held."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuotaLine]:
+        """What it holds."""
+
+    def __init__(
+        self,
+        *,
+        hold_id: _builtins.bytes = ...,
+        state: Global___HoldState.ValueType = ...,
+        lines: _abc.Iterable[Global___QuotaLine] | None = ...,
+        lapse_time_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_id", b"hold_id", "lapse_time_ms", b"lapse_time_ms", "lines", b"lines", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldRecord: _TypeAlias = HoldRecord  # noqa: Y015

@@ -1,0 +1,121 @@
+"""The cluster's actors: the one file of this package where plain classes meet Ray.
+
+Each actor is started by its supervisor with `start`, which may be called again at any time and only does what is
+missing: after Ray has restarted an actor, the supervisor's next call brings it back. An actor whose owner has met a
+state that cannot be ends its process, and is rebuilt from the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+import ray
+import structlog
+
+from cluster.config import ClusterConfig, GatewayConfig
+from cluster.gateway import Gateway
+from cluster.hosting import OwnerHost, QuotaHost
+from cluster.metrics import serve_metrics
+from ticketcore.errors import UnavailableError
+
+EXIT_BROKEN = 70
+log = structlog.get_logger("cluster.actors")
+
+
+def _node() -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def _here(config: ClusterConfig) -> ClusterConfig:
+    """The configuration as this node needs it: its own address for links, its own folder for sockets."""
+    config.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if config.link_tls is None:
+        return config
+    return replace(config, link_host=str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
+
+
+def _die_if_broken(failure: BaseException | None) -> None:
+    if failure is not None:
+        log.error("actor ends and is rebuilt from the ledger", error=repr(failure))
+        os._exit(EXIT_BROKEN)
+
+
+class OwnerActor:
+    """A partition owner as an actor."""
+
+    def __init__(self, name: str, config: ClusterConfig, metrics_port: int) -> None:
+        self._host = OwnerHost(name, _here(config), _node())
+        self._metrics_port = metrics_port
+        self._lock = asyncio.Lock()
+        self._started = False
+
+    async def start(self, indexes: Sequence[int]) -> int:
+        """Starts, or takes over what is missing; returns the process id once all is owned."""
+        async with self._lock:
+            _die_if_broken(self._host.owner.failure)
+            if not self._started:
+                await self._host.start(indexes)
+                serve_metrics(self._metrics_port, self._host.owner)
+                self._started = True
+            elif set(indexes) - set(self._host.owner.owned):
+                await self._host.own(indexes)
+        return os.getpid()
+
+    async def drop(self, indexes: Sequence[int]) -> None:
+        """Gives partitions up, so that another owner may take them."""
+        self._host.owner.drop(indexes)
+
+    async def stop(self) -> None:
+        """Stops in order."""
+        await self._host.stop()
+
+
+class QuotaActor:
+    """The quota and capacity owner as an actor."""
+
+    def __init__(self, config: ClusterConfig, metrics_port: int) -> None:
+        self._host = QuotaHost(_here(config), _node())
+        self._metrics_port = metrics_port
+        self._lock = asyncio.Lock()
+        self._started = False
+
+    async def start(self) -> int:
+        """Starts unless it has; returns the process id."""
+        async with self._lock:
+            _die_if_broken(self._host.owner.failure)
+            if not self._started:
+                await self._host.start()
+                serve_metrics(self._metrics_port, self._host.owner)
+                self._started = True
+        return os.getpid()
+
+    async def stop(self) -> None:
+        """Stops in order."""
+        await self._host.stop()
+
+
+class GatewayActor:
+    """A gateway as an actor."""
+
+    def __init__(self, name: str, cluster: ClusterConfig, config: GatewayConfig) -> None:
+        self._gateway = Gateway(name, _here(cluster), config, _node())
+        self._metrics_port = config.metrics_port
+        self._lock = asyncio.Lock()
+        self._port = 0
+
+    async def start(self) -> int:
+        """Serves, unless it does; returns the process id."""
+        async with self._lock:
+            if not self._port:
+                self._port = await self._gateway.start()
+                serve_metrics(self._metrics_port, self._gateway)
+        if not self._port:
+            raise UnavailableError("the gateway did not start")
+        return os.getpid()
+
+    async def stop(self) -> None:
+        """Stops serving."""
+        await self._gateway.stop()

@@ -1,0 +1,151 @@
+"""One turn of an owner: all that arrived while the last append was in flight is decided, appended once, answered.
+
+A `Batch` collects one log entry a partition. A `Group` is the scans and passages of one client frame; it is answered
+when all of its scans are decided (some may wait for capacity over several turns) and the last of them is durable.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cluster.deciding import Context, Decider
+from cluster.ledger import Append
+from cluster.link import Connection
+from cluster.partition import Partition, partition_of, partition_of_scan
+from parkgate.cluster.v1 import link_pb2
+from parkgate.events.v1 import events_pb2
+from parkgate.gate.v1 import gate_pb2
+
+NOT_OWNED_RETRY_MS = 100
+BATCH_ID_LENGTH = 8
+
+
+@dataclass(slots=True)
+class Group:
+    """The scans and passages of one client frame, and the answer that grows."""
+
+    connection: Connection
+    group_id: int
+    frame: gate_pb2.ClientFrame
+    gate_numbers: list[int]
+    answer: gate_pb2.ServerFrame = field(default_factory=gate_pb2.ServerFrame)
+    waiting: int = 0
+    misrouted: bool = False
+    partitions: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class WaitingScan:
+    """A scan that needs capacity before it can be decided."""
+
+    group: Group
+    scan: gate_pb2.Scan
+    gate_number: int
+    verdict: gate_pb2.Verdict
+    partition: str
+    zone_number: int
+    persons: int
+
+
+Reply = Callable[[], None]
+
+
+class Batch:
+    """What one turn decides: a log entry for each partition that anything happens to."""
+
+    def __init__(self, context: Context, owned: Mapping[int, Partition], partitions: int) -> None:
+        self.context = context
+        self.owned = owned
+        self.partitions = partitions
+        self.waiting: list[WaitingScan] = []
+        self.replies: list[tuple[set[str], Reply]] = []
+        self.ready_groups: list[Group] = []
+        self._deciders: dict[int, Decider] = {}
+
+    def decider(self, index: int) -> Decider | None:
+        """The decider of a partition, or None if it is not owned here."""
+        decider = self._deciders.get(index)
+        if decider is None:
+            partition = self.owned.get(index)
+            if partition is None:
+                return None
+            decider = self._deciders[index] = Decider(partition, self.context, events_pb2.LogEntry())
+        return decider
+
+    def decider_of_ticket(self, ticket_id: int) -> Decider | None:
+        """The decider of a ticket's partition, or None if it is not owned here."""
+        return self.decider(partition_of(ticket_id, self.partitions))
+
+    def answer_later(self, touched: set[str], reply: Reply) -> None:
+        """Answers when the batch is durable; not at all if one of the partitions turns out to be fenced."""
+        self.replies.append((touched, reply))
+
+    def decide_group(self, group: Group) -> None:
+        """Decides all scans and passages of a group, in order."""
+        lanes = group.gate_numbers
+        for scan in group.frame.scans:
+            verdict = group.answer.verdicts.add()
+            gate_number = lanes[scan.lane] if scan.lane < len(lanes) else 0
+            self.decide_scan(group, scan, gate_number, verdict)
+        for report in group.frame.passages:
+            receipt = group.answer.receipts.add()
+            decider = self.decider_of_ticket(report.ticket_id)
+            if decider is None:
+                group.misrouted = True
+                receipt.scan_id, receipt.retry_after_ms = report.scan_id, NOT_OWNED_RETRY_MS
+                continue
+            group.partitions.add(decider.partition.name)
+            decider.record_passage(report, receipt)
+
+    def decide_scan(self, group: Group, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict) -> None:
+        """Decides one scan of a group, or puts it among those that wait."""
+        decider = self.decider(partition_of_scan(scan.token, scan.scan_id, self.partitions))
+        if decider is None:
+            group.misrouted = True
+            retry(verdict, scan.scan_id, gate_pb2.REASON_INTERNAL_ERROR, NOT_OWNED_RETRY_MS)
+            return
+        group.partitions.add(decider.partition.name)
+        waits = decider.decide(scan, gate_number, verdict)
+        if waits is not None:
+            group.waiting += 1
+            name = decider.partition.name
+            self.waiting.append(WaitingScan(group, scan, gate_number, verdict, name, waits.zone_number, waits.persons))
+
+    def appends(self) -> Iterator[tuple[Partition, Append]]:
+        """One append for each partition that something happened to."""
+        for decider in self._deciders.values():
+            entry, partition = decider.entry, decider.partition
+            if not entry.events:
+                continue
+            entry.partition = partition.name
+            entry.sequence = partition.sequence + 1
+            entry.epoch = partition.epoch
+            entry.time_ms = self.context.moment.time_ms
+            entry.batch_id = os.urandom(BATCH_ID_LENGTH)
+            yield (
+                partition,
+                Append(partition.name, partition.epoch, entry.sequence, entry.batch_id, entry.SerializeToString()),
+            )
+
+
+def send_groups(groups: list[Group]) -> None:
+    """Answers groups, those of one connection in one frame."""
+    by_connection: dict[Connection, link_pb2.LinkResponse] = {}
+    for group in groups:
+        response = by_connection.setdefault(group.connection, link_pb2.LinkResponse())
+        response.verdicts.groups.add(
+            group_id=group.group_id, server_frame=group.answer.SerializeToString(), misrouted=group.misrouted
+        )
+    for connection, response in by_connection.items():
+        connection.send(response)
+
+
+def retry(verdict: gate_pb2.Verdict, scan_id: bytes, reason: gate_pb2.Reason.ValueType, after_ms: int) -> None:
+    """The verdict for what could not be decided, for no fault of the guest (I7)."""
+    verdict.scan_id = scan_id
+    verdict.decision = gate_pb2.DECISION_RETRY
+    verdict.reason = reason
+    verdict.retry_after_ms = after_ms
+    verdict.decided_by = gate_pb2.DECIDED_BY_CLUSTER

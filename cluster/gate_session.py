@@ -1,0 +1,217 @@
+"""One gate's stream at a gateway: reads frames, sends them to the owners, writes answers as they come.
+
+A frame whose scans all belong to one owner is forwarded as it came; its answer comes back ready to be sent. Others are
+split by owner and put together again in the order of the frame. Frames of one stream do not wait for each other, up to
+`MAX_FRAMES_IN_FLIGHT`; beyond that the stream is not read, and gRPC's flow control slows the client down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cluster.batch import retry
+from cluster.link import LinkClient
+from cluster.partition import partition_of, partition_of_scan
+from parkgate.cluster.v1 import link_pb2
+from parkgate.gate.v1 import gate_pb2
+
+MAX_FRAMES_IN_FLIGHT = 16
+MAX_ITEMS_IN_FRAME = 1_000
+AWAY_RETRY_MS = 200
+UNKNOWN_RETRY_MS = 100
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A frame that waits for its answers."""
+
+    frame: gate_pb2.ClientFrame
+    finish: Callable[[bytes], None]
+    deadline: float
+    parts: list[Part] = field(default_factory=list)
+    missing: int = 0
+    done: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """What of a frame goes to one owner, and where its items stand in the frame."""
+
+    frame: gate_pb2.ClientFrame
+    scans: Sequence[int]
+    passages: Sequence[int]
+    answer: gate_pb2.ServerFrame | None = None
+
+
+class Dispatcher:
+    """Sends frames to owners, and sees to it that each is answered once: with verdicts, or RETRY when time is over."""
+
+    def __init__(self, table: Callable[[], list[LinkClient | None]], misrouted: Callable[[], None], timeout_s: float):
+        self._table = table
+        self._misrouted = misrouted
+        self._timeout_s = timeout_s
+        self._pending: dict[Pending, None] = {}
+
+    def send(
+        self, raw: bytes, frame: gate_pb2.ClientFrame, gate_numbers: list[int], finish: Callable[[bytes], None]
+    ) -> None:
+        """Sends a frame's scans and passages; `finish` gets the serialized answer, in this call or later."""
+        table = self._table()
+        pending = Pending(frame, finish, asyncio.get_running_loop().time() + self._timeout_s)
+        self._pending[pending] = None
+        first = table[0]
+        if first is not None and all(link is first for link in table):
+            pending.missing = 1
+            first.scan(raw, gate_numbers, lambda group: self._whole(pending, group))
+        else:
+            self._send_split(pending, gate_numbers, table)
+
+    def _whole(self, pending: Pending, group: link_pb2.VerdictGroup | None) -> None:
+        if pending.done:
+            return
+        if group is None:
+            self._finish(pending, retry_frame(pending.frame, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS))
+            return
+        if group.misrouted:
+            self._misrouted()
+        self._finish(pending, group.server_frame)
+
+    def _finish(self, pending: Pending, answer: bytes) -> None:
+        pending.done = True
+        del self._pending[pending]
+        pending.finish(answer)
+
+    def _send_split(self, pending: Pending, gate_numbers: list[int], table: list[LinkClient | None]) -> None:
+        parts = split(pending.frame, table)
+        pending.parts = [part for _, part in parts]
+        pending.missing = len(parts)
+        if not parts:
+            self._finish(pending, b"")
+        for link, part in parts:
+            if link is None:
+                self._part(pending, part, None, gate_pb2.REASON_INTERNAL_ERROR, AWAY_RETRY_MS)
+                continue
+            link.scan(part.frame.SerializeToString(), gate_numbers, self._part_answer(pending, part))
+
+    def _part_answer(self, pending: Pending, part: Part) -> Callable[[link_pb2.VerdictGroup | None], None]:
+        return lambda group: self._part(pending, part, group, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS)
+
+    def _part(
+        self,
+        pending: Pending,
+        part: Part,
+        group: link_pb2.VerdictGroup | None,
+        reason: gate_pb2.Reason.ValueType,
+        retry_after_ms: int,
+    ) -> None:
+        if pending.done:
+            return
+        raw = group.server_frame if group is not None else retry_frame(part.frame, reason, retry_after_ms)
+        part.answer = gate_pb2.ServerFrame.FromString(raw)
+        if group is not None and group.misrouted:
+            self._misrouted()
+        pending.missing -= 1
+        if pending.missing == 0:
+            self._finish(pending, merge(pending).SerializeToString())
+
+    def expire(self, now: float) -> int:
+        """Answers RETRY to frames whose time is over: the outcome is unknown, the same scan_id will tell (I7)."""
+        late = []
+        for pending in self._pending:
+            if pending.deadline > now:
+                break
+            late.append(pending)
+        for pending in late:
+            self._finish(pending, retry_frame(pending.frame, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS))
+        return len(late)
+
+
+def split(frame: gate_pb2.ClientFrame, table: Sequence[LinkClient | None]) -> list[tuple[LinkClient | None, Part]]:
+    """Parts of a frame by owner. All partitions without a known owner make one part."""
+    partitions = len(table)
+    parts: dict[LinkClient | None, tuple[gate_pb2.ClientFrame, list[int], list[int]]] = {}
+    for position, scan in enumerate(frame.scans):
+        link = table[partition_of_scan(scan.token, scan.scan_id, partitions)]
+        part = parts.setdefault(link, (gate_pb2.ClientFrame(), [], []))
+        part[0].scans.append(scan)
+        part[1].append(position)
+    for position, report in enumerate(frame.passages):
+        link = table[partition_of(report.ticket_id, partitions)]
+        part = parts.setdefault(link, (gate_pb2.ClientFrame(), [], []))
+        part[0].passages.append(report)
+        part[2].append(position)
+    return [(link, Part(*part)) for link, part in parts.items()]
+
+
+def merge(pending: Pending) -> gate_pb2.ServerFrame:
+    """The parts' answers in the order of the frame."""
+    verdicts: dict[int, gate_pb2.Verdict] = {}
+    receipts: dict[int, gate_pb2.PassageReceipt] = {}
+    for part in pending.parts:
+        assert part.answer is not None
+        verdicts.update(zip(part.scans, part.answer.verdicts, strict=True))
+        receipts.update(zip(part.passages, part.answer.receipts, strict=True))
+    return gate_pb2.ServerFrame(
+        verdicts=[verdicts[position] for position in range(len(pending.frame.scans))],
+        receipts=[receipts[position] for position in range(len(pending.frame.passages))],
+    )
+
+
+def retry_frame(frame: gate_pb2.ClientFrame, reason: gate_pb2.Reason.ValueType, retry_after_ms: int) -> bytes:
+    """RETRY for everything in a frame."""
+    answer = gate_pb2.ServerFrame()
+    for scan in frame.scans:
+        retry(answer.verdicts.add(), scan.scan_id, reason, retry_after_ms)
+    for report in frame.passages:
+        answer.receipts.add(scan_id=report.scan_id, retry_after_ms=retry_after_ms)
+    return answer.SerializeToString()
+
+
+class Outbox:
+    """What a stream has to write, in order of completion; bounded by the frames in flight and unasked commands."""
+
+    def __init__(self) -> None:
+        self._frames: deque[bytes] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self.in_flight = 0
+
+    def put(self, frame: bytes) -> None:
+        """Queues an unasked frame."""
+        self._frames.append(frame)
+        _resolve(self._wake)
+
+    def answer(self, frame: bytes) -> None:
+        """Queues the answer to a frame that was in flight."""
+        self.in_flight -= 1
+        _resolve(self._room)
+        if frame:
+            self.put(frame)
+
+    async def next(self) -> bytes:
+        """The next frame to write."""
+        while not self._frames:
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        _resolve(self._room)
+        return self._frames.popleft()
+
+    async def drained(self) -> None:
+        """Waits until every frame in flight is answered and written."""
+        while self.in_flight or self._frames:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    async def room(self) -> None:
+        """Waits until another frame may be in flight."""
+        while self.in_flight >= MAX_FRAMES_IN_FLIGHT:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+
+def _resolve(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

@@ -1,0 +1,97 @@
+"""Starts an owner or quota owner with a link server and a ledger of its own. Used by the actors, and by tests as is.
+
+The socket's name holds the process id, so that a restarted owner never meets its predecessor's socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.config import ClusterConfig
+from cluster.leasing import Leasing
+from cluster.ledger import Ledger
+from cluster.link import Address, LinkServer
+from cluster.owner import Owner
+from cluster.quota_owner import QuotaOwner
+from cluster.routes import Routes
+from cluster.tls import client_context, server_context
+
+
+class _Host:
+    """What both kinds of owner need around them."""
+
+    def __init__(self, name: str, config: ClusterConfig, node: str) -> None:
+        self.name = name
+        self.config = config
+        self.node = node
+        self.ledger = Ledger(config.ledger_url)
+        tls = client_context(config.link_tls) if config.link_tls is not None else None
+        self.routes = Routes(self.ledger, config.partition_names, node, tls)
+        self._server: LinkServer | None = None
+        self._path = Path()
+
+    async def listen(self, owner: Owner | QuotaOwner) -> str:
+        """Opens the link and returns its address."""
+        self._path = self.config.run_dir / f"{self.name}.{os.getpid()}.sock"
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        tls = server_context(self.config.link_tls) if self.config.link_tls is not None else None
+        self._server = LinkServer(owner.request)
+        port = await self._server.listen(str(self._path), self.config.link_host, tls)
+        return Address(self.node, str(self._path), self.config.link_host, port).encode()
+
+    async def close(self) -> None:
+        """Closes link, routes and ledger."""
+        if self._server is not None:
+            await self._server.close()
+        self.routes.close()
+        await self.ledger.close()
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+
+class OwnerHost(_Host):
+    """A partition owner with its link."""
+
+    def __init__(self, name: str, config: ClusterConfig, node: str) -> None:
+        super().__init__(name, config, node)
+        self.owner = Owner(name, config, self.ledger)
+        self.address = ""
+
+    async def start(self, indexes: Sequence[int]) -> None:
+        """Listens, then takes partitions over."""
+        self.owner.leasing = Leasing(self.owner.owned, self.routes, self.owner.resume)
+        await self.owner.start()
+        self.address = await self.listen(self.owner)
+        await self.own(indexes)
+
+    async def own(self, indexes: Sequence[int]) -> None:
+        """Takes more partitions over."""
+        await self.owner.own(indexes, self.address)
+
+    async def stop(self) -> None:
+        """Stops in order."""
+        if self.owner.leasing is not None:
+            await self.owner.leasing.stop()
+        await self.owner.stop()
+        await self.close()
+
+
+class QuotaHost(_Host):
+    """The quota and capacity owner with its link."""
+
+    def __init__(self, config: ClusterConfig, node: str) -> None:
+        super().__init__("quota-0", config, node)
+        self.owner = QuotaOwner(self.name, config, self.ledger, self.routes)
+
+    async def start(self) -> None:
+        """Listens, then takes the log over."""
+        await self.owner.start(await self.listen(self.owner))
+
+    async def stop(self) -> None:
+        """Stops in order."""
+        await self.owner.stop()
+        await self.close()

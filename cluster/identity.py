@@ -1,0 +1,91 @@
+"""Who is calling, by the URI names of the client certificate: `parkgate://device/...`, `gate/...`, `service/...`.
+
+TLS has checked that the park's CA signed it; here its names are read and revoked serial numbers refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+
+from ticketcore.errors import NotPermittedError
+
+SCHEME = "parkgate://"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a certificate says: the names of each kind, and its serial number."""
+
+    names: Mapping[str, frozenset[str]]
+    serial: int
+
+    def of(self, kind: str) -> frozenset[str]:
+        """Names of a kind, such as "gate"; empty if there are none."""
+        return self.names.get(kind, frozenset())
+
+    @property
+    def label(self) -> str:
+        """For logs: the first name that says who it is."""
+        for kind in ("device", "service", "window", "finance"):
+            for name in sorted(self.of(kind)):
+                return f"{kind} {name}"
+        return f"certificate {self.serial:x}"
+
+
+def identity_of(auth_context: Mapping[str, Iterable[bytes]]) -> Identity:
+    """Reads the identity from gRPC's authentication context.
+
+    Raises:
+        NotPermittedError: there is no client certificate.
+    """
+    pem = next(iter(auth_context.get("x509_pem_cert", ())), None)
+    if pem is None:
+        raise NotPermittedError("a client certificate is needed: enrol the device with `parkgate enroll`")
+    certificate = x509.load_pem_x509_certificate(bytes(pem))
+    names: dict[str, set[str]] = {}
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        uris = extension.value.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        uris = []
+    for uri in uris:
+        kind, _, name = uri.removeprefix(SCHEME).partition("/")
+        if uri.startswith(SCHEME) and name:
+            names.setdefault(kind, set()).add(name)
+    return Identity({kind: frozenset(values) for kind, values in names.items()}, certificate.serial_number)
+
+
+class Revoked:
+    """Serial numbers of revoked certificates, read again when the file changes.
+
+    The file is the JSON object that `parkgate enroll revoke` writes: serial number (hexadecimal) -> who and when.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] = (0, 0)
+        self._serials: frozenset[int] = frozenset()
+
+    def check(self, identity: Identity) -> None:
+        """Refuses a revoked certificate.
+
+        Raises:
+            NotPermittedError: it is revoked.
+        """
+        self._read()
+        if identity.serial in self._serials:
+            raise NotPermittedError(f"the certificate of {identity.label} was revoked: enrol it again")
+
+    def _read(self) -> None:
+        if self._path is None or not self._path.exists():
+            return
+        stat = self._path.stat()
+        stamp = (stat.st_mtime_ns, stat.st_size)
+        if stamp != self._stamp:
+            self._serials = frozenset(int(serial, 16) for serial in json.loads(self._path.read_text()))
+            self._stamp = stamp

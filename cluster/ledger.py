@@ -1,0 +1,280 @@
+"""The ledger in Redis or Valkey: epochs, fenced logs, snapshots, control records. The only file that knows keys.
+
+Keys are documented in `protos/parkgate/events/v1/events.proto`; those of one partition share a hash tag. The server
+must run with `appendonly yes`, `appendfsync always` and `maxmemory-policy noeviction`, so that an answer comes after
+the fsync.
+
+redis-py's own retries are off: what an unknown outcome means is decided here. `append` may be repeated with the same
+arguments until it answers; it never appends twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from parkgate.events.v1 import events_pb2
+from ticketcore.errors import DamagedDataError, FencedError, UnavailableError, UnknownOutcomeError
+
+CALL_TIMEOUT_S = 2.0
+"""A call to the ledger that takes longer has an unknown outcome; a healthy fsync takes about a millisecond."""
+READ_PAGE = 200
+"""Log entries read at a time in recovery: up to 200 batches, some megabytes."""
+SNAPSHOT_CHUNK = 256 * 1024
+"""Bytes of one snapshot field: small enough that writing one does not hold up an append for more than milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """One entry for one partition's log."""
+
+    partition: str
+    epoch: int
+    sequence: int
+    batch_id: bytes
+    entry: bytes
+
+
+class Appended(Enum):
+    """What became of an append."""
+
+    DONE = "DONE"
+    FENCED = "FENCED"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a new owner finds: its epoch, and the last sequence of the log."""
+
+    epoch: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a partition stands, and where its owner listens."""
+
+    epoch: int
+    sequence: int
+    address: str
+    owner: str
+
+
+def _key(partition: str, what: str) -> str:
+    return f"pg:{{{partition}}}:{what}"
+
+
+class Ledger:
+    """One connection pool to the ledger. All methods raise UnavailableError when it is away and nothing was written,
+    UnknownOutcomeError when a write may have happened."""
+
+    def __init__(self, url: str) -> None:
+        self._redis: Any = redis.asyncio.Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=CALL_TIMEOUT_S,
+            socket_connect_timeout=CALL_TIMEOUT_S,
+            max_connections=32,
+        )
+        script = importlib.resources.files("cluster").joinpath("append.lua").read_text()
+        self._append = self._redis.register_script(script)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._redis.aclose()
+
+    async def take(self, partition: str, owner: str) -> Taken:
+        """Raises the partition's epoch: from now on every append of an earlier owner is fenced."""
+        head = _key(partition, "head")
+        async with self._errors(f"taking partition {partition}"), self._redis.pipeline(transaction=True) as pipe:
+            pipe.hincrby(head, "epoch", 1)
+            pipe.hget(head, "sequence")
+            pipe.hset(head, "owner", owner)
+            pipe.hdel(head, "address")
+            epoch, sequence, *_ = await pipe.execute()
+        return Taken(int(epoch), int(sequence or 0))
+
+    async def publish_address(self, partition: str, epoch: int, address: str) -> None:
+        """Says where the owner of that epoch listens.
+
+        Raises:
+            FencedError: a later owner has taken over.
+        """
+        script = (
+            "if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end "
+            "redis.call('HSET', KEYS[1], 'address', ARGV[2]) return 1"
+        )
+        async with self._errors(f"publishing the owner of {partition}"):
+            done = await self._redis.eval(script, 1, _key(partition, "head"), str(epoch), address)
+        if not done:
+            raise FencedError(f"partition {partition} has a later owner than epoch {epoch}")
+
+    async def heads(self, partitions: Sequence[str]) -> dict[str, Head]:
+        """Heads of partitions; those never owned are left out."""
+        async with self._errors("looking owners up"), self._redis.pipeline(transaction=False) as pipe:
+            for partition in partitions:
+                pipe.hmget(_key(partition, "head"), "epoch", "sequence", "address", "owner")
+            rows = await pipe.execute()
+        return {
+            partition: Head(int(row[0]), int(row[1] or 0), (row[2] or b"").decode(), (row[3] or b"").decode())
+            for partition, row in zip(partitions, rows, strict=True)
+            if row[0] is not None
+        }
+
+    async def append(self, appends: Sequence[Append]) -> list[Appended]:
+        """Appends all entries, each to its partition; durable when answered.
+
+        Raises:
+            UnknownOutcomeError: no answer came. Repeat the very same call.
+            DamagedDataError: the log is not where its only writer left it.
+        """
+        keys: list[str] = []
+        arguments: list[bytes | str] = []
+        for item in appends:
+            keys += (_key(item.partition, "head"), _key(item.partition, "log"))
+            arguments += (str(item.epoch), str(item.sequence), item.batch_id, item.entry)
+        try:
+            answers = await self._append(keys=keys, args=arguments)
+        except (RedisError, OSError, TimeoutError) as error:
+            raise UnknownOutcomeError(f"the ledger did not answer an append: {error}", 50) from error
+        return [_appended(item, answer) for item, answer in zip(appends, answers, strict=True)]
+
+    async def entries(self, partition: str, after: int, until: int) -> AsyncIterator[events_pb2.LogEntry]:
+        """Log entries with sequences in (after, until], in order.
+
+        Raises:
+            DamagedDataError: a sequence is missing or an entry cannot be read.
+        """
+        expected = after + 1
+        while expected <= until:
+            async with self._errors(f"reading the log of {partition}"):
+                page = await self._redis.xrange(_key(partition, "log"), f"{expected}-0", f"{until}-0", count=READ_PAGE)
+            if not page:
+                raise DamagedDataError(
+                    f"the log of {partition} ends before sequence {expected}, but should reach {until}"
+                )
+            for stream_id, fields in page:
+                entry = _parse_entry(partition, int(stream_id.split(b"-")[0]), fields)
+                if entry.sequence != expected:
+                    raise DamagedDataError(
+                        f"the log of {partition} has sequence {entry.sequence} where {expected} must be"
+                    )
+                expected += 1
+                yield entry
+
+    async def write_snapshot(self, partition: str, sequence: int, data: bytes) -> None:
+        """Replaces the partition's snapshot by one that holds everything up to `sequence`."""
+        new = _key(partition, "snapshot:new")
+        async with self._errors(f"writing a snapshot of {partition}"):
+            await self._redis.delete(new)
+            chunks = range(0, max(len(data), 1), SNAPSHOT_CHUNK)
+            for number, start in enumerate(chunks):
+                await self._redis.hset(new, f"chunk:{number}", data[start : start + SNAPSHOT_CHUNK])
+                await asyncio.sleep(0)
+            await self._redis.hset(new, mapping={"sequence": sequence, "chunks": len(chunks), "length": len(data)})
+            await self._redis.rename(new, _key(partition, "snapshot"))
+
+    async def read_snapshot(self, partition: str) -> tuple[int, bytes] | None:
+        """The newest snapshot and the sequence it holds, or None if there is none.
+
+        Raises:
+            DamagedDataError: a part is missing.
+        """
+        key = _key(partition, "snapshot")
+        async with self._errors(f"reading the snapshot of {partition}"):
+            sequence, chunks, length = await self._redis.hmget(key, "sequence", "chunks", "length")
+            if sequence is None:
+                return None
+            parts = [await self._redis.hget(key, f"chunk:{number}") for number in range(int(chunks))]
+        data = b"".join(part or b"" for part in parts)
+        if len(data) != int(length):
+            raise DamagedDataError(f"the snapshot of {partition} has {len(data)} bytes, not {int(length)}")
+        return int(sequence), data
+
+    async def snapshot_sequence(self, partition: str) -> int:
+        """Up to which sequence the newest snapshot holds; 0 for none."""
+        async with self._errors(f"reading the snapshot of {partition}"):
+            return int(await self._redis.hget(_key(partition, "snapshot"), "sequence") or 0)
+
+    async def reported_sequence(self, partition: str) -> int:
+        """Up to which sequence reporting has committed; 0 for none."""
+        async with self._errors(f"reading the reported sequence of {partition}"):
+            return int(await self._redis.get(_key(partition, "reported")) or 0)
+
+    async def trim(self, partition: str, below: int) -> None:
+        """Drops log entries with sequences under `below`."""
+        async with self._errors(f"trimming the log of {partition}"):
+            await self._redis.xtrim(_key(partition, "log"), minid=f"{below}-0", approximate=False)
+
+    async def write_control(self, name: str, version: int, record: bytes) -> int:
+        """Stores a control record unless a newer version is stored; returns the version in force."""
+        script = (
+            "local v = tonumber(redis.call('HGET', KEYS[1], 'version') or '-1') "
+            "if v > tonumber(ARGV[1]) then return v end "
+            "redis.call('HSET', KEYS[1], 'version', ARGV[1], 'record', ARGV[2]) "
+            "redis.call('INCR', KEYS[2]) return tonumber(ARGV[1])"
+        )
+        async with self._errors(f"writing the control record {name}"):
+            keys = (f"pg:{{control}}:{name}", "pg:{control}:changes")
+            return int(await self._redis.eval(script, 2, *keys, str(version), record))
+
+    async def read_control(self, name: str) -> tuple[int, bytes] | None:
+        """A control record and its version, or None."""
+        async with self._errors(f"reading the control record {name}"):
+            version, record = await self._redis.hmget(f"pg:{{control}}:{name}", "version", "record")
+        return None if version is None else (int(version), bytes(record))
+
+    async def control_changes(self) -> int:
+        """A counter that rises with each change of a control record."""
+        async with self._errors("reading the control counter"):
+            return int(await self._redis.get("pg:{control}:changes") or 0)
+
+    async def check_durability(self) -> list[str]:
+        """Settings of the server that would break I2, each with what it must be; empty if all is well."""
+        wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+        async with self._errors("reading the ledger's settings"):
+            found = {name: (await self._redis.config_get(name)).get(name) for name in wanted}
+        return [
+            f"{name} is {found[name]!r}, must be {value!r}" for name, value in wanted.items() if found[name] != value
+        ]
+
+    def _errors(self, doing: str) -> _Wrapped:
+        return _Wrapped(doing)
+
+
+class _Wrapped:
+    """Wraps errors of the Redis client once, here. Everything under it may be repeated as a whole."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (RedisError, OSError, TimeoutError)):
+            raise UnavailableError(f"the ledger is away ({self._doing}): {error}") from error
+
+
+def _appended(item: Append, answer: bytes) -> Appended:
+    if answer in (b"DONE", b"FENCED"):
+        return Appended(answer.decode())
+    raise DamagedDataError(
+        f"the log of {item.partition} cannot take sequence {item.sequence} of epoch {item.epoch}: {answer.decode()}"
+    )
+
+
+def _parse_entry(partition: str, sequence: int, fields: dict[bytes, bytes]) -> events_pb2.LogEntry:
+    try:
+        return events_pb2.LogEntry.FromString(fields[b"e"])
+    except Exception as error:
+        raise DamagedDataError(f"entry {sequence} of the log of {partition} cannot be read: {error}") from error

@@ -1,0 +1,176 @@
+"""What an owner is asked besides scans: register, change, inspect, recall, occupancy. Pure of I/O, like deciding."""
+
+from __future__ import annotations
+
+from cluster.batch import Batch
+from cluster.deciding import Decider
+from cluster.partition import Partition, partition_of_scan
+from cluster.ticket_table import Origin
+from parkgate.cluster.v1 import control_pb2, link_pb2
+from parkgate.events.v1 import events_pb2
+from parkgate.gate.v1 import gate_pb2
+from ticketcore import token as tokens
+from ticketcore.errors import UnavailableError
+from ticketcore.lifecycle import Change, Lifecycle, judge_change
+from ticketcore.rules import Rules
+
+NOT_OWNED = "a ticket's partition is not owned here; look the routes up again"
+
+
+def register(
+    batch: Batch, request: control_pb2.RegisterTicketsRequest, touched: set[str]
+) -> control_pb2.RegisterTicketsResponse:
+    """Registers tickets; the same again changes nothing."""
+    response = control_pb2.RegisterTicketsResponse()
+    for issued in request.tickets:
+        ticket_id = int.from_bytes(issued.token[1:9], "big")
+        try:
+            tokens.check_form(issued.token)
+        except tokens.TokenFault:
+            response.conflicting_ticket_ids.append(ticket_id)
+            continue
+        decider = _decider(batch, ticket_id, touched)
+        row = decider.partition.table.find(ticket_id)
+        digest = tokens.digest(issued.token)
+        if row is not None and row.origin != Origin.CHANGED and row.digest != digest:
+            response.conflicting_ticket_ids.append(ticket_id)
+        elif decider.partition.is_registered(row):
+            response.already_registered += 1
+        else:
+            event = decider.entry.events.add().ticket_registered
+            event.claims = issued.token[: tokens.CLAIMS_LENGTH]
+            event.digest = digest
+            event.lifecycle = issued.lifecycle or events_pb2.LIFECYCLE_ACTIVE
+            event.price_minor = issued.price_minor
+            decider.partition.register(event)
+            response.registered += 1
+    return response
+
+
+def change(
+    batch: Batch, request: control_pb2.ChangeTicketsRequest, touched: set[str]
+) -> control_pb2.ChangeTicketsResponse:
+    """Changes lifecycles, each on its own; the same request again is answered as before."""
+    response = control_pb2.ChangeTicketsResponse()
+    for wanted in request.changes:
+        decider = _decider(batch, wanted.ticket_id, touched)
+        outcome = _change_one(decider, wanted, batch.context.rules)
+        result = response.results.add(ticket_id=wanted.ticket_id, outcome=int(outcome))
+        result.state.CopyFrom(ticket_state(decider.partition, wanted.ticket_id, batch.context.rules))
+    return response
+
+
+def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules) -> Change:
+    partition = decider.partition
+    row = partition.table.find(wanted.ticket_id)
+    current = Lifecycle(row.facts.lifecycle) if row is not None else Lifecycle.UNKNOWN
+    if partition.changes.get(wanted.ticket_id) == wanted.request_id and int(current) == wanted.to:
+        return Change.DONE
+    zones = rules.zones_of_product.get(row.facts.product_number, ()) if row is not None else ()
+    judged = judge_change(current, Lifecycle(wanted.to), partition.admitted(wanted.ticket_id, zones))
+    if judged is not Change.DONE:
+        return judged
+    event = decider.entry.events.add().ticket_changed
+    event.ticket_id = wanted.ticket_id
+    event.request_id = wanted.request_id
+    setattr(event, "from", int(current))  # "from" is a keyword of Python
+    event.to = wanted.to
+    if row is not None:
+        event.product_number, event.price_minor = row.facts.product_number, row.price_minor
+    partition.change(event)
+    return Change.DONE
+
+
+def inspect(
+    batch: Batch, request: control_pb2.InspectTicketsRequest, touched: set[str]
+) -> control_pb2.InspectTicketsResponse:
+    """Tells what is known of tickets."""
+    response = control_pb2.InspectTicketsResponse()
+    for ticket_id in request.ticket_ids:
+        decider = _decider(batch, ticket_id, touched)
+        response.states.append(ticket_state(decider.partition, ticket_id, batch.context.rules))
+    return response
+
+
+def dry_run(batch: Batch, request: link_pb2.ScanGroup, touched: set[str]) -> link_pb2.VerdictGroup:
+    """Answers scans as they would be answered now, and changes nothing."""
+    answer = gate_pb2.ServerFrame()
+    for scan in gate_pb2.ClientFrame.FromString(request.client_frame).scans:
+        decider = batch.decider(partition_of_scan(scan.token, scan.scan_id, batch.partitions))
+        if decider is None:
+            raise UnavailableError(NOT_OWNED)
+        touched.add(decider.partition.name)
+        decider.dry_run(scan, request.gate_numbers[scan.lane], answer.verdicts.add())
+    return link_pb2.VerdictGroup(server_frame=answer.SerializeToString())
+
+
+def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[str]) -> link_pb2.RecallResponse:
+    """Gives unused units of a zone back, until enough are found."""
+    response = link_pb2.RecallResponse()
+    wanted = request.wanted
+    for index, partition in batch.owned.items():
+        lease = partition.leases.get(request.zone_number)
+        if lease is None or partition.name == request.except_partition:
+            continue
+        units = lease.give_back(wanted)
+        wanted -= units
+        if units:
+            decider = batch.decider(index)
+            assert decider is not None
+            add_lease_event(decider, request.zone_number)
+            touched.add(partition.name)
+        response.totals.add(
+            zone_number=request.zone_number,
+            partition=partition.name,
+            received_total=lease.received_total,
+            returned_total=lease.returned_total,
+        )
+    return response
+
+
+def add_lease_event(decider: Decider, zone_number: int) -> None:
+    """Logs where a lease stands."""
+    lease = decider.partition.zone_lease(zone_number)
+    event = decider.entry.events.add().lease_changed
+    event.zone_number = zone_number
+    event.received_total, event.returned_total = lease.received_total, lease.returned_total
+
+
+def occupancy(owned: list[Partition]) -> control_pb2.GetOccupancyResponse:
+    """Who is inside by zone, as far as these partitions know."""
+    inside: dict[int, int] = {}
+    for partition in owned:
+        for zone_number, lease in partition.leases.items():
+            inside[zone_number] = inside.get(zone_number, 0) + lease.inside
+    response = control_pb2.GetOccupancyResponse()
+    for zone_number, persons in sorted(inside.items()):
+        response.zones.add(zone_number=zone_number, inside=persons)
+    return response
+
+
+def ticket_state(partition: Partition, ticket_id: int, rules: Rules) -> control_pb2.TicketState:
+    """What a partition knows of a ticket."""
+    state = control_pb2.TicketState(ticket_id=ticket_id)
+    row = partition.table.find(ticket_id)
+    if row is None:
+        return state
+    state.lifecycle = row.facts.lifecycle  # type: ignore[assignment]
+    state.product_number = row.facts.product_number
+    visits = partition.visits_of(ticket_id, rules.zones_of_product.get(row.facts.product_number, ()))
+    state.persons_admitted = sum(visit.admitted for visit in visits)
+    state.persons_inside = sum(visit.inside for visit in visits)
+    used = [visit for visit in visits if visit.first_ms]
+    if used:
+        first = min(used, key=lambda visit: visit.first_ms)
+        last = max(used, key=lambda visit: visit.last_ms)
+        state.first_use.admit_time_ms, state.first_use.gate_number = first.first_ms, first.first_gate
+        state.last_use.admit_time_ms, state.last_use.gate_number = last.last_ms, last.last_gate
+    return state
+
+
+def _decider(batch: Batch, ticket_id: int, touched: set[str]) -> Decider:
+    decider = batch.decider_of_ticket(ticket_id)
+    if decider is None:
+        raise UnavailableError(NOT_OWNED)
+    touched.add(decider.partition.name)
+    return decider

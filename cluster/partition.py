@@ -1,0 +1,205 @@
+"""The state of one partition, and how each event changes it. Live decisions and recovery go through the same methods.
+
+Nothing here decides, waits or writes: `cluster.deciding` decides, `cluster.owner` appends. The methods named `count_*`,
+`settle`, `register`, `change`, `lease` are the only ones that change state, one for each kind of event.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cluster.scan_memory import ScanMemory
+from cluster.ticket_table import Origin, Row, TicketTable
+from parkgate.events.v1 import events_pb2
+from parkgate.gate.v1 import gate_pb2
+from ticketcore.admission import EMPTY_VISIT, Kind, Passing, Visit, apply_passing, undo_passing
+from ticketcore.capacity import ZoneLease
+from ticketcore.token import CLAIMS_LENGTH
+
+SETTLED_MEMORY = 100_000
+"""Settled passages that are remembered to answer a repeated report; some minutes of the busiest partition."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """An admission whose passage is awaited."""
+
+    ticket_id: int
+    zone_number: int
+    product_number: int
+    passing: Passing
+    first_admission: bool
+    deadline_ms: int
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts of one product since the partition began; what a recount needs after the log was trimmed."""
+
+    registered: int = 0
+    registered_minor: int = 0
+    admitted_first: int = 0
+    persons_entered: int = 0
+    persons_reentered: int = 0
+    persons_exited: int = 0
+    refused: int = 0
+    changed: dict[int, int] = field(default_factory=dict)
+    changed_minor: dict[int, int] = field(default_factory=dict)
+
+
+def partition_of(ticket_id: int, partitions: int) -> int:
+    """Index of the partition that owns a ticket. Sequences count up by one, so tickets spread evenly."""
+    return ticket_id % partitions
+
+
+def partition_of_scan(token: bytes, scan_id: bytes, partitions: int) -> int:
+    """Index of the partition that decides a scan; one whose token names no ticket goes by its scan id."""
+    if len(token) > CLAIMS_LENGTH:
+        return int.from_bytes(token[1:9], "big") % partitions
+    return int.from_bytes(scan_id[-4:], "big") % partitions
+
+
+class Partition:
+    """One partition's tickets, visits, holds, leases and memory of scans."""
+
+    def __init__(self, name: str, partitions: int) -> None:
+        self.name = name
+        self.table = TicketTable(partitions)
+        self.visits: dict[int, Visit] = {}
+        self.holds: dict[bytes, Hold] = {}
+        self.settled: dict[bytes, int] = {}
+        self.deadlines: list[tuple[int, bytes]] = []
+        self.leases: dict[int, ZoneLease] = {}
+        self.changes: dict[int, bytes] = {}
+        self.scans = ScanMemory()
+        self.totals: defaultdict[int, Totals] = defaultdict(Totals)
+        self.epoch = 0
+        self.sequence = 0
+        self.last_time_ms = 0
+        self.snapshot_sequence = 0
+
+    # Looking
+
+    def visit(self, ticket_id: int, zone_number: int) -> Visit:
+        """Counters of an entitlement; the shared empty ones if it was never used."""
+        return self.visits.get(ticket_id << 16 | zone_number, EMPTY_VISIT)
+
+    def visits_of(self, ticket_id: int, zones: Iterable[int]) -> list[Visit]:
+        """Counters of a ticket in each of its zones where it was used."""
+        keys = (ticket_id << 16 | zone for zone in zones)
+        return [self.visits[key] for key in keys if key in self.visits]
+
+    def admitted(self, ticket_id: int, zones: Iterable[int]) -> int:
+        """Person-entries that were counted on a ticket, over its zones."""
+        return sum(visit.admitted for visit in self.visits_of(ticket_id, zones))
+
+    def zone_lease(self, zone_number: int) -> ZoneLease:
+        """The partition's lease of a zone; also counts who is inside zones without a limit."""
+        lease = self.leases.get(zone_number)
+        if lease is None:
+            lease = self.leases[zone_number] = ZoneLease(zone_number)
+        return lease
+
+    # Changing, one method for each kind of event
+
+    def count_admission(self, scan_id: bytes, hold: Hold) -> None:
+        """Counts an admission, and holds it if its passage is awaited."""
+        key = hold.ticket_id << 16 | hold.zone_number
+        visit = self.visits.get(key)
+        if visit is None:
+            visit = self.visits[key] = Visit()
+        passing = hold.passing
+        apply_passing(visit, passing)
+        totals = self.totals[hold.product_number]
+        if passing.kind is Kind.EXIT:
+            self.zone_lease(hold.zone_number).inside -= passing.persons
+            totals.persons_exited += passing.persons
+            return
+        if passing.kind is Kind.ENTRY:
+            totals.persons_entered += passing.persons
+            totals.admitted_first += hold.first_admission
+        else:
+            totals.persons_reentered += passing.persons
+        if passing.counts_inside:
+            self.zone_lease(hold.zone_number).inside += passing.persons
+        if hold.deadline_ms:
+            self.holds[scan_id] = hold
+            heapq.heappush(self.deadlines, (hold.deadline_ms, scan_id))
+
+    def count_refusal(self, product_number: int) -> None:
+        """Counts a refusal."""
+        self.totals[product_number].refused += 1
+
+    def settle(self, scan_id: bytes, outcome: int) -> Hold | None:
+        """Settles a hold; NOT_PASSED gives the entry back. None if it was settled before."""
+        hold = self.holds.pop(scan_id, None)
+        if hold is None:
+            return None
+        self.settled[scan_id] = outcome
+        if len(self.settled) > SETTLED_MEMORY:
+            del self.settled[next(iter(self.settled))]
+        if outcome != gate_pb2.PASSAGE_OUTCOME_NOT_PASSED:
+            return hold
+        passing = hold.passing
+        undo_passing(self.visits[hold.ticket_id << 16 | hold.zone_number], passing)
+        totals = self.totals[hold.product_number]
+        if passing.kind is Kind.ENTRY:
+            totals.persons_entered -= passing.persons
+            totals.admitted_first -= hold.first_admission
+        else:
+            totals.persons_reentered -= passing.persons
+        if passing.counts_inside:
+            self.zone_lease(hold.zone_number).inside -= passing.persons
+        return hold
+
+    def may_be_given_back(self, hold: Hold) -> bool:
+        """False if the guests have been seen leaving: then they had passed, whatever the turnstile says."""
+        visit = self.visit(hold.ticket_id, hold.zone_number)
+        return not hold.passing.counts_inside or visit.inside >= hold.passing.persons
+
+    def register(self, event: events_pb2.TicketRegistered) -> None:
+        """Stores a registered ticket; one that was seen or changed before keeps its lifecycle."""
+        ticket_id = int.from_bytes(event.claims[1:9], "big")
+        known = self.table.find(ticket_id)
+        state = known.facts.lifecycle if known is not None else event.lifecycle
+        self.table.put(event.claims, event.digest, state, Origin.REGISTERED, event.price_minor)
+        totals = self.totals[int.from_bytes(event.claims[9:11], "big")]
+        totals.registered += 1
+        totals.registered_minor += event.price_minor
+
+    def see(self, claims: bytes, digest: bytes, lifecycle: int) -> None:
+        """Stores a ticket that was admitted on its signature, before its registration."""
+        self.table.put(claims, digest, lifecycle, Origin.SEEN, 0)
+
+    def change(self, event: events_pb2.TicketChanged) -> None:
+        """Changes a ticket's lifecycle."""
+        if self.table.find(event.ticket_id) is None:
+            self.table.put_unknown(event.ticket_id, event.to)
+        else:
+            self.table.set_lifecycle(event.ticket_id, event.to)
+        self.changes[event.ticket_id] = event.request_id
+        totals = self.totals[event.product_number]
+        totals.changed[event.to] = totals.changed.get(event.to, 0) + 1
+        totals.changed_minor[event.to] = totals.changed_minor.get(event.to, 0) + event.price_minor
+
+    def lease(self, event: events_pb2.LeaseChanged) -> None:
+        """Takes a lease's totals over."""
+        lease = self.zone_lease(event.zone_number)
+        lease.received_total = max(lease.received_total, event.received_total)
+        lease.returned_total = max(lease.returned_total, event.returned_total)
+
+    def due(self, now_ms: int) -> list[bytes]:
+        """Scans whose passage report has not come in time; each is named once."""
+        due: list[bytes] = []
+        while self.deadlines and self.deadlines[0][0] <= now_ms:
+            scan_id = heapq.heappop(self.deadlines)[1]
+            if scan_id in self.holds:
+                due.append(scan_id)
+        return due
+
+    def is_registered(self, row: Row | None) -> bool:
+        """Whether sales have registered the ticket."""
+        return row is not None and row.origin == Origin.REGISTERED

@@ -1,0 +1,356 @@
+"""The quota and capacity owner: one writer for all quotas, holds and zone capacities. Wrapped by `cluster.actors`.
+
+Like a partition owner it decides in memory, appends one entry for all that arrived, and only then answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from cluster.batch import BATCH_ID_LENGTH
+from cluster.config import QUOTA_PARTITION, ClusterConfig
+from cluster.control import POLL_S, Control
+from cluster.ledger import Append, Appended, Ledger
+from cluster.link import Connection
+from cluster.owner import APPEND_RETRY_S, TICK_S, wall_clock_ms
+from cluster.quota_state import Change, QuotaState, ZoneAlert, replay, restore, snapshot, write_event
+from cluster.routes import Routes
+from parkgate.cluster.v1 import control_pb2, link_pb2
+from parkgate.events.v1 import events_pb2
+from ticketcore.errors import FencedError, TransientError, UnavailableError, UnknownOutcomeError
+from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, highest_level
+
+MAX_HOLD_MS = 3_600_000
+MAX_LINES = 64
+RECALL_TIMEOUT_S = 0.5
+SNAPSHOT_AFTER_ENTRIES = 20_000
+LEVELS_PERCENT = (80, 90, 100)
+
+Changes = list[Change]
+Work = Callable[[Changes], Any]
+log = structlog.get_logger("cluster.quota_owner")
+
+
+class QuotaOwner:
+    """Owns all quotas and capacities."""
+
+    def __init__(
+        self,
+        name: str,
+        config: ClusterConfig,
+        ledger: Ledger,
+        routes: Routes,
+        clock: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.ledger = ledger
+        self.control = Control(ledger)
+        self.state = QuotaState(QUOTA_PARTITION)
+        self.failure: BaseException | None = None
+        self._routes = routes
+        self._clock = clock
+        self._last_ms = 0
+        self._inbox: deque[tuple[Work, asyncio.Future[Any]]] = deque()
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._zone_locks: dict[int, asyncio.Lock] = {}
+        self._snapshot_sequence = 0
+
+    # Life
+
+    async def start(self, address: str) -> None:
+        """Takes the log over, recovers, publishes where it listens, starts the loops."""
+        await self.control.refresh()
+        taken = await self.ledger.take(self.state.name, self.name)
+        stored = await self.ledger.read_snapshot(self.state.name)
+        if stored is not None:
+            restore(self.state, stored[1])
+        async for entry in self.ledger.entries(self.state.name, self.state.sequence, taken.sequence):
+            replay(self.state, entry)
+        self.state.epoch = taken.epoch
+        self._last_ms = self.state.last_time_ms
+        for loop in (self._turns(), self._ticks(), self._polls()):
+            self._spawn(loop)
+        await self.ledger.publish_address(self.state.name, self.state.epoch, address)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()
+            log.error("quota owner stops", error=str(self.failure))
+
+    async def stop(self) -> None:
+        """Ends the loops. What was not appended was not answered."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # What arrives
+
+    def request(self, connection: Connection, request: link_pb2.LinkRequest) -> None:
+        """Takes a request from a link; the answer goes back on it."""
+        self._spawn(self._answer(connection, request))
+
+    async def _answer(self, connection: Connection, request: link_pb2.LinkRequest) -> None:
+        response = link_pb2.LinkResponse(call_id=request.call_id)
+        try:
+            await self._run(request, response)
+        except TransientError as error:
+            response.fault = str(error)
+        connection.send(response)
+
+    async def _run(self, request: link_pb2.LinkRequest, response: link_pb2.LinkResponse) -> None:
+        match request.WhichOneof("body"):
+            case "place_hold":
+                response.hold.CopyFrom(await self._commit(lambda changes: self._place(request.place_hold, changes)))
+            case "pin_hold":
+                response.hold.CopyFrom(await self._move(request.pin_hold, HoldState.PINNED))
+            case "confirm_hold":
+                response.hold.CopyFrom(await self._move(request.confirm_hold, HoldState.CONFIRMED))
+            case "release_hold":
+                response.hold.CopyFrom(await self._move(request.release_hold, HoldState.RELEASED))
+            case "return_units":
+                await self._commit(lambda changes: self._return(request.return_units, changes))
+                response.return_units.SetInParent()
+            case "get_quotas":
+                response.get_quotas.CopyFrom(self._quotas(request.get_quotas))
+            case "capacity":
+                response.capacity.CopyFrom(await self._capacity(request.capacity))
+            case "occupancy":
+                response.occupancy.CopyFrom(self._leases())
+            case "refresh":
+                await self.control.refresh()
+                response.refresh.catalogue_version = self.control.catalogue_version
+            case "status":
+                response.status.CopyFrom(self.status())
+            case other:
+                raise UnavailableError(f"the quota owner does not answer {other}")
+
+    async def _commit(self, work: Work) -> Any:
+        """Runs `work` in the next turn and returns its result once all that it changed is durable."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._inbox.append((work, future))
+        self._wake.set()
+        return await future
+
+    # A turn
+
+    async def _turns(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._inbox:
+                await self._turn()
+
+    async def _turn(self) -> None:
+        self._last_ms = max(self._clock(), self._last_ms)
+        entry = events_pb2.LogEntry()
+        answers: list[tuple[asyncio.Future[Any], Any]] = []
+        self._apply(list(self.state.book.lapse_due(self._last_ms)), entry)
+        while self._inbox:
+            work, future = self._inbox.popleft()
+            changes: Changes = []
+            result = work(changes)
+            self._apply(changes, entry)
+            answers.append((future, result))
+        await self._append(entry)
+        for future, result in answers:
+            if not future.done():
+                future.set_result(result)
+
+    def _apply(self, changes: Changes, entry: events_pb2.LogEntry) -> None:
+        for change in changes:
+            self.state.apply(change)
+            write_event(entry, change)
+
+    async def _append(self, entry: events_pb2.LogEntry) -> None:
+        if not entry.events:
+            return
+        state = self.state
+        entry.partition, entry.epoch, entry.sequence = state.name, state.epoch, state.sequence + 1
+        entry.time_ms, entry.batch_id = self._last_ms, os.urandom(BATCH_ID_LENGTH)
+        append = Append(state.name, state.epoch, entry.sequence, entry.batch_id, entry.SerializeToString())
+        while True:
+            try:
+                answer = (await self.ledger.append([append]))[0]
+                break
+            except UnknownOutcomeError as error:
+                log.warning("append repeated", error=str(error))
+                await asyncio.sleep(APPEND_RETRY_S)
+        if answer is Appended.FENCED:
+            raise FencedError("a later quota owner has taken over")
+        state.sequence, state.last_time_ms = entry.sequence, entry.time_ms
+
+    # Quotas
+
+    def _place(self, request: control_pb2.PlaceHoldRequest, changes: Changes) -> control_pb2.HoldResponse:
+        lines = tuple(LimitedLine(line.quota_key, line.units, line.limit) for line in request.lines[:MAX_LINES])
+        lapse_time_ms = self._last_ms + min(request.time_to_live_ms, MAX_HOLD_MS)
+        answer = self.state.book.place(request.hold_id, lines, lapse_time_ms, request.catalogue_version)
+        changes += answer.changes
+        return _hold_response(answer)
+
+    async def _move(self, request: control_pb2.HoldRequest, to: HoldState) -> control_pb2.HoldResponse:
+        def move(changes: Changes) -> HoldAnswer:
+            answer = self.state.book.move(request.hold_id, to)
+            changes += answer.changes
+            return answer
+
+        return _hold_response(await self._commit(move))
+
+    def _return(self, request: control_pb2.ReturnUnitsRequest, changes: Changes) -> None:
+        lines = tuple(Line(line.quota_key, line.units) for line in request.lines)
+        changes += self.state.book.return_units(request.request_id, lines)
+
+    def _quotas(self, request: control_pb2.GetQuotasRequest) -> control_pb2.GetQuotasResponse:
+        counters = self.state.book.counters
+        response = control_pb2.GetQuotasResponse()
+        for key in request.quota_keys or sorted(counters):
+            counter = counters.get(key, Counter())
+            response.quotas.add(
+                quota_key=key, limit=counter.limit, held=counter.held, pinned=counter.pinned, sold=counter.sold
+            )
+        return response
+
+    # Capacity
+
+    async def _capacity(self, request: link_pb2.CapacityRequest) -> link_pb2.CapacityResponse:
+        """Grants units; when they run short, unused ones are recalled from all others before anyone is told "full"."""
+        zone_number = request.zone_number
+        capacity = self.control.rules.capacity_of_zone.get(zone_number, 0) if self.control.rules else 0
+        if capacity == 0:
+            return link_pb2.CapacityResponse(granted_total=request.received_total, unlimited=True)
+        lock = self._zone_locks.setdefault(zone_number, asyncio.Lock())
+        async with lock:
+            granted = await self._commit(lambda changes: self._grant(request, capacity, changes))
+            missing = request.received_total + request.wanted - granted
+            if missing > 0 and await self._recall(request, missing):
+                granted = await self._commit(lambda changes: self._grant_more(request, missing, changes))
+        response = link_pb2.CapacityResponse(granted_total=granted)
+        response.full = granted < request.received_total + request.wanted
+        return response
+
+    def _grant(self, request: link_pb2.CapacityRequest, capacity: int, changes: Changes) -> int:
+        zone = self.state.zone(request.zone_number)
+        zone.capacity = capacity
+        returned = zone.note_return(request.partition, request.returned_total)
+        if returned is not None:
+            zone.apply(returned)
+            changes.append(returned)
+        return self._grant_more(request, request.wanted, changes, request.received_total)
+
+    def _grant_more(
+        self, request: link_pb2.CapacityRequest, wanted: int, changes: Changes, received_total: int | None = None
+    ) -> int:
+        zone = self.state.zone(request.zone_number)
+        known = zone.grants.get(request.partition)
+        already = known.granted_total if known is not None else 0
+        received = already if received_total is None else received_total
+        move = zone.grant(request.partition, received, wanted, self.config.partitions)
+        if move is None:
+            return already
+        changes.append(move)
+        self._alert(request.zone_number, zone.leased + move.granted_total - already, zone.capacity, changes)
+        return move.granted_total
+
+    def _alert(self, zone_number: int, taken: int, limit: int, changes: Changes) -> None:
+        level = highest_level(taken, limit, LEVELS_PERCENT)
+        if level > self.state.zone(zone_number).alerted_percent:
+            changes.append(ZoneAlert(zone_number, level, taken, limit))
+
+    async def _recall(self, request: link_pb2.CapacityRequest, missing: int) -> bool:
+        """Asks every other partition's owner for unused units; says whether any came back."""
+        await self._routes.look_up()
+        recall = link_pb2.LinkRequest()
+        recall.recall.zone_number, recall.recall.wanted = request.zone_number, missing
+        recall.recall.except_partition = request.partition
+        calls = [link.call(_copy(recall), RECALL_TIMEOUT_S) for link in self._routes.links()]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        totals = [
+            item for answer in answers if isinstance(answer, link_pb2.LinkResponse) for item in answer.recall.totals
+        ]
+        return bool(await self._commit(lambda changes: self._note_returns(totals, changes)))
+
+    def _note_returns(self, totals: list[link_pb2.CapacityRequest], changes: Changes) -> int:
+        moves = [
+            self.state.zone(total.zone_number).note_return(total.partition, total.returned_total) for total in totals
+        ]
+        news = [move for move in moves if move is not None]
+        changes += news
+        return len(news)
+
+    def _leases(self) -> control_pb2.GetOccupancyResponse:
+        response = control_pb2.GetOccupancyResponse()
+        capacities = self.control.rules.capacity_of_zone if self.control.rules else {}
+        for zone_number, capacity in sorted(capacities.items()):
+            leased = self.state.zone(zone_number).leased
+            response.zones.add(zone_number=zone_number, capacity=capacity, leased=leased)
+        return response
+
+    def status(self) -> control_pb2.GetStatusResponse:
+        """Where the log stands."""
+        response = control_pb2.GetStatusResponse(catalogue_version=self.control.catalogue_version)
+        response.partitions.add(
+            partition=self.state.name, owner=self.name, epoch=self.state.epoch, sequence=self.state.sequence
+        )
+        return response
+
+    # By the clock
+
+    async def _ticks(self) -> None:
+        """Lapses holds, and snapshots when the log has grown."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            lapses = self.state.book.lapses
+            if lapses and lapses[0][0] <= self._clock():
+                await self._commit(lambda _: None)
+            if self.state.sequence - self._snapshot_sequence >= SNAPSHOT_AFTER_ENTRIES:
+                await self._snapshot()
+
+    async def _snapshot(self) -> None:
+        sequence = self._snapshot_sequence = self.state.sequence
+        try:
+            await self.ledger.write_snapshot(self.state.name, sequence, snapshot(self.state))
+            reported = await self.ledger.reported_sequence(self.state.name)
+            if min(sequence, reported) > 1:
+                await self.ledger.trim(self.state.name, min(sequence, reported))
+        except TransientError as error:
+            log.warning("snapshot not written", error=str(error))
+
+    async def _polls(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self.control.refresh()
+            except TransientError as error:
+                log.warning("control records not read", error=str(error))
+
+
+def _copy(request: link_pb2.LinkRequest) -> link_pb2.LinkRequest:
+    copy = link_pb2.LinkRequest()
+    copy.CopyFrom(request)
+    return copy
+
+
+def _hold_response(answer: HoldAnswer) -> control_pb2.HoldResponse:
+    response = control_pb2.HoldResponse(
+        outcome=int(answer.outcome),  # type: ignore[arg-type]
+        lapse_time_ms=answer.lapse_time_ms,
+        short_quota_key=answer.short_key,
+        units_left=answer.units_left,
+    )
+    if answer.state is not None:
+        response.state = int(answer.state)  # type: ignore[assignment]
+    return response

@@ -1,0 +1,206 @@
+"""Brings a partition back: the snapshot, then the log after it; and makes snapshots.
+
+Replay applies the facts that were logged, through the same methods as the live decision; it decides nothing again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+
+from cluster.deciding import write_uses, write_verdict
+from cluster.partition import Hold, Partition, Totals
+from parkgate.events.v1 import events_pb2
+from parkgate.gate.v1 import gate_pb2
+from ticketcore.admission import Kind, Passing, Visit
+from ticketcore.errors import DamagedDataError
+from ticketcore.lifecycle import Lifecycle
+from ticketcore.reasons import OVERRIDE_ALLOWED, Reason
+from ticketcore.rules import Rules, moment_at
+
+
+def replay(partition: Partition, entry: events_pb2.LogEntry, rules: Rules) -> None:
+    """Applies one log entry.
+
+    Raises:
+        DamagedDataError: it is not the entry that must follow.
+    """
+    if entry.sequence != partition.sequence + 1 or entry.epoch < partition.epoch:
+        raise DamagedDataError(
+            f"partition {partition.name} at sequence {partition.sequence} of epoch {partition.epoch} cannot be "
+            f"followed by sequence {entry.sequence} of epoch {entry.epoch}"
+        )
+    day = moment_at(entry.time_ms, rules.time_zone).day
+    for event in entry.events:
+        _apply(partition, event, entry.time_ms, day)
+    partition.sequence, partition.epoch, partition.last_time_ms = entry.sequence, entry.epoch, entry.time_ms
+    partition.scans.age(entry.time_ms)
+
+
+def _apply(partition: Partition, event: events_pb2.Event, time_ms: int, day: int) -> None:
+    match event.WhichOneof("body"):
+        case "scan_decided":
+            _apply_scan(partition, event.scan_decided, time_ms, day)
+        case "passage_recorded":
+            partition.settle(event.passage_recorded.scan_id, event.passage_recorded.outcome)
+        case "ticket_registered":
+            partition.register(event.ticket_registered)
+        case "ticket_changed":
+            partition.change(event.ticket_changed)
+        case "lease_changed":
+            partition.lease(event.lease_changed)
+        case other:
+            raise DamagedDataError(f"the log of partition {partition.name} holds a {other} event")
+
+
+def _apply_scan(partition: Partition, event: events_pb2.ScanDecided, time_ms: int, day: int) -> None:
+    verdict = gate_pb2.Verdict()
+    if event.ticket_id:
+        write_uses(verdict, partition.visit(event.ticket_id, event.zone_number))
+    write_verdict(verdict, event)
+    if event.decision == gate_pb2.DECISION_ADMIT:
+        if event.claims:
+            partition.see(event.claims, event.digest, Lifecycle.ACTIVE)
+        partition.count_admission(event.scan_id, hold_of(event, time_ms, day))
+    else:
+        verdict.override_allowed = Reason(event.reason) in OVERRIDE_ALLOWED
+        partition.count_refusal(event.product_number)
+    partition.scans.keep(event.scan_id, verdict.SerializeToString())
+
+
+def hold_of(event: events_pb2.ScanDecided, time_ms: int, day: int) -> Hold:
+    """The hold of a logged admission."""
+    passing = Passing(Kind(event.kind), event.persons, event.gate_number, time_ms, day, event.counts_inside)
+    return Hold(
+        event.ticket_id,
+        event.zone_number,
+        event.product_number,
+        passing,
+        event.first_admission,
+        event.passage_deadline_ms,
+    )
+
+
+_COUNTERS = (
+    "admitted",
+    "admitted_today",
+    "entered_today",
+    "inside",
+    "day",
+    "first_ms",
+    "first_gate",
+    "last_ms",
+    "last_gate",
+    "last_exit_ms",
+)
+
+
+def snapshot(partition: Partition, partitions: int) -> bytes:
+    """The partition's whole state, serialized."""
+    record = events_pb2.PartitionSnapshot(
+        partition=partition.name,
+        sequence=partition.sequence,
+        time_ms=partition.last_time_ms,
+        partitions=partitions,
+        changes=partition.changes,
+    )
+    for number, rows in partition.table.dump():
+        record.chunks.add(number=number, rows=rows)
+    for key, visit in partition.visits.items():
+        counters = [getattr(visit, name) for name in _COUNTERS]
+        record.visits.add(ticket_id=key >> 16, zone_number=key & 0xFFFF, counters=counters)
+    for scan_id, hold in partition.holds.items():
+        record.held.add(
+            admission=_admission_of(scan_id, hold), admit_time_ms=hold.passing.time_ms, day=hold.passing.day
+        )
+    for scan_id, outcome in partition.settled.items():
+        record.settled.add(scan_id=scan_id, outcome=outcome)
+    for lease in partition.leases.values():
+        record.leases.add(
+            zone_number=lease.zone_number, received_total=lease.received_total, returned_total=lease.returned_total
+        )
+    for scan_id, verdict in partition.scans.dump():
+        record.verdicts.add(scan_id=scan_id, verdict=verdict)
+    for product, totals in partition.totals.items():
+        record.totals.append(_totals_record(product, totals))
+    return record.SerializeToString()
+
+
+def _admission_of(scan_id: bytes, hold: Hold) -> events_pb2.ScanDecided:
+    passing = hold.passing
+    return events_pb2.ScanDecided(
+        scan_id=scan_id,
+        ticket_id=hold.ticket_id,
+        zone_number=hold.zone_number,
+        product_number=hold.product_number,
+        gate_number=passing.gate_number,
+        kind=int(passing.kind),  # type: ignore[arg-type]
+        persons=passing.persons,
+        first_admission=hold.first_admission,
+        passage_deadline_ms=hold.deadline_ms,
+        counts_inside=passing.counts_inside,
+    )
+
+
+def _totals_record(product: int, totals: Totals) -> events_pb2.ProductTotals:
+    record = events_pb2.ProductTotals(
+        product_number=product,
+        registered=totals.registered,
+        registered_minor=totals.registered_minor,
+        admitted_first=totals.admitted_first,
+        persons_entered=totals.persons_entered,
+        persons_reentered=totals.persons_reentered,
+        persons_exited=totals.persons_exited,
+        refused=totals.refused,
+    )
+    for to, tickets in totals.changed.items():
+        record.changed.add(to=to, tickets=tickets, price_minor=totals.changed_minor[to])
+    return record
+
+
+def restore(partition: Partition, data: bytes, partitions: int) -> None:
+    """Takes a snapshot over into an empty partition.
+
+    Raises:
+        DamagedDataError: it is not this partition's, or the ticket space was divided otherwise.
+    """
+    record = events_pb2.PartitionSnapshot.FromString(data)
+    if record.partition != partition.name or record.partitions != partitions:
+        raise DamagedDataError(
+            f"the snapshot of {record.partition} of {record.partitions} partitions is not one of {partition.name} of "
+            f"{partitions}; the number of partitions cannot be changed once tickets are registered"
+        )
+    for chunk in record.chunks:
+        partition.table.load(chunk.number, chunk.rows)
+    for seen in record.visits:
+        visit = Visit(*seen.counters)
+        partition.visits[seen.ticket_id << 16 | seen.zone_number] = visit
+        partition.zone_lease(seen.zone_number).inside += visit.inside
+    for held in record.held:
+        scan_id = held.admission.scan_id
+        partition.holds[scan_id] = hold_of(held.admission, held.admit_time_ms, held.day)
+        heapq.heappush(partition.deadlines, (held.admission.passage_deadline_ms, scan_id))
+    partition.settled = {item.scan_id: item.outcome for item in record.settled}
+    partition.changes = dict(record.changes)
+    for lease in record.leases:
+        partition.lease(lease)
+    for item in record.verdicts:
+        partition.scans.keep(item.scan_id, item.verdict)
+    _restore_totals(partition, record.totals)
+    partition.sequence, partition.last_time_ms = record.sequence, record.time_ms
+    partition.snapshot_sequence = record.sequence
+
+
+def _restore_totals(partition: Partition, records: Iterable[events_pb2.ProductTotals]) -> None:
+    for record in records:
+        partition.totals[record.product_number] = Totals(
+            registered=record.registered,
+            registered_minor=record.registered_minor,
+            admitted_first=record.admitted_first,
+            persons_entered=record.persons_entered,
+            persons_reentered=record.persons_reentered,
+            persons_exited=record.persons_exited,
+            refused=record.refused,
+            changed={item.to: item.tickets for item in record.changed},
+            changed_minor={item.to: item.price_minor for item in record.changed},
+        )

@@ -1,0 +1,107 @@
+"""Where each partition's owner listens, found in the ledger; one link to each owner, shared by all partitions.
+
+Looking up is never on the path of a scan that finds its link: only a partition without a live link asks the ledger, at
+most every `LOOK_UP_EVERY_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Sequence
+
+from cluster.config import QUOTA_PARTITION
+from cluster.ledger import Ledger
+from cluster.link import Address, LinkClient
+from ticketcore.errors import TransientError, UnavailableError
+
+LOOK_UP_EVERY_S = 0.1
+
+
+class Routes:
+    """Links to the owners of partitions."""
+
+    def __init__(self, ledger: Ledger, partitions: Sequence[str], node: str, tls: ssl.SSLContext | None) -> None:
+        self._ledger = ledger
+        self._partitions = list(partitions)
+        self._names = [*partitions, QUOTA_PARTITION]
+        self._node = node
+        self._tls = tls
+        self._links: dict[str, LinkClient] = {}
+        self._by_partition: dict[str, LinkClient] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._table: list[LinkClient | None] | None = None
+
+    def link(self, name: str) -> LinkClient | None:
+        """The live link to a partition's owner, or None while it is being looked up."""
+        link = self._by_partition.get(name)
+        if link is not None and not link.broken:
+            return link
+        self.look_up_soon()
+        return None
+
+    def table(self) -> list[LinkClient | None]:
+        """Links by index of the ticket partition; kept until a link breaks or routes change."""
+        table = self._table
+        if table is None or any(link is None or link.broken for link in table):
+            table = self._table = [self.link(name) for name in self._partitions]
+        return table
+
+    async def wait(self, name: str, timeout_s: float) -> LinkClient:
+        """The live link to a partition's owner.
+
+        Raises:
+            UnavailableError: no owner was found in time.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            link = self.link(name)
+            if link is not None:
+                return link
+            if asyncio.get_running_loop().time() >= deadline:
+                raise UnavailableError(f"the owner of partition {name} is away", 200)
+            await asyncio.sleep(0.02)
+
+    def look_up_soon(self) -> None:
+        """Looks the routes up in the background, unless that is under way."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_up_later())
+
+    async def _look_up_later(self) -> None:
+        with contextlib.suppress(TransientError):  # looked up again by whoever still misses a link
+            await self.look_up()
+        await asyncio.sleep(LOOK_UP_EVERY_S)
+
+    async def look_up(self) -> None:
+        """Reads all addresses and connects to owners that are new."""
+        heads = await self._ledger.heads(self._names)
+        for name, head in heads.items():
+            if not head.address:
+                continue
+            link = self._links.get(head.address)
+            if link is None or link.broken:
+                try:
+                    link = await LinkClient.connect(Address.decode(head.address), self._node, self._tls)
+                except UnavailableError:
+                    continue
+                self._links[head.address] = link
+            self._by_partition[name] = link
+        self._forget_broken()
+        self._table = None
+
+    def _forget_broken(self) -> None:
+        for address, link in list(self._links.items()):
+            if link.broken:
+                del self._links[address]
+
+    def links(self) -> list[LinkClient]:
+        """Live links, one for each owner that was needed so far."""
+        return [link for link in self._links.values() if not link.broken]
+
+    def close(self) -> None:
+        """Breaks all links."""
+        if self._looking is not None:
+            self._looking.cancel()
+        for link in self._links.values():
+            link.close()

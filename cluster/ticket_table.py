@@ -1,0 +1,125 @@
+"""Millions of registered tickets in little memory: fixed rows in chunks, found by arithmetic.
+
+Ticket ids are an issuer and its sequence, and a partition holds every P-th of them, so `ticket_id // P` counts up
+almost without gaps: chunk number and row are its high and low bits. A registered ticket costs its row of 32 bytes and
+a share of its chunk's overhead. The alternative that lost, a dict of objects, takes over 300 bytes a ticket.
+
+Row, big-endian: product 2, first day 2, packed word 4 (days, slot, party, entries, flags as in the token), digest 12,
+lifecycle 1, origin 1, spare 2, price 8. A row whose origin is 0 is empty.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ticketcore.admission import Facts
+from ticketcore.token import CLAIMS_LENGTH, DIGEST_LENGTH
+
+ROW = struct.Struct(">HHI12sBB2xq")
+CHUNK_ROWS_BITS = 8
+CHUNK_ROWS = 1 << CHUNK_ROWS_BITS
+_ROW_MASK = CHUNK_ROWS - 1
+_EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW.size)
+_LIFECYCLE_OFFSET = 20
+_ORIGIN_OFFSET = 21
+
+
+class Origin(IntEnum):
+    """How the partition came to know a ticket."""
+
+    REGISTERED = 1
+    SEEN = 2  # admitted or refused on its signature, before sales registered it
+    CHANGED = 3  # voided or blocked before it was registered; there is no digest
+
+
+@dataclass(slots=True)
+class Row:
+    """A ticket as the table holds it."""
+
+    facts: Facts
+    digest: bytes
+    origin: int
+    price_minor: int
+
+
+class TicketTable:
+    """The tickets of one partition out of `partitions`."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._chunks: dict[int, bytearray] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, ticket_id: int) -> Row | None:
+        """The ticket, or None."""
+        number = ticket_id // self._partitions
+        chunk = self._chunks.get(number >> CHUNK_ROWS_BITS)
+        if chunk is None:
+            return None
+        product, day, word, digest, state, origin, price = ROW.unpack_from(chunk, (number & _ROW_MASK) * ROW.size)
+        if not origin:
+            return None
+        facts = Facts(
+            ticket_id,
+            product,
+            day,
+            (word >> 23) + 1,
+            word >> 15 & 255,
+            (word >> 9 & 63) + 1,
+            word >> 3 & 63,
+            word & 3,
+            state,
+        )
+        return Row(facts, digest, origin, price)
+
+    def put(self, claims: bytes, digest: bytes, lifecycle: int, origin: Origin, price_minor: int) -> None:
+        """Stores a ticket by its 17 bytes of claims."""
+        number = int.from_bytes(claims[1:9], "big") // self._partitions
+        chunk = self._chunk(number)
+        offset = (number & _ROW_MASK) * ROW.size
+        self._count += not chunk[offset + _ORIGIN_OFFSET]
+        head = claims[9:CLAIMS_LENGTH]
+        ROW.pack_into(
+            chunk,
+            offset,
+            int.from_bytes(head[0:2], "big"),
+            int.from_bytes(head[2:4], "big"),
+            int.from_bytes(head[4:8], "big"),
+            digest,
+            lifecycle,
+            origin,
+            price_minor,
+        )
+
+    def put_unknown(self, ticket_id: int, lifecycle: int) -> None:
+        """Stores that a ticket that was never registered has been voided, blocked or revoked."""
+        claims = b"\0" + ticket_id.to_bytes(8, "big") + bytes(8)
+        self.put(claims, bytes(DIGEST_LENGTH), lifecycle, Origin.CHANGED, 0)
+
+    def set_lifecycle(self, ticket_id: int, lifecycle: int) -> None:
+        """Changes the lifecycle of a ticket that is there."""
+        number = ticket_id // self._partitions
+        self._chunks[number >> CHUNK_ROWS_BITS][(number & _ROW_MASK) * ROW.size + _LIFECYCLE_OFFSET] = lifecycle
+
+    def _chunk(self, number: int) -> bytearray:
+        key = number >> CHUNK_ROWS_BITS
+        chunk = self._chunks.get(key)
+        if chunk is None:
+            chunk = self._chunks[key] = bytearray(_EMPTY_CHUNK)
+        return chunk
+
+    def dump(self) -> Iterator[tuple[int, bytes]]:
+        """Chunks by number, for a snapshot."""
+        for number, chunk in self._chunks.items():
+            yield number, bytes(chunk)
+
+    def load(self, number: int, rows: bytes) -> None:
+        """Takes a dumped chunk over."""
+        self._chunks[number] = bytearray(rows)
+        self._count += sum(1 for offset in range(_ORIGIN_OFFSET, len(rows), ROW.size) if rows[offset])

@@ -1,0 +1,1 @@
+"""`make bench`: the system against its peers, in one run on one machine, client included."""

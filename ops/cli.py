@@ -1,0 +1,84 @@
+"""The `parkgate` command. Here: the groups of commands and how errors end. What a command does is in `ops.commands`.
+
+Modules of commands import only typer and the standard library at their top, the rest inside the functions, so that
+`parkgate --help` is there at once (a test holds them to it).
+"""
+
+import os
+import sys
+
+import typer
+
+from ops.commands import config, doctor, down, enroll, status, up
+from ops.errors import EXIT_FAILURE, OpsError
+
+STACK, PARK, MACHINE = "The stack", "The park", "This installation"
+EPILOG = """
+[bold]Examples[/bold]
+
+[cyan]parkgate up[/cyan] · start everything here; Ctrl-C stops it in order
+
+[cyan]parkgate up --detach[/cyan] · the same in the background, until [cyan]parkgate down[/cyan]
+
+[cyan]parkgate doctor[/cyan] · what this machine lacks, and how to mend it
+
+[cyan]parkgate enroll gate north-1 --gates main-1 --out usb/[/cyan] · a certificate for a turnstile
+
+[bold]Exit codes[/bold] · 0 done · 1 it could not be done here and now · 2 wrong usage, flag, file or setting
+
+[bold]Settings[/bold] · flags, then PARKGATE_* variables, then parkgate.toml in the data folder
+"""
+
+app = typer.Typer(
+    name="parkgate",
+    help="Tickets for theme parks: sale, admission at the gates, and books that foot.",
+    epilog=EPILOG,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command(rich_help_panel=STACK)(up.up)
+app.command(rich_help_panel=STACK)(status.status)
+app.command(rich_help_panel=STACK)(down.down)
+app.command(rich_help_panel=MACHINE)(doctor.doctor)
+app.add_typer(enroll.app, name="enroll", rich_help_panel=MACHINE)
+app.add_typer(config.app, name="config", rich_help_panel=MACHINE)
+# A further group is one line, for example: app.add_typer(report.app, name="report", rich_help_panel=PARK)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Show the version and end.", is_eager=True)) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"parkgate {installed('parkgate')}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """The entry point: no traceback reaches a user, except with PARKGATE_DEBUG=1."""
+    try:
+        app()
+    except OpsError as error:
+        if os.environ.get("PARKGATE_DEBUG"):
+            raise
+        from ops.screen import show_error
+
+        show_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `parkgate status | head`: nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILURE)
+    except Exception as error:  # the last resort of a person at a keyboard
+        if os.environ.get("PARKGATE_DEBUG"):
+            raise
+        name = type(error).__name__
+        print(f"parkgate: unexpected {name}: {error}. Run it with PARKGATE_DEBUG=1 and report it.", file=sys.stderr)
+        sys.exit(EXIT_FAILURE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`parkgate status`: what runs, since when, and how well."""
+
+import time
+from typing import TYPE_CHECKING
+
+import typer
+
+from ops.commands.options import AsJson, Config, DataDir
+
+if TYPE_CHECKING:
+    from ops.processes import Identity
+    from ops.state import ProcessState, StackState
+
+COLOURS = {"running": "green", "starting": "yellow", "waiting": "yellow", "backoff": "red", "stopping": "yellow"}
+
+
+def status(data_dir: DataDir = None, config: Config = None, as_json: AsJson = False) -> None:
+    """Every process with its state, uptime, restarts, memory and ports.
+
+    Exit code 0 when all is well, 1 when something is not, or nothing runs.
+    """
+    from ops import state
+    from ops.commands.options import settings
+
+    folder = settings(data_dir, config).data_dir
+    now = state.read(folder)
+    running = now is not None and now.alive
+    if as_json:
+        _print_json(now if running else None)
+    elif now is None or not running:
+        from ops.screen import OUT
+
+        OUT.print(f"Nothing runs on {folder}. Start it with [cyan]parkgate up[/cyan].")
+    else:
+        _print_table(now)
+    well = running and now is not None and all(one.healthy for one in now.processes)
+    raise typer.Exit(0 if well else 1)
+
+
+def _print_table(now: "StackState") -> None:
+    from rich.markup import escape
+
+    from ops.screen import OUT, duration, size, table
+
+    rows = table(
+        ["Process", "State", "Pid", "Uptime", "Restarts", "Memory", "Ports", "Detail"], ["Pid", "Restarts", "Memory"]
+    )
+    rows.add_row(
+        "supervisor", _coloured(now.phase.value), str(now.supervisor.pid), "", "", size(memory(now.supervisor)), "", ""
+    )
+    for one in now.processes:
+        rows.add_row(
+            one.name,
+            _state(one),
+            str(one.who.pid) if one.who else "-",
+            duration(time.time() - one.since) if one.who else "-",
+            str(one.restarts),
+            size(memory(one.who)) if one.who else "-",
+            ", ".join(str(port) for port in one.ports.values()),
+            escape(one.detail),
+        )
+    OUT.print(rows)
+
+
+def _print_json(now: "StackState | None") -> None:
+    import dataclasses
+    import json
+
+    if now is None:
+        print(json.dumps({"phase": "stopped", "processes": []}))
+        return
+    fields = dataclasses.asdict(now)
+    for fields_of_one, one in zip(fields["processes"], now.processes, strict=True):
+        fields_of_one["memory_bytes"] = memory(one.who) if one.who else 0
+        fields_of_one["uptime_s"] = round(time.time() - one.since, 1) if one.who else 0.0
+    print(json.dumps(fields, indent=1))
+
+
+def memory(who: "Identity") -> int:
+    """Resident bytes of the process and all below it; a shared page counts once where the kernel says so."""
+    import psutil
+
+    total = 0
+    try:
+        top = psutil.Process(who.pid)
+        family = [top, *top.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for one in family:
+        try:
+            total += one.memory_full_info().pss
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied:
+            total += one.memory_info().rss
+    return total
+
+
+def _state(one: "ProcessState") -> str:
+    if one.stage.value == "running" and not one.healthy:
+        return "[red]not answering[/red]"
+    return _coloured(one.stage.value)
+
+
+def _coloured(text: str) -> str:
+    return f"[{COLOURS.get(text, 'white')}]{text}[/]"

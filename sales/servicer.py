@@ -1,0 +1,109 @@
+"""SalesService: who calls, which use case, which status. No rule lives here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc.aio
+
+from parkgate.sales.v1 import sales_pb2 as pb
+from parkgate.sales.v1.sales_pb2_grpc import SalesServiceServicer
+from sales import metrics
+from sales.context import Sales
+from sales.identity import LOCAL, Caller, caller_of
+from sales.status import status_of
+from sales.usecases.cancel_order import cancel_order
+from sales.usecases.create_order import create_order, quote_order
+from sales.usecases.pay_order import pay_order
+from sales.usecases.publish_catalogue import publish_catalogue
+from sales.usecases.read_catalogue import get_catalogue
+from sales.usecases.read_orders import get_order, list_orders
+from sales.usecases.read_tickets import get_ticket, list_tickets
+from sales.usecases.reconcile import reconcile
+from sales.usecases.refund_tickets import quote_refunds, refund_tickets
+from sales.usecases.reschedule_ticket import reschedule_ticket
+from sales.usecases.shifts import close_shift, open_shift
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+Context = grpc.aio.ServicerContext[Any, Any]
+UseCase = Callable[[Sales, Caller, Q], Awaitable[A]]
+
+
+class SalesServicer(SalesServiceServicer):
+    """The service over the parts in `sales`."""
+
+    def __init__(self, sales: Sales) -> None:
+        self._sales = sales
+
+    async def _run(self, use_case: UseCase[Q, A], request: Q, context: Context) -> A:
+        started = time.perf_counter()
+        method = use_case.__name__
+        status = "OK"
+        try:
+            return await use_case(self._sales, self._caller(context), request)
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets a status and no trace
+            code, message, metadata = status_of(error)
+            status = code.name
+            await context.abort(code, message, metadata)
+        finally:
+            metrics.CALLS.labels(method, status).inc()
+            metrics.SECONDS.labels(method).observe(time.perf_counter() - started)
+
+    def _caller(self, context: Context) -> Caller:
+        return LOCAL if self._sales.config.tls is None else caller_of(context.auth_context())
+
+    async def PublishCatalogue(
+        self, request: pb.PublishCatalogueRequest, context: Context
+    ) -> pb.PublishCatalogueResponse:
+        """See sales.proto, here and below."""
+        return await self._run(publish_catalogue, request, context)
+
+    async def GetCatalogue(self, request: pb.GetCatalogueRequest, context: Context) -> pb.GetCatalogueResponse:
+        return await self._run(get_catalogue, request, context)
+
+    async def QuoteOrder(self, request: pb.QuoteOrderRequest, context: Context) -> pb.QuoteOrderResponse:
+        return await self._run(quote_order, request, context)
+
+    async def CreateOrder(self, request: pb.CreateOrderRequest, context: Context) -> pb.CreateOrderResponse:
+        return await self._run(create_order, request, context)
+
+    async def PayOrder(self, request: pb.PayOrderRequest, context: Context) -> pb.PayOrderResponse:
+        return await self._run(pay_order, request, context)
+
+    async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
+        return await self._run(get_order, request, context)
+
+    async def ListOrders(self, request: pb.ListOrdersRequest, context: Context) -> pb.ListOrdersResponse:
+        return await self._run(list_orders, request, context)
+
+    async def CancelOrder(self, request: pb.CancelOrderRequest, context: Context) -> pb.CancelOrderResponse:
+        return await self._run(cancel_order, request, context)
+
+    async def QuoteRefund(self, request: pb.QuoteRefundRequest, context: Context) -> pb.QuoteRefundResponse:
+        return await self._run(quote_refunds, request, context)
+
+    async def RefundTickets(self, request: pb.RefundTicketsRequest, context: Context) -> pb.RefundTicketsResponse:
+        return await self._run(refund_tickets, request, context)
+
+    async def RescheduleTicket(
+        self, request: pb.RescheduleTicketRequest, context: Context
+    ) -> pb.RescheduleTicketResponse:
+        return await self._run(reschedule_ticket, request, context)
+
+    async def GetTicket(self, request: pb.GetTicketRequest, context: Context) -> pb.GetTicketResponse:
+        return await self._run(get_ticket, request, context)
+
+    async def ListTickets(self, request: pb.ListTicketsRequest, context: Context) -> pb.ListTicketsResponse:
+        return await self._run(list_tickets, request, context)
+
+    async def OpenShift(self, request: pb.OpenShiftRequest, context: Context) -> pb.OpenShiftResponse:
+        return await self._run(open_shift, request, context)
+
+    async def CloseShift(self, request: pb.CloseShiftRequest, context: Context) -> pb.CloseShiftResponse:
+        return await self._run(close_shift, request, context)
+
+    async def Reconcile(self, request: pb.ReconcileRequest, context: Context) -> pb.ReconcileResponse:
+        return await self._run(reconcile, request, context)

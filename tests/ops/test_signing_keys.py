@@ -1,0 +1,70 @@
+"""The signing keys' storage: kept, encrypted, rotated, and never silently replaced."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from ops.errors import OpsError
+from ops.signing_keys import load_or_create, load_public, rotate
+
+
+def test_the_same_key_is_found_again(data_dir: Path) -> None:
+    first, second = load_or_create(data_dir), load_or_create(data_dir)
+    assert first.active_key_id == second.active_key_id == 0
+    assert first.private_key.private_bytes_raw() == second.private_key.private_bytes_raw()
+    second.public_keys[0].verify(first.private_key.sign(b"ticket"), b"ticket")
+
+
+def test_the_private_key_is_encrypted_and_private_at_rest(data_dir: Path) -> None:
+    material = load_or_create(data_dir)
+    path = data_dir / "signing" / "key-00.pem"
+    assert path.read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not any(
+        material.private_key.private_bytes_raw() in file.read_bytes() for file in data_dir.rglob("*") if file.is_file()
+    )
+
+
+def test_rotation_signs_with_a_new_key_and_still_checks_with_the_old(data_dir: Path) -> None:
+    before = load_or_create(data_dir)
+    after = rotate(data_dir)
+    assert after.active_key_id == 1
+    after.public_keys[0].verify(before.private_key.sign(b"old ticket"), b"old ticket")
+    after.public_keys[1].verify(after.private_key.sign(b"new ticket"), b"new ticket")
+    assert not (data_dir / "signing" / "key-00.pem").exists()
+    assert load_or_create(data_dir).active_key_id == 1
+
+
+def test_a_key_id_is_never_given_twice(data_dir: Path) -> None:
+    for expected in range(1, 32):
+        assert rotate(data_dir).active_key_id == expected
+    with pytest.raises(OpsError, match="All 32 key ids are used"):
+        rotate(data_dir)
+    assert load_or_create(data_dir).active_key_id == 31
+
+
+def test_a_missing_or_foreign_key_is_an_error_and_never_a_new_key(data_dir: Path, tmp_path: Path) -> None:
+    load_or_create(data_dir)
+    path, ring = data_dir / "signing" / "key-00.pem", data_dir / "signing" / "ring.json"
+    kept = path.read_bytes()
+    path.unlink()
+    with pytest.raises(OpsError, match="is missing"):
+        load_or_create(data_dir)
+    (data_dir / "secrets" / "signing").write_text("another passphrase")
+    path.write_bytes(kept)
+    with pytest.raises(OpsError, match="does not open"):
+        load_or_create(data_dir)
+    ring.write_text('{"active": 0, "keys": {}}')
+    with pytest.raises(OpsError, match="names keys that it does not hold"):
+        load_public(data_dir)
+
+
+def test_the_public_ring_is_read_without_the_private_key(data_dir: Path) -> None:
+    with pytest.raises(OpsError, match="no key ring"):
+        load_public(data_dir)
+    material = load_or_create(data_dir)
+    (data_dir / "signing" / "key-00.pem").unlink()
+    active, keys = load_public(data_dir)
+    assert active == 0
+    assert keys[0].public_bytes_raw() == material.public_keys[0].public_bytes_raw()

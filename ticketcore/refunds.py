@@ -1,0 +1,80 @@
+"""What a refund pays, and what a ticket may be moved to. Whether it was used, its owner says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import Enum
+
+from ticketcore.catalogue import Catalogue, Product
+from ticketcore.money import Rounding, percent_of
+from ticketcore.pricing import OrderLine, line_problems, price_of
+
+
+class RefundReason(Enum):
+    """Why: a guest's wish pays the product's fees; the park's own fault waives them, and the tiers' deadline."""
+
+    GUEST_WISH = "guest_wish"
+    WAIVED = "waived"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundQuote:
+    """What refunding a ticket pays. With a `refusal` nothing is paid; price = fee + refund in any case."""
+
+    price_minor: int
+    fee_minor: int
+    refusal: str = ""
+
+    @property
+    def refund_minor(self) -> int:
+        """What is paid back."""
+        return self.price_minor - self.fee_minor
+
+
+def quote_refund(
+    product: Product, price_minor: int, visit_date: date, today: date, reason: RefundReason = RefundReason.GUEST_WISH
+) -> RefundQuote:
+    """The refund of an unused ticket asked on the park's day `today`."""
+    if reason is RefundReason.WAIVED:
+        return RefundQuote(price_minor, 0)
+    if not product.refundable:
+        return RefundQuote(price_minor, price_minor, f"{product.id!r} is not refundable")
+    days_before = (visit_date - today).days
+    for tier in product.refund_tiers:
+        if days_before >= tier.days_before:
+            return RefundQuote(price_minor, percent_of(price_minor, tier.fee_percent, Rounding.HALF_UP))
+    if not product.refund_tiers and days_before >= 0:
+        return RefundQuote(price_minor, 0)
+    last = product.refund_tiers[-1].days_before if product.refund_tiers else 0
+    return RefundQuote(price_minor, price_minor, f"the last day to refund it was {visit_date - timedelta(days=last)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A ticket's wish for another date or slot."""
+
+    concession: str
+    channel: str
+    visit_date: date
+    slot: int
+    to_date: date
+    to_slot: int
+
+
+def move_refusal(catalogue: Catalogue, product: Product, move: Move, today: date) -> str:
+    """Why a ticket may not be moved; empty if it may, should it be unused. It keeps the price that was paid."""
+    if not product.reschedulable:
+        return f"{product.id!r} cannot be moved to another date"
+    if today > move.visit_date + timedelta(days=product.valid_days - 1):
+        return f"its last day was {move.visit_date + timedelta(days=product.valid_days - 1)}"
+    if (move.to_date, move.to_slot) == (move.visit_date, move.slot):
+        return "it is for that date and slot already"
+    line = OrderLine(product.id, move.concession, 1, move.to_date, move.to_slot)
+    problems = line_problems(catalogue, line, move.channel, today)
+    if problems:
+        return problems[0]
+    now, then = price_of(product, move.concession, move.visit_date), price_of(product, move.concession, move.to_date)
+    if now is not None and then is not None and then.price_minor > now.price_minor:
+        return f"{move.to_date} costs more; refund the ticket and buy another"
+    return ""
