@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 import redis
 from ledger_writer import START_MS, PartitionLog, admitted, registered
-from parkgate.events.v1 import events_pb2 as pb
 
+from parkgate.events.v1 import events_pb2 as pb
 from reporting import Count, CountBook, ReportingActor, ReportingConfig, compare, migrate
 from reporting.access import allowed_of, caller_of
 from reporting.batch import batch_of, utc_text

@@ -15,12 +15,12 @@ import psycopg
 import pytest
 import redis
 from ledger_writer import BusyDay, PartitionLog, admitted, changed, left, passage, refused, registered
-from parkgate.events.v1 import events_pb2 as events
-from parkgate.gate.v1 import gate_pb2 as gate
-from parkgate.reporting.v1 import reporting_pb2 as pb
 
 from ops import pki
 from ops.pki import Kind, Pair
+from parkgate.events.v1 import events_pb2 as events
+from parkgate.gate.v1 import gate_pb2 as gate
+from parkgate.reporting.v1 import reporting_pb2 as pb
 from reporting import ReportingConfig, migrate
 from reporting.client import ReportServer, ask_once, export_to, rows_of
 from reporting.database import make_pool
