@@ -8,9 +8,9 @@ from typing import Any, Protocol, TypeVar
 
 import grpc
 import grpc.aio
+
 from parkgate.cluster.v1 import control_pb2 as control
 from parkgate.cluster.v1.control_pb2_grpc import ControlServiceStub
-
 from sales.config import SalesConfig
 from ticketcore.errors import UnavailableError, UnknownOutcomeError
 

@@ -15,9 +15,9 @@ from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.cluster.v1 import control_pb2 as control
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parkgate.cluster.v1 import control_pb2 as control
 from sales import metrics, provider
 from sales.context import Sales
 from sales.rows import insert_rows

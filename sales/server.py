@@ -13,10 +13,10 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from parkgate.sales.v1 import sales_pb2
-from parkgate.sales.v1.sales_pb2_grpc import add_SalesServiceServicer_to_server
 from prometheus_client import start_http_server
 
+from parkgate.sales.v1 import sales_pb2
+from parkgate.sales.v1.sales_pb2_grpc import add_SalesServiceServicer_to_server
 from sales import http, webhook
 from sales.cluster_client import connect
 from sales.config import SalesConfig, TlsFiles

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc.aio
+
 from parkgate.sales.v1 import sales_pb2 as pb
 from parkgate.sales.v1.sales_pb2_grpc import SalesServiceServicer
-
 from sales import metrics
 from sales.context import Sales
 from sales.identity import LOCAL, Caller, caller_of

@@ -7,7 +7,6 @@ from datetime import date, datetime
 from typing import Any
 
 from parkgate.sales.v1 import sales_pb2 as pb
-
 from ticketcore.document_node import to_date
 from ticketcore.errors import InvalidInputError, InvalidInputsError
 from ticketcore.pricing import OrderLine, PricedLine

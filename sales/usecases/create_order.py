@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+
 from parkgate.cluster.v1 import control_pb2 as control
 from parkgate.events.v1 import events_pb2 as events
 from parkgate.sales.v1 import sales_pb2 as pb
-
 from sales.catalogues import Published
 from sales.context import Sales, park_date
 from sales.identity import Caller

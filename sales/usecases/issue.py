@@ -14,10 +14,10 @@ from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.cluster.v1 import control_pb2 as control
-from parkgate.events.v1 import events_pb2 as events
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parkgate.cluster.v1 import control_pb2 as control
+from parkgate.events.v1 import events_pb2 as events
 from sales import metrics, outbox
 from sales.context import Sales, park_date
 from sales.rows import insert_rows

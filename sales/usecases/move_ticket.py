@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.cluster.v1 import control_pb2 as control
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parkgate.cluster.v1 import control_pb2 as control
 from sales import metrics, outbox
 from sales.catalogues import Published
 from sales.context import Sales, park_date

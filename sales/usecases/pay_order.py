@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.cluster.v1 import control_pb2 as control
-from parkgate.sales.v1 import sales_pb2 as pb
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parkgate.cluster.v1 import control_pb2 as control
+from parkgate.sales.v1 import sales_pb2 as pb
 from sales import outbox, provider
 from sales.context import Sales
 from sales.identity import Caller

@@ -6,8 +6,8 @@ import json
 import logging
 
 import sqlalchemy as sa
-from parkgate.sales.v1 import sales_pb2 as pb
 
+from parkgate.sales.v1 import sales_pb2 as pb
 from sales import outbox
 from sales.context import Sales
 from sales.identity import Caller

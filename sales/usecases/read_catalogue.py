@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from parkgate.sales.v1 import sales_pb2 as pb
-
 from sales.context import Sales
 from sales.identity import Caller
 from sales.wire import milliseconds

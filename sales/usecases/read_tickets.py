@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.sales.v1 import sales_pb2 as pb
 
+from parkgate.sales.v1 import sales_pb2 as pb
 from sales.context import Sales
 from sales.identity import Caller
 from sales.qr import qr_png

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 
 import sqlalchemy as sa
-from parkgate.sales.v1 import sales_pb2 as pb
 
+from parkgate.sales.v1 import sales_pb2 as pb
 from sales.context import Sales
 from sales.identity import Caller
 from sales.wire import parse_date

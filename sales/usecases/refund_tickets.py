@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.sales.v1 import sales_pb2 as pb
 
+from parkgate.sales.v1 import sales_pb2 as pb
 from sales.context import Sales, park_date
 from sales.database import Database
 from sales.errors import DuplicateRequestError

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.sales.v1 import sales_pb2 as pb
 
+from parkgate.sales.v1 import sales_pb2 as pb
 from sales.context import Sales, park_date
 from sales.errors import DuplicateRequestError
 from sales.identity import Caller

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.sales.v1 import sales_pb2 as pb
 from sqlalchemy.exc import IntegrityError
 
+from parkgate.sales.v1 import sales_pb2 as pb
 from sales.context import Sales
 from sales.identity import Caller
 from sales.requests import RequestKey, key_of, once, remember

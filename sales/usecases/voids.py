@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from parkgate.cluster.v1 import control_pb2 as control
-from parkgate.events.v1 import events_pb2 as events
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from parkgate.cluster.v1 import control_pb2 as control
+from parkgate.events.v1 import events_pb2 as events
 from sales import outbox
 from sales.context import Sales
 from sales.outbox import backoff_ms
