@@ -37,7 +37,7 @@ class FakeCluster:
         self.lose()
         return control.HoldResponse(
             outcome=int(answer.outcome),
-            state=int(answer.state),
+            state=int(answer.state or 0),
             lapse_time_ms=answer.lapse_time_ms,
             short_quota_key=answer.short_key,
             units_left=answer.units_left,
