@@ -263,7 +263,7 @@ def _person(flags: int) -> Reason:
 class Passing:
     """An admission as a fact: what passes where and when. Recovery applies the same facts as the live decision.
 
-    `first_admission`: of the ticket, in any zone. `deadline_ms`: until then a report of the passage is awaited; 0: none.
+    `first_admission`: of the ticket, in any zone. `deadline_ms`: until then a passage report is awaited; 0: none is.
     """
 
     ticket_id: int
