@@ -22,6 +22,7 @@ from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
 from ticketcore.admission import (
+    EMPTY_VISIT,
     MODE_REASON,
     PLAIN_ENTRY,
     Admission,
@@ -54,6 +55,7 @@ _CLUSTER = gate_pb2.DECIDED_BY_CLUSTER
 _PASSED = gate_pb2.PASSAGE_OUTCOME_PASSED
 _NOT_PASSED = gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
 _REGISTERED = int(Origin.REGISTERED)
+_ACTIVE = int(Lifecycle.ACTIVE)
 _NEW = 0
 """Origin of a row that is not in the table yet: a well signed token that was never registered."""
 
@@ -63,6 +65,8 @@ class Known:
     """How terms stand at a gate this minute, and what their admissions look like."""
 
     standing: Standing
+    fresh: Admission | Reason
+    """What a ticket that was never used here is told on a plain entry: most scans of a morning."""
     looks: dict[tuple[int, int, int, int, int, bool], Look] = field(default_factory=dict)
 
 
@@ -113,8 +117,9 @@ class Context:
         key = (terms, gate_number)
         known = self.minute.known.get(key)
         if known is None:
-            known = Known(standing(terms, self.minute.rules, gate_number, self.moment))
-            self.minute.known[key] = known
+            stands = standing(terms, self.minute.rules, gate_number, self.moment)
+            fresh = decide(terms, Lifecycle.ACTIVE, EMPTY_VISIT, stands, self.moment, PLAIN_ENTRY)
+            known = self.minute.known[key] = Known(stands, fresh)
         return known
 
 
@@ -128,6 +133,7 @@ class Waiting:
 
 Genuine = tuple[int, Row, int]
 """Ticket id, row, and how the token was proved genuine."""
+Examined = tuple[Genuine, Known, Visit, "Admission | Reason | Waiting"]
 
 
 class Decider:
@@ -148,9 +154,9 @@ class Decider:
         if isinstance(examined, Reason):
             self._refuse(scan, gate_number, examined, None, verdict)
             return None
-        genuine, known, decided = examined
+        genuine, known, visit, decided = examined
         if isinstance(decided, Admission):
-            self._admit(scan, genuine, known, decided, verdict)
+            self._admit(scan, genuine, (known, visit, decided), verdict)
         elif isinstance(decided, Reason):
             self._refuse(scan, gate_number, decided, genuine, verdict)
         else:
@@ -166,7 +172,7 @@ class Decider:
         if isinstance(examined, Reason):
             decided = examined
         else:
-            (verdict.ticket_id, row, verification), _, decided = examined
+            (verdict.ticket_id, row, verification), _, _, decided = examined
             verdict.product_number = row.terms.product_number
             verdict.verification = verification  # type: ignore[assignment]
         if isinstance(decided, Reason):
@@ -179,9 +185,7 @@ class Decider:
             verdict.persons_remaining, verdict.entries_remaining = decided.persons_remaining, decided.entries_remaining
             verdict.kind = int(decided.kind)  # type: ignore[assignment]
 
-    def _examine(
-        self, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict
-    ) -> tuple[Genuine, Known, Admission | Reason | Waiting] | Reason:
+    def _examine(self, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict) -> Examined | Reason:
         """All checks in their order; changes nothing but the verdict's first and last use."""
         context = self.context
         reason = _device(scan, gate_number, context)
@@ -194,10 +198,10 @@ class Decider:
         visit = self.partition.visit(genuine[0], context.minute.rules.gate_zone[gate_number])
         if visit.first_ms:
             write_uses(verdict, visit)
-        return genuine, known, self._judge(scan, gate_number, genuine, known.standing, visit)
+        return genuine, known, visit, self._judge(scan, gate_number, genuine, known, visit)
 
     def _judge(
-        self, scan: gate_pb2.Scan, gate_number: int, genuine: Genuine, stands: Standing, visit: Visit
+        self, scan: gate_pb2.Scan, gate_number: int, genuine: Genuine, known: Known, visit: Visit
     ) -> Admission | Reason | Waiting:
         """Mode, lifecycle, validity, place, counters, person and capacity of a genuine token."""
         _, row, verification = genuine
@@ -206,9 +210,13 @@ class Decider:
         if modes and (modes.get(gate_number), is_exit) in MODE_REASON:
             return MODE_REASON[modes[gate_number], is_exit]
         persons, proof_seen = scan.persons, scan.proof_seen
-        request = Request(is_exit, persons, proof_seen) if is_exit or persons or proof_seen else PLAIN_ENTRY
-        outcome = decide(row.terms, row.lifecycle, visit, stands, self.context.moment, request)
-        rule = stands.rule
+        plain = not (is_exit or persons or proof_seen)
+        if plain and visit is EMPTY_VISIT and row.lifecycle == _ACTIVE:
+            outcome = known.fresh
+        else:
+            request = PLAIN_ENTRY if plain else Request(is_exit, persons, proof_seen)
+            outcome = decide(row.terms, row.lifecycle, visit, known.standing, self.context.moment, request)
+        rule = known.standing.rule
         if isinstance(outcome, Reason) or rule is None:
             return outcome
         if verification == _SIGNATURE and not rule.admit_on_signature:
@@ -248,13 +256,18 @@ class Decider:
         self.partition.scans.keep(scan.scan_id, verdict.SerializeToString())
 
     def _admit(
-        self, scan: gate_pb2.Scan, genuine: Genuine, known: Known, admission: Admission, verdict: gate_pb2.Verdict
+        self,
+        scan: gate_pb2.Scan,
+        genuine: Genuine,
+        decided: tuple[Known, Visit, Admission],
+        verdict: gate_pb2.Verdict,
     ) -> None:
         ticket_id, row, verification = genuine
+        known, visit, admission = decided
         rule, moment, partition = known.standing.rule, self.context.moment, self.partition
         assert rule is not None
         kind, persons = admission.kind, admission.persons
-        first = kind is Kind.ENTRY and self._is_first(ticket_id, rule)
+        first = kind is Kind.ENTRY and visit.admitted == 0 and not self._admitted_elsewhere(ticket_id, rule)
         left = (admission.persons_remaining, admission.entries_remaining)
         key = (kind, persons, *left, verification, first)
         look = known.looks.get(key)
@@ -282,7 +295,7 @@ class Decider:
             event.claims, event.digest = scan.token[: tokens.CLAIMS_LENGTH], row.digest
             partition.see(event.claims, event.digest, row.lifecycle)
         partition.count_admission(scan_id, passing)
-        if verdict.HasField("first_use"):
+        if visit is not EMPTY_VISIT and verdict.HasField("first_use"):
             verdict.MergeFrom(look.verdict)
             verdict.scan_id, verdict.ticket_id = scan_id, ticket_id
             partition.scans.keep(scan_id, verdict.SerializeToString())
@@ -291,9 +304,8 @@ class Decider:
         verdict.scan_id, verdict.ticket_id = scan_id, ticket_id
         partition.scans.keep_alike(scan_id, ticket_id, look.verdict)
 
-    def _is_first(self, ticket_id: int, rule: Rule) -> bool:
-        zones = self.context.minute.rules.zones_of_product[rule.product_number]
-        return self.partition.admitted(ticket_id, zones) == 0
+    def _admitted_elsewhere(self, ticket_id: int, rule: Rule) -> bool:
+        return bool(rule.other_zones) and self.partition.admitted(ticket_id, rule.other_zones) > 0
 
     def record_passage(self, report: gate_pb2.PassageReport, receipt: gate_pb2.PassageReceipt) -> None:
         """Records a passage report, or answers what was recorded before."""

@@ -36,6 +36,7 @@ class Rule:
     product_number: int
     gate_number: int
     zone_number: int
+    other_zones: tuple[int, ...]  # of the product
     counts_inside: bool
     capacity_limited: bool
     passage_timeout_ms: int  # 0: no report is awaited
@@ -100,6 +101,7 @@ def _rule(catalogue: Catalogue, product: Product, gate: Gate) -> Rule:
         product_number=product.number,
         gate_number=gate.number,
         zone_number=zone.number,
+        other_zones=tuple(sorted(catalogue.zones[name].number for name in product.zones if name != gate.zone)),
         counts_inside=gate.counts_inside,
         capacity_limited=gate.counts_inside and zone.capacity > 0,
         passage_timeout_ms=gate.passage_timeout_ms if gate.passage_reported else 0,
