@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
 from parkgate.reporting.v1 import reporting_pb2 as pb
 from parkgate.reporting.v1 import reporting_pb2_grpc as pb_grpc
-
 from ticketcore.errors import InvalidInputError, NotPermittedError, ParkgateError, UnavailableError
 
 PAGE_SIZE = 5_000

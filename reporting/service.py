@@ -16,9 +16,9 @@ import redis.asyncio as redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
+
 from parkgate.reporting.v1 import reporting_pb2 as pb
 from parkgate.reporting.v1 import reporting_pb2_grpc as pb_grpc
-
 from reporting.access import caller_of
 from reporting.config import ReportingConfig
 from reporting.database import Pool, make_pool, migrate, reading
@@ -105,7 +105,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
                 rows = await occupancy(connection, day)
                 return pb.QueryOccupancyResponse(rows=rows, park_date=day, as_of_time_ms=await as_of_ms(connection))
 
-    async def GetCounts(self, request: pb.GetCountsRequest, context: Context) -> pb.GetCountsResponse:  # noqa: ARG002
+    async def GetCounts(self, request: pb.GetCountsRequest, context: Context) -> pb.GetCountsResponse:
         """See the protocol."""
         async with guarded(context):
             async with reading(self._pool) as connection:
@@ -118,7 +118,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
             differences = [str(difference) for difference in compare(books)]
             return pb.GetCountsResponse(sales=sales, postgres=postgres, ledger=ledger, differences=differences)
 
-    async def GetProgress(self, request: pb.GetProgressRequest, context: Context) -> pb.GetProgressResponse:  # noqa: ARG002
+    async def GetProgress(self, request: pb.GetProgressRequest, context: Context) -> pb.GetProgressResponse:
         """See the protocol."""
         async with guarded(context):
             async with reading(self._pool) as connection:

@@ -136,7 +136,6 @@ def occupancy(
 ) -> None:
     """Who came in, went out and is inside, by zone."""
     from parkgate.reporting.v1 import reporting_pb2 as pb
-
     from reporting.client import ReportServer, ask_once
 
     answer = _run(ask_once(ReportServer(server, cert), pb.QueryOccupancyRequest(park_date=day)))
@@ -151,7 +150,6 @@ def occupancy(
 def reconcile(server: Server = SERVER, cert: Cert = CERT, digits: Digits = 2) -> None:
     """Compare the counts of sales, ledger and Postgres, to the unit and the cent. Ends with 1 if they differ."""
     from parkgate.reporting.v1 import reporting_pb2 as pb
-
     from reporting.client import ReportServer, ask_once
 
     answer = _run(ask_once(ReportServer(server, cert), pb.GetCountsRequest()))
@@ -172,7 +170,6 @@ def _report(
     kind: str, by: Sequence[By], period: tuple[str, str], shape: tuple[Format, Path | None, int], who: tuple[str, Path]
 ) -> None:
     from parkgate.reporting.v1 import reporting_pb2 as pb
-
     from reporting.client import ReportServer
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
