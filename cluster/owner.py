@@ -21,7 +21,7 @@ from cluster import owner_commands as commands
 from cluster.batch import Batch, Group, WaitingScan, retry, send_groups
 from cluster.config import ClusterConfig
 from cluster.control import POLL_S, Control
-from cluster.deciding import Context
+from cluster.deciding import Context, Minute
 from cluster.leasing import Leasing
 from cluster.ledger import Appended, Ledger
 from cluster.link import Connection
@@ -31,7 +31,7 @@ from cluster.snapshots import Snapshots
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.errors import FencedError, TransientError, UnavailableError, UnknownOutcomeError
-from ticketcore.rules import Moment, moment_at
+from ticketcore.rules import NO_RULES, moment_at
 
 MAX_SCANS_A_TURN = 4_000
 """About 40 ms of deciding: longer turns would only add to everybody's wait."""
@@ -76,6 +76,7 @@ class Owner:
         self.leasing: Leasing | None = None
         self._clock = clock
         self._last_ms = 0
+        self._minute = Minute(NO_RULES, moment_at(0, NO_RULES.time_zone), {})
         self._inbox: deque[tuple[int, Work]] = deque()
         self._scans_waiting = 0
         self._wake = asyncio.Event()
@@ -219,13 +220,15 @@ class Owner:
         send_groups(ready)
 
     def _context(self) -> Context:
-        rules = self.control.rules
+        rules = self.control.rules or NO_RULES
         now = max(self._clock(), self._last_ms)
         self._last_ms = now
-        moment = Moment(now, 0, 0) if rules is None else moment_at(now, rules.time_zone)
+        moment = moment_at(now, rules.time_zone)
         for partition in self.owned.values():
             partition.scans.age(now)
-        return Context(moment, rules, self.control.ring, self.control.modes)  # type: ignore[arg-type]
+        if not self._minute.holds(rules, moment, self.control.modes):
+            self._minute = Minute(rules, moment, self.control.modes)
+        return Context(moment, self._minute, self.control.ring)
 
     def _decide_group(self, batch: Batch, group: Group) -> None:
         batch.decide_group(group)
@@ -355,7 +358,8 @@ class Owner:
         while True:
             await asyncio.sleep(TICK_S)
             now = self._clock()
-            if any(partition.deadlines and partition.deadlines[0][0] <= now for partition in self.owned.values()):
+            deadlines = [partition.next_deadline() for partition in self.owned.values()]
+            if any(deadline is not None and deadline <= now for deadline in deadlines):
                 self._enqueue(0, _assume_passages)
             for partition in self._snapshots.due(self.owned.values()):
                 self._spawn(self._snapshots.take(partition))

@@ -63,10 +63,10 @@ def change(
 def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules) -> Change:
     partition = decider.partition
     row = partition.table.find(wanted.ticket_id)
-    current = Lifecycle(row.facts.lifecycle) if row is not None else Lifecycle.UNKNOWN
+    current = Lifecycle(row.lifecycle) if row is not None else Lifecycle.UNKNOWN
     if partition.changes.get(wanted.ticket_id) == wanted.request_id and int(current) == wanted.to:
         return Change.DONE
-    zones = rules.zones_of_product.get(row.facts.product_number, ()) if row is not None else ()
+    zones = rules.zones_of_product.get(row.terms.product_number, ()) if row is not None else ()
     judged = judge_change(current, Lifecycle(wanted.to), partition.admitted(wanted.ticket_id, zones))
     if judged is not Change.DONE:
         return judged
@@ -76,7 +76,7 @@ def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules
     setattr(event, "from", int(current))  # "from" is a keyword of Python
     event.to = wanted.to
     if row is not None:
-        event.product_number, event.price_minor = row.facts.product_number, row.price_minor
+        event.product_number, event.price_minor = row.terms.product_number, row.price_minor
     partition.change(event)
     return Change.DONE
 
@@ -154,9 +154,9 @@ def ticket_state(partition: Partition, ticket_id: int, rules: Rules) -> control_
     row = partition.table.find(ticket_id)
     if row is None:
         return state
-    state.lifecycle = row.facts.lifecycle  # type: ignore[assignment]
-    state.product_number = row.facts.product_number
-    visits = partition.visits_of(ticket_id, rules.zones_of_product.get(row.facts.product_number, ()))
+    state.lifecycle = row.lifecycle  # type: ignore[assignment]
+    state.product_number = row.terms.product_number
+    visits = partition.visits_of(ticket_id, rules.zones_of_product.get(row.terms.product_number, ()))
     state.persons_admitted = sum(visit.admitted for visit in visits)
     state.persons_inside = sum(visit.inside for visit in visits)
     used = [visit for visit in visits if visit.first_ms]

@@ -6,8 +6,7 @@ Nothing here decides, waits or writes: `cluster.deciding` decides, `cluster.owne
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,18 +20,6 @@ from ticketcore.token import CLAIMS_LENGTH
 
 SETTLED_MEMORY = 100_000
 """Settled passages that are remembered to answer a repeated report; some minutes of the busiest partition."""
-
-
-@dataclass(slots=True)
-class Hold:
-    """An admission whose passage is awaited."""
-
-    ticket_id: int
-    zone_number: int
-    product_number: int
-    passing: Passing
-    first_admission: bool
-    deadline_ms: int
 
 
 @dataclass(slots=True)
@@ -69,9 +56,9 @@ class Partition:
         self.name = name
         self.table = TicketTable(partitions)
         self.visits: dict[int, Visit] = {}
-        self.holds: dict[bytes, Hold] = {}
+        self.holds: dict[bytes, Passing] = {}
         self.settled: dict[bytes, int] = {}
-        self.deadlines: list[tuple[int, bytes]] = []
+        self.deadlines: dict[int, deque[tuple[int, bytes]]] = {}
         self.leases: dict[int, ZoneLease] = {}
         self.changes: dict[int, bytes] = {}
         self.scans = ScanMemory()
@@ -105,66 +92,75 @@ class Partition:
 
     # Changing, one method for each kind of event
 
-    def count_admission(self, scan_id: bytes, hold: Hold) -> None:
+    def count_admission(self, scan_id: bytes, passing: Passing) -> None:
         """Counts an admission, and holds it if its passage is awaited."""
-        key = hold.ticket_id << 16 | hold.zone_number
+        key = passing.ticket_id << 16 | passing.zone_number
         visit = self.visits.get(key)
         if visit is None:
             visit = self.visits[key] = Visit()
-        passing = hold.passing
         apply_passing(visit, passing)
-        totals = self.totals[hold.product_number]
-        if passing.kind is Kind.EXIT:
-            self.zone_lease(hold.zone_number).inside -= passing.persons
-            totals.persons_exited += passing.persons
+        totals = self.totals[passing.product_number]
+        kind, persons = passing.kind, passing.persons
+        if kind is Kind.EXIT:
+            self.zone_lease(passing.zone_number).inside -= persons
+            totals.persons_exited += persons
             return
-        if passing.kind is Kind.ENTRY:
-            totals.persons_entered += passing.persons
-            totals.admitted_first += hold.first_admission
+        if kind is Kind.ENTRY:
+            totals.persons_entered += persons
+            totals.admitted_first += passing.first_admission
         else:
-            totals.persons_reentered += passing.persons
+            totals.persons_reentered += persons
         if passing.counts_inside:
-            self.zone_lease(hold.zone_number).inside += passing.persons
-        if hold.deadline_ms:
-            self.holds[scan_id] = hold
-            heapq.heappush(self.deadlines, (hold.deadline_ms, scan_id))
+            self.zone_lease(passing.zone_number).inside += persons
+        if passing.deadline_ms:
+            self.hold(scan_id, passing)
+
+    def hold(self, scan_id: bytes, passing: Passing) -> None:
+        """Awaits a passage report. Deadlines of one time-out come in order, so a queue for each needs no sorting."""
+        self.holds[scan_id] = passing
+        timeout_ms = passing.deadline_ms - passing.time_ms
+        queue = self.deadlines.get(timeout_ms)
+        if queue is None:
+            queue = self.deadlines[timeout_ms] = deque()
+        queue.append((passing.deadline_ms, scan_id))
 
     def count_refusal(self, product_number: int) -> None:
         """Counts a refusal."""
         self.totals[product_number].refused += 1
 
-    def settle(self, scan_id: bytes, outcome: int) -> Hold | None:
-        """Settles a hold; NOT_PASSED gives the entry back. None if it was settled before."""
-        hold = self.holds.pop(scan_id, None)
-        if hold is None:
+    def settle(self, scan_id: bytes, outcome: int) -> Passing | None:
+        """Settles a held admission; NOT_PASSED gives the entry back. None if it was settled before."""
+        passing = self.holds.pop(scan_id, None)
+        if passing is None:
             return None
         self.settled[scan_id] = outcome
         if len(self.settled) > SETTLED_MEMORY:
             del self.settled[next(iter(self.settled))]
-        if outcome != gate_pb2.PASSAGE_OUTCOME_NOT_PASSED:
-            return hold
-        passing = hold.passing
-        undo_passing(self.visits[hold.ticket_id << 16 | hold.zone_number], passing)
-        totals = self.totals[hold.product_number]
+        if outcome == gate_pb2.PASSAGE_OUTCOME_NOT_PASSED:
+            self._give_back(passing)
+        return passing
+
+    def _give_back(self, passing: Passing) -> None:
+        undo_passing(self.visits[passing.ticket_id << 16 | passing.zone_number], passing)
+        totals = self.totals[passing.product_number]
         if passing.kind is Kind.ENTRY:
             totals.persons_entered -= passing.persons
-            totals.admitted_first -= hold.first_admission
+            totals.admitted_first -= passing.first_admission
         else:
             totals.persons_reentered -= passing.persons
         if passing.counts_inside:
-            self.zone_lease(hold.zone_number).inside -= passing.persons
-        return hold
+            self.zone_lease(passing.zone_number).inside -= passing.persons
 
-    def may_be_given_back(self, hold: Hold) -> bool:
+    def may_be_given_back(self, passing: Passing) -> bool:
         """False if the guests have been seen leaving: then they had passed, whatever the turnstile says."""
-        visit = self.visit(hold.ticket_id, hold.zone_number)
-        return not hold.passing.counts_inside or visit.inside >= hold.passing.persons
+        visit = self.visit(passing.ticket_id, passing.zone_number)
+        return not passing.counts_inside or visit.inside >= passing.persons
 
     def register(self, event: events_pb2.TicketRegistered) -> None:
         """Stores a registered ticket; one that was seen or changed before keeps its lifecycle."""
         ticket_id = int.from_bytes(event.claims[1:9], "big")
         known = self.table.find(ticket_id)
-        state = known.facts.lifecycle if known is not None else event.lifecycle
+        state = known.lifecycle if known is not None else event.lifecycle
         self.table.put(event.claims, event.digest, state, Origin.REGISTERED, event.price_minor)
         totals = self.totals[int.from_bytes(event.claims[9:11], "big")]
         totals.registered += 1
@@ -191,13 +187,18 @@ class Partition:
         lease.received_total = max(lease.received_total, event.received_total)
         lease.returned_total = max(lease.returned_total, event.returned_total)
 
+    def next_deadline(self) -> int | None:
+        """When the next passage report is overdue; None if none is awaited."""
+        return min((queue[0][0] for queue in self.deadlines.values() if queue), default=None)
+
     def due(self, now_ms: int) -> list[bytes]:
         """Scans whose passage report has not come in time; each is named once."""
         due: list[bytes] = []
-        while self.deadlines and self.deadlines[0][0] <= now_ms:
-            scan_id = heapq.heappop(self.deadlines)[1]
-            if scan_id in self.holds:
-                due.append(scan_id)
+        for queue in self.deadlines.values():
+            while queue and queue[0][0] <= now_ms:
+                scan_id = queue.popleft()[1]
+                if scan_id in self.holds:
+                    due.append(scan_id)
         return due
 
     def is_registered(self, row: Row | None) -> bool:

@@ -5,11 +5,10 @@ Replay applies the facts that were logged, through the same methods as the live 
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 
 from cluster.deciding import write_uses, write_verdict
-from cluster.partition import Hold, Partition, Totals
+from cluster.partition import Partition, Totals
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit
@@ -61,21 +60,25 @@ def _apply_scan(partition: Partition, event: events_pb2.ScanDecided, time_ms: in
     if event.decision == gate_pb2.DECISION_ADMIT:
         if event.claims:
             partition.see(event.claims, event.digest, Lifecycle.ACTIVE)
-        partition.count_admission(event.scan_id, hold_of(event, time_ms, day))
+        partition.count_admission(event.scan_id, passing_of(event, time_ms, day))
     else:
         verdict.override_allowed = Reason(event.reason) in OVERRIDE_ALLOWED
         partition.count_refusal(event.product_number)
     partition.scans.keep(event.scan_id, verdict.SerializeToString())
 
 
-def hold_of(event: events_pb2.ScanDecided, time_ms: int, day: int) -> Hold:
-    """The hold of a logged admission."""
-    passing = Passing(Kind(event.kind), event.persons, event.gate_number, time_ms, day, event.counts_inside)
-    return Hold(
+def passing_of(event: events_pb2.ScanDecided, time_ms: int, day: int) -> Passing:
+    """The passing of a logged admission."""
+    return Passing(
         event.ticket_id,
         event.zone_number,
         event.product_number,
-        passing,
+        event.gate_number,
+        Kind(event.kind),
+        event.persons,
+        time_ms,
+        day,
+        event.counts_inside,
         event.first_admission,
         event.passage_deadline_ms,
     )
@@ -109,10 +112,8 @@ def snapshot(partition: Partition, partitions: int) -> bytes:
     for key, visit in partition.visits.items():
         counters = [getattr(visit, name) for name in _COUNTERS]
         record.visits.add(ticket_id=key >> 16, zone_number=key & 0xFFFF, counters=counters)
-    for scan_id, hold in partition.holds.items():
-        record.held.add(
-            admission=_admission_of(scan_id, hold), admit_time_ms=hold.passing.time_ms, day=hold.passing.day
-        )
+    for scan_id, passing in partition.holds.items():
+        record.held.add(admission=_admission_of(scan_id, passing), admit_time_ms=passing.time_ms, day=passing.day)
     for scan_id, outcome in partition.settled.items():
         record.settled.add(scan_id=scan_id, outcome=outcome)
     for lease in partition.leases.values():
@@ -126,18 +127,17 @@ def snapshot(partition: Partition, partitions: int) -> bytes:
     return record.SerializeToString()
 
 
-def _admission_of(scan_id: bytes, hold: Hold) -> events_pb2.ScanDecided:
-    passing = hold.passing
+def _admission_of(scan_id: bytes, passing: Passing) -> events_pb2.ScanDecided:
     return events_pb2.ScanDecided(
         scan_id=scan_id,
-        ticket_id=hold.ticket_id,
-        zone_number=hold.zone_number,
-        product_number=hold.product_number,
+        ticket_id=passing.ticket_id,
+        zone_number=passing.zone_number,
+        product_number=passing.product_number,
         gate_number=passing.gate_number,
         kind=int(passing.kind),  # type: ignore[arg-type]
         persons=passing.persons,
-        first_admission=hold.first_admission,
-        passage_deadline_ms=hold.deadline_ms,
+        first_admission=passing.first_admission,
+        passage_deadline_ms=passing.deadline_ms,
         counts_inside=passing.counts_inside,
     )
 
@@ -178,8 +178,7 @@ def restore(partition: Partition, data: bytes, partitions: int) -> None:
         partition.zone_lease(seen.zone_number).inside += visit.inside
     for held in record.held:
         scan_id = held.admission.scan_id
-        partition.holds[scan_id] = hold_of(held.admission, held.admit_time_ms, held.day)
-        heapq.heappush(partition.deadlines, (held.admission.passage_deadline_ms, scan_id))
+        partition.hold(scan_id, passing_of(held.admission, held.admit_time_ms, held.day))
     partition.settled = {item.scan_id: item.outcome for item in record.settled}
     partition.changes = dict(record.changes)
     for lease in record.leases:

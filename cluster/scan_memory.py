@@ -7,6 +7,8 @@ be off by `SCAN_MAX_AHEAD_MS`: an id that has been forgotten can never be decide
 
 from __future__ import annotations
 
+from parkgate.gate.v1 import gate_pb2
+
 SCAN_MEMORY_MS = 300_000
 SCAN_MAX_AGE_MS = 180_000
 """Older scans are not decided now: CLOCK_SKEW. Scans from a gate that was off-line come as a replay, not as scans."""
@@ -16,24 +18,40 @@ if SCAN_MAX_AGE_MS + SCAN_MAX_AHEAD_MS > SCAN_MEMORY_MS:
     raise AssertionError("a scan could be decided after its id was forgotten")
 
 
+_Kept = bytes | tuple[int, gate_pb2.Verdict]
+"""A serialized verdict; or a ticket id and the verdict that many admissions share but for ticket and scan."""
+
+
 class ScanMemory:
-    """Serialized verdicts by scan id."""
+    """Verdicts by scan id."""
 
     def __init__(self) -> None:
-        self._young: dict[bytes, bytes] = {}
-        self._old: dict[bytes, bytes] = {}
+        self._young: dict[bytes, _Kept] = {}
+        self._old: dict[bytes, _Kept] = {}
         self._young_since_ms = 0
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def find(self, scan_id: bytes) -> bytes | None:
-        """The verdict of a scan, or None if it was never decided or is too old to be retried."""
-        return self._young.get(scan_id) or self._old.get(scan_id)
+    def recall(self, scan_id: bytes, verdict: gate_pb2.Verdict) -> bool:
+        """Writes the verdict that a scan was answered with, if it was decided and is not too old to be retried."""
+        kept = self._young.get(scan_id) or self._old.get(scan_id)
+        if kept is None:
+            return False
+        if isinstance(kept, bytes):
+            verdict.MergeFromString(kept)
+        else:
+            verdict.CopyFrom(kept[1])
+            verdict.scan_id, verdict.ticket_id = scan_id, kept[0]
+        return True
 
     def keep(self, scan_id: bytes, verdict: bytes) -> None:
-        """Remembers a verdict."""
+        """Remembers a serialized verdict."""
         self._young[scan_id] = verdict
+
+    def keep_alike(self, scan_id: bytes, ticket_id: int, verdict: gate_pb2.Verdict) -> None:
+        """Remembers a verdict that differs from a shared one by its ticket and scan only; a third of the memory."""
+        self._young[scan_id] = (ticket_id, verdict)
 
     def age(self, now_ms: int) -> None:
         """Drops what may be dropped; called once a batch."""
@@ -42,5 +60,10 @@ class ScanMemory:
             self._young_since_ms = now_ms
 
     def dump(self) -> list[tuple[bytes, bytes]]:
-        """All of it, elder first, for a snapshot."""
-        return [*self._old.items(), *self._young.items()]
+        """Serialized verdicts by scan id, elder first, for a snapshot."""
+        return [(scan_id, self._serialized(scan_id)) for scan_id in (*self._old, *self._young)]
+
+    def _serialized(self, scan_id: bytes) -> bytes:
+        verdict = gate_pb2.Verdict()
+        self.recall(scan_id, verdict)
+        return verdict.SerializeToString()

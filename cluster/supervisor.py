@@ -8,7 +8,7 @@ actor that Ray has restarted, on this node or another, takes its partitions agai
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -37,12 +37,25 @@ class Watched:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Supervisor:
-    """Keeps owners, the quota owner and gateways alive."""
+@dataclass(frozen=True, slots=True)
+class Further:
+    """An actor of another package that runs beside the cluster's: a plain class with `start` and `stop` like theirs.
 
-    def __init__(self, cluster: ClusterConfig, gateway: GatewayConfig) -> None:
+    Its metrics port is passed last.
+    """
+
+    name: str
+    plain: type
+    arguments: tuple[Any, ...]
+
+
+class Supervisor:
+    """Keeps owners, the quota owner, gateways and further actors alive."""
+
+    def __init__(self, cluster: ClusterConfig, gateway: GatewayConfig, further: Sequence[Further] = ()) -> None:
         self._cluster = cluster
         self._gateway = gateway
+        self._further = further
         self._watched: list[Watched] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -50,6 +63,7 @@ class Supervisor:
         """Starts what is missing and returns when everything serves."""
         self._watched = [self._quota(), *map(self._owner, range(self._cluster.owners))]
         self._watched += [self._gateway_actor(number) for number in range(self._cluster.gateways)]
+        self._watched += [self._further_actor(number, item) for number, item in enumerate(self._further)]
         self._tasks = [asyncio.create_task(self._watch(item)) for item in self._watched]
         await asyncio.gather(*(item.ready.wait() for item in self._watched))
 
@@ -102,6 +116,11 @@ class Supervisor:
         config = replace(self._gateway, metrics_port=self._metrics_port(1 + self._cluster.owners + number))
         handle = self._actor(actors.GatewayActor, name, name, self._cluster, config)
         return Watched(name, handle, handle.start.remote)
+
+    def _further_actor(self, number: int, item: Further) -> Watched:
+        port = self._metrics_port(1 + self._cluster.owners + self._cluster.gateways + number)
+        handle = self._actor(item.plain, item.name, *item.arguments, port)
+        return Watched(item.name, handle, handle.start.remote)
 
     def _metrics_port(self, offset: int) -> int:
         return self._gateway.metrics_port + offset if self._gateway.metrics_port else 0

@@ -4,27 +4,28 @@ Ticket ids are an issuer and its sequence, and a partition holds every P-th of t
 almost without gaps: chunk number and row are its high and low bits. A registered ticket costs its row of 32 bytes and
 a share of its chunk's overhead. The alternative that lost, a dict of objects, takes over 300 bytes a ticket.
 
-Row, big-endian: product 2, first day 2, packed word 4 (days, slot, party, entries, flags as in the token), digest 12,
-lifecycle 1, origin 1, spare 2, price 8. A row whose origin is 0 is empty.
+Row: the last 8 bytes of the claims (product, first day, days, slot, party, entries, flags), digest 12, lifecycle 1,
+origin 1, spare 2, price 8 big-endian. A row whose origin is 0 is empty.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
-from ticketcore.admission import Facts
+from ticketcore.admission import Terms, terms_of
 from ticketcore.token import CLAIMS_LENGTH, DIGEST_LENGTH
 
-ROW = struct.Struct(">HHI12sBB2xq")
+ROW = struct.Struct(">8s12sBB2xq")
 CHUNK_ROWS_BITS = 8
 CHUNK_ROWS = 1 << CHUNK_ROWS_BITS
 _ROW_MASK = CHUNK_ROWS - 1
 _EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW.size)
 _LIFECYCLE_OFFSET = 20
 _ORIGIN_OFFSET = 21
+_HEAD_OFFSET = 9
 
 
 class Origin(IntEnum):
@@ -35,12 +36,12 @@ class Origin(IntEnum):
     CHANGED = 3  # voided or blocked before it was registered; there is no digest
 
 
-@dataclass(slots=True)
-class Row:
+class Row(NamedTuple):
     """A ticket as the table holds it."""
 
-    facts: Facts
+    terms: Terms
     digest: bytes
+    lifecycle: int
     origin: int
     price_minor: int
 
@@ -52,6 +53,7 @@ class TicketTable:
         self._partitions = partitions
         self._chunks: dict[int, bytearray] = {}
         self._count = 0
+        self._terms: dict[bytes, Terms] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -62,21 +64,13 @@ class TicketTable:
         chunk = self._chunks.get(number >> CHUNK_ROWS_BITS)
         if chunk is None:
             return None
-        product, day, word, digest, state, origin, price = ROW.unpack_from(chunk, (number & _ROW_MASK) * ROW.size)
+        head, digest, lifecycle, origin, price = ROW.unpack_from(chunk, (number & _ROW_MASK) * ROW.size)
         if not origin:
             return None
-        facts = Facts(
-            ticket_id,
-            product,
-            day,
-            (word >> 23) + 1,
-            word >> 15 & 255,
-            (word >> 9 & 63) + 1,
-            word >> 3 & 63,
-            word & 3,
-            state,
-        )
-        return Row(facts, digest, origin, price)
+        terms = self._terms.get(head)
+        if terms is None:
+            terms = self._terms[head] = terms_of(bytes(_HEAD_OFFSET) + head)
+        return Row(terms, digest, lifecycle, origin, price)
 
     def put(self, claims: bytes, digest: bytes, lifecycle: int, origin: Origin, price_minor: int) -> None:
         """Stores a ticket by its 17 bytes of claims."""
@@ -84,18 +78,8 @@ class TicketTable:
         chunk = self._chunk(number)
         offset = (number & _ROW_MASK) * ROW.size
         self._count += not chunk[offset + _ORIGIN_OFFSET]
-        head = claims[9:CLAIMS_LENGTH]
-        ROW.pack_into(
-            chunk,
-            offset,
-            int.from_bytes(head[0:2], "big"),
-            int.from_bytes(head[2:4], "big"),
-            int.from_bytes(head[4:8], "big"),
-            digest,
-            lifecycle,
-            origin,
-            price_minor,
-        )
+        head = claims[_HEAD_OFFSET:CLAIMS_LENGTH]
+        ROW.pack_into(chunk, offset, head, digest, lifecycle, origin, price_minor)
 
     def put_unknown(self, ticket_id: int, lifecycle: int) -> None:
         """Stores that a ticket that was never registered has been voided, blocked or revoked."""

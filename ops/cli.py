@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ops.commands import config, demo, doctor, down, enroll, status, up
+from ops.commands import config, demo, doctor, down, enroll, gate, report, status, up
 from ops.errors import EXIT_FAILURE, OpsError
 
 STACK, PARK, MACHINE = "The stack", "The park", "This installation"
@@ -47,7 +47,8 @@ app.command(rich_help_panel=PARK)(demo.demo)
 app.command(rich_help_panel=MACHINE)(doctor.doctor)
 app.add_typer(enroll.app, name="enroll", rich_help_panel=MACHINE)
 app.add_typer(config.app, name="config", rich_help_panel=MACHINE)
-# A further group is one line, for example: app.add_typer(report.app, name="report", rich_help_panel=PARK)
+app.add_typer(gate.app, name="gate", rich_help_panel=PARK)
+app.add_typer(report.app, name="report", rich_help_panel=PARK)
 
 
 @app.callback(invoke_without_command=True)

@@ -14,6 +14,7 @@ from ops.settings import Settings, load
 SERVICES: dict[str, str] = {
     "cluster": "ops.services.cluster:run",
     "sales": "ops.services.sales:run",
+    "reporting": "ops.services.reporting:run",
 }
 
 

@@ -55,6 +55,7 @@ def processes(settings: Settings) -> list[Process]:
     return [
         *servers,
         service("cluster", settings, ("gate_port",), ledger),
+        service("reporting", settings, ("reporting_port", "reporting_metrics_port"), (*database, *ledger)),
         service("sales", settings, ("sales_port", "sales_metrics_port"), (*database, "cluster")),
     ]
 

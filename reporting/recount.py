@@ -61,7 +61,7 @@ class Recount:
             raise DamagedDataError(f"ticket {claims.ticket_id} is registered twice in the ledger")
         self._price[claims.ticket_id] = ticket.price_minor
         self._product[claims.ticket_id] = claims.product_number
-        self._lifecycle[claims.ticket_id] = ticket.lifecycle
+        self._lifecycle.setdefault(claims.ticket_id, ticket.lifecycle)
 
     def _scanned(self, scan: pb.ScanDecided) -> None:
         if scan.decision != gate.DECISION_ADMIT:

@@ -22,7 +22,7 @@ from ticketcore.errors import ConflictError, InvalidInputError
 ID_LENGTH = 16
 A = TypeVar("A", bound=Message)
 _FIND = sa.select(requests.c.body_hash, requests.c.answer).where(requests.c.request_id == sa.bindparam("id"))
-_STORE = insert(requests).on_conflict_do_nothing()
+_STORE = insert(requests).on_conflict_do_nothing().returning(requests.c.request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ async def remember(connection: AsyncConnection, key: RequestKey, answer: Message
         "answer": None if answer is None else answer.SerializeToString(deterministic=True),
         "create_time": now,
     }
-    if (await connection.execute(_STORE, values)).rowcount == 0:
+    if (await connection.execute(_STORE, values)).first() is None:
         raise DuplicateRequestError(f"request {key.request_id.hex()}")
 
 

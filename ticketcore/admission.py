@@ -72,11 +72,11 @@ MODE_REASON = {
 """(mode, is an exit) -> reason; pairs that are not here pass."""
 
 
-@dataclass(slots=True)
-class Facts:
-    """What is fixed about a ticket, and its lifecycle. `first_day` counts from 2020-01-01."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """What a ticket entitles to by its claims. Tickets that are alike share one object, so that what follows from it
+    can be kept by its identity. `first_day` counts from 2020-01-01."""
 
-    ticket_id: int
     product_number: int
     first_day: int
     valid_days: int
@@ -84,14 +84,12 @@ class Facts:
     party: int
     entries: int
     flags: int
-    lifecycle: int
 
 
-def facts_of_claims(claims: bytes, state: int) -> Facts:
-    """The facts in 17 bytes of claims, whose form was checked before."""
+def terms_of(claims: bytes) -> Terms:
+    """The terms in 17 bytes of claims, whose form was checked before."""
     word = int.from_bytes(claims[13:CLAIMS_LENGTH], "big")
-    return Facts(
-        int.from_bytes(claims[1:9], "big"),
+    return Terms(
         int.from_bytes(claims[9:11], "big"),
         int.from_bytes(claims[11:13], "big"),
         (word >> 23) + 1,
@@ -99,7 +97,6 @@ def facts_of_claims(claims: bytes, state: int) -> Facts:
         (word >> 9 & 63) + 1,
         word >> 3 & 63,
         word & 3,
-        state,
     )
 
 
@@ -138,42 +135,56 @@ class Admission:
     entries_remaining: int
 
 
+_ACTIVE = int(Lifecycle.ACTIVE)
 PLAIN_ENTRY = Request()
 EMPTY_VISIT = Visit()
 """Stands for an entitlement that was never used; never changed."""
 
 
-def decide(
-    facts: Facts, visit: Visit, rules: Rules, gate_number: int, moment: Moment, request: Request
-) -> tuple[Admission | Reason, Rule | None]:
-    """Decides lifecycle, validity, place, counters and person, in that order, and the rule that held."""
-    if facts.lifecycle != Lifecycle.ACTIVE and not request.is_exit:
-        return lifecycle.REASON[Lifecycle(facts.lifecycle)], None
-    found = rules.find(facts.product_number, gate_number)
+@dataclass(slots=True)
+class Standing:
+    """How terms stand at a gate in one minute: the rule of the place, if there is one, and what is against an entry."""
+
+    rule: Rule | None
+    reason: Reason
+
+
+def standing(terms: Terms, rules: Rules, gate_number: int, moment: Moment) -> Standing:
+    """Validity and place. Good for the whole minute of `moment`, and for all tickets of these terms."""
+    found = rules.find(terms.product_number, gate_number)
     if isinstance(found, Reason):
-        late = _dates(facts, moment)
-        return (found if late is Reason.NONE else late), None
+        dates = _dates(terms, moment)
+        return Standing(None, found if dates is Reason.NONE else dates)
+    return Standing(found, _validity(terms, found, moment))
+
+
+def decide(
+    terms: Terms, state: int, visit: Visit, stands: Standing, moment: Moment, request: Request
+) -> Admission | Reason:
+    """Decides lifecycle `state`, validity, place, counters and person, in that order."""
+    rule = stands.rule
     if request.is_exit:
-        return _count_exit(visit, request.persons), found
-    invalid = _validity(facts, found, moment)
-    if invalid is not Reason.NONE:
-        return invalid, found
-    counted = _count_entry(facts, visit, found, moment, request.persons)
-    if facts.flags and not request.proof_seen and isinstance(counted, Admission):
-        return _person(facts.flags), found
-    return counted, found
+        return _count_exit(visit, request.persons) if rule is not None else stands.reason
+    if state != _ACTIVE:
+        return lifecycle.REASON[Lifecycle(state)]
+    if stands.reason is not Reason.NONE or rule is None:
+        return stands.reason
+    counted = _count_entry(terms, visit, rule, moment, request.persons)
+    if terms.flags and not request.proof_seen and isinstance(counted, Admission):
+        return _person(terms.flags)
+    return counted
 
 
-def _dates(facts: Facts, moment: Moment) -> Reason:
-    if moment.day < facts.first_day:
+def _dates(terms: Terms, moment: Moment) -> Reason:
+    if moment.day < terms.first_day:
         return Reason.NOT_YET_VALID
-    return Reason.EXPIRED if moment.day >= facts.first_day + facts.valid_days else Reason.NONE
+    return Reason.EXPIRED if moment.day >= terms.first_day + terms.valid_days else Reason.NONE
 
 
-def _validity(facts: Facts, rule: Rule, moment: Moment) -> Reason:
+def _validity(terms: Terms, rule: Rule, moment: Moment) -> Reason:
     if rule.slot_required:
-        return _slot_time(facts, rule, moment)
-    reason = _dates(facts, moment)
+        return _slot_time(terms, rule, moment)
+    reason = _dates(terms, moment)
     if reason is not Reason.NONE:
         return reason
     if moment.day in rule.blackout_days:
@@ -183,27 +194,27 @@ def _validity(facts: Facts, rule: Rule, moment: Moment) -> Reason:
     return Reason.EXPIRED if moment.minute >= rule.closes_minute else Reason.NONE
 
 
-def _slot_time(facts: Facts, rule: Rule, moment: Moment) -> Reason:
+def _slot_time(terms: Terms, rule: Rule, moment: Moment) -> Reason:
     """A slot belongs to the first valid day, and may end after midnight."""
-    window = rule.slots.get(facts.slot)
+    window = rule.slots.get(terms.slot)
     if window is None:
         return Reason.WRONG_PRODUCT
-    if facts.first_day in rule.blackout_days:
+    if terms.first_day in rule.blackout_days:
         return Reason.BLACKOUT_DATE
-    minutes = minutes_since_first_day(moment, facts.first_day)
+    minutes = minutes_since_first_day(moment, terms.first_day)
     if window[0] <= minutes < window[1]:
         return Reason.NONE
-    dates = _dates(facts, moment)
+    dates = _dates(terms, moment)
     return Reason.OUTSIDE_TIME_SLOT if dates is Reason.NONE else dates
 
 
-def _count_entry(facts: Facts, visit: Visit, rule: Rule, moment: Moment, wanted: int) -> Admission | Reason:
+def _count_entry(terms: Terms, visit: Visit, rule: Rule, moment: Moment, wanted: int) -> Admission | Reason:
     today = visit.day == moment.day
     outside = visit.entered_today - visit.inside if rule.reentry and today else 0
-    not_yet_in = facts.party - (visit.entered_today if today else 0)
+    not_yet_in = terms.party - (visit.entered_today if today else 0)
     if outside > 0 and (wanted <= outside if wanted else not_yet_in <= 0):
         return _reentry(visit, rule, moment, wanted or outside)
-    return _fresh_entry(facts, visit, rule, wanted, visit.admitted_today if today else 0)
+    return _fresh_entry(terms, visit, rule, wanted, visit.admitted_today if today else 0)
 
 
 def _reentry(visit: Visit, rule: Rule, moment: Moment, persons: int) -> Admission | Reason:
@@ -212,11 +223,11 @@ def _reentry(visit: Visit, rule: Rule, moment: Moment, persons: int) -> Admissio
     return Admission(Kind.REENTRY, persons, visit.entered_today - visit.inside - persons, 0)
 
 
-def _fresh_entry(facts: Facts, visit: Visit, rule: Rule, wanted: int, admitted_today: int) -> Admission | Reason:
-    party = facts.party
-    left = facts.entries * party - visit.admitted if facts.entries else UNCOUNTED
+def _fresh_entry(terms: Terms, visit: Visit, rule: Rule, wanted: int, admitted_today: int) -> Admission | Reason:
+    party = terms.party
+    left = terms.entries * party - visit.admitted if terms.entries else UNCOUNTED
     if left <= 0:
-        return Reason.ALREADY_USED if facts.entries == 1 else Reason.NO_ENTRIES_LEFT
+        return Reason.ALREADY_USED if terms.entries == 1 else Reason.NO_ENTRIES_LEFT
     # Of the entry that has begun, those who have not come in yet; when it is complete, a new one begins.
     due = party - visit.admitted % party
     if rule.counts_inside:
@@ -234,7 +245,7 @@ def _fresh_entry(facts: Facts, visit: Visit, rule: Rule, wanted: int, admitted_t
         return Reason.NO_ENTRIES_LEFT
     if rule.all_together and persons < party:
         return Reason.GROUP_INCOMPLETE
-    return Admission(Kind.ENTRY, persons, due - persons, (left - persons) // party if facts.entries else 0)
+    return Admission(Kind.ENTRY, persons, due - persons, (left - persons) // party if terms.entries else 0)
 
 
 def _count_exit(visit: Visit, wanted: int) -> Admission | Reason:
@@ -248,16 +259,24 @@ def _person(flags: int) -> Reason:
     return Reason.ID_REQUIRED if flags & Flags.IDENTITY else Reason.CONCESSION_PROOF_REQUIRED
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Passing:
-    """An admission as a fact: who passes where and when. Recovery applies the same facts as the live decision."""
+    """An admission as a fact: what passes where and when. Recovery applies the same facts as the live decision.
 
+    `first_admission`: of the ticket, in any zone. `deadline_ms`: until then a passage report is awaited; 0: none is.
+    """
+
+    ticket_id: int
+    zone_number: int
+    product_number: int
+    gate_number: int
     kind: Kind
     persons: int
-    gate_number: int
     time_ms: int
     day: int
     counts_inside: bool
+    first_admission: bool
+    deadline_ms: int
 
 
 def apply_passing(visit: Visit, passing: Passing) -> None:

@@ -20,7 +20,7 @@ from ticketcore.errors import InvalidInputError
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_TIME = re.compile(r"(\d\d):(\d\d)")
+_TIME = re.compile(r"([0-9]{2}):([0-9]{2})")
 _MISSING = object()
 MAX_TEXT = 400
 """Characters of a name or text: what fits a screen, and keeps the catalogue small enough to push to every gate."""

@@ -15,7 +15,7 @@ from ticketcore.errors import InvalidInputError
 MAX_MINOR = 10**15
 """Ten thousand times a national holiday's takings: far inside 64 bits, far outside any price."""
 
-_AMOUNT = re.compile(r"(-?)(\d{1,15})(?:\.(\d+))?")
+_AMOUNT = re.compile(r"(-?)([0-9]{1,16})(?:\.([0-9]+))?")
 
 
 class Rounding(Enum):

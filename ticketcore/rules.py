@@ -36,6 +36,7 @@ class Rule:
     product_number: int
     gate_number: int
     zone_number: int
+    other_zones: tuple[int, ...]  # of the product
     counts_inside: bool
     capacity_limited: bool
     passage_timeout_ms: int  # 0: no report is awaited
@@ -70,6 +71,10 @@ class Rules:
         return Reason.WRONG_GATE if product_number in self.zones_of_product else Reason.WRONG_PRODUCT
 
 
+NO_RULES = Rules(0, UTC, {}, {}, {})
+"""Before a first catalogue is in force: nothing is admitted anywhere."""
+
+
 def compile_rules(catalogue: Catalogue, version: int) -> Rules:
     """The rules of a catalogue."""
     pairs: dict[int, Rule] = {}
@@ -96,6 +101,7 @@ def _rule(catalogue: Catalogue, product: Product, gate: Gate) -> Rule:
         product_number=product.number,
         gate_number=gate.number,
         zone_number=zone.number,
+        other_zones=tuple(sorted(catalogue.zones[name].number for name in product.zones if name != gate.zone)),
         counts_inside=gate.counts_inside,
         capacity_limited=gate.counts_inside and zone.capacity > 0,
         passage_timeout_ms=gate.passage_timeout_ms if gate.passage_reported else 0,

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from gateclient.readers.base import MAX_LINE_BYTES, ReadCode, split_gate
 from gateclient.readers.framing import decode_text
@@ -15,10 +15,18 @@ QUEUE_CODES = 256
 """Lines read ahead of the turnstile; a faster writer waits in its pipe."""
 
 
+class Lines(Protocol):
+    """An open binary stream."""
+
+    def readline(self, size: int, /) -> bytes:
+        """At most `size` bytes, up to a line's end; empty at the stream's."""
+        ...
+
+
 class LineReader:
     """Codes from an open binary stream. Empty lines and lines that begin with `#` are passed over."""
 
-    def __init__(self, stream: BinaryIO, name: str) -> None:
+    def __init__(self, stream: Lines, name: str) -> None:
         self._stream = stream
         self._name = name
 
@@ -59,7 +67,7 @@ def _put(
     return False
 
 
-def _read(stream: BinaryIO, name: str) -> Iterator[ReadCode]:
+def _read(stream: Lines, name: str) -> Iterator[ReadCode]:
     number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1

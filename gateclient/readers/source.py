@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from gateclient.readers.base import Reader
@@ -23,7 +22,8 @@ def open_source(source: str, seed: int = 1, pause_s: float = 0.05) -> Reader:
     """
     kind, _, rest = source.partition(":")
     if source in ("stdin", "-"):
-        return LineReader(sys.stdin.buffer, "stdin")
+        # Unbuffered: Python aborts at its end if a thread still waits with the lock of a buffered stdin.
+        return LineReader(open(0, "rb", buffering=0, closefd=False), "stdin")
     if kind == "file" and rest:
         files_of(Path(rest))
         return FileReader(Path(rest))

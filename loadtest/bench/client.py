@@ -67,15 +67,14 @@ class _Run:
         self.started = 0.0
         self.deadline = 0.0
 
-    async def go(self) -> Result:
-        credentials = grpc.ssl_channel_credentials(
-            *(Path(p).read_bytes() for p in (self.plan.ca, self.plan.key, self.plan.certificate))
-        )
+    async def go(self, credentials: grpc.ChannelCredentials) -> Result:
         channels = [
             grpc.aio.secure_channel(self.plan.address, credentials, options=[("grpc.use_local_subchannel_pool", 1)])
             for _ in range(min(self.plan.streams, 8))
         ]
-        calls = [channels[number % len(channels)].stream_stream(METHOD)() for number in range(self.plan.streams)]
+        calls: list[Any] = [
+            channels[number % len(channels)].stream_stream(METHOD)() for number in range(self.plan.streams)
+        ]
         await asyncio.gather(*(self._hello(call) for call in calls))
         self.started = time.perf_counter()
         self.deadline = self.started + WARM_UP_S + self.plan.seconds
@@ -152,7 +151,9 @@ def _percentile(ordered: list[float], share: float) -> float:
 def main() -> None:
     """Reads a plan from standard input, writes the result to standard output."""
     plan = Plan(**json.load(sys.stdin))
-    result = uvloop.run(_Run(plan).go())
+    files = (plan.ca, plan.key, plan.certificate)
+    credentials = grpc.ssl_channel_credentials(*(Path(name).read_bytes() for name in files))
+    result = uvloop.run(_Run(plan).go(credentials))
     json.dump(asdict(result), sys.stdout)
 
 

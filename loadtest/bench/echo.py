@@ -33,7 +33,7 @@ def answer_of(scans: int) -> bytes:
     return frame.SerializeToString()
 
 
-async def serve(scans: int, ca: Path, certificate: Path, key: Path) -> None:
+async def serve(scans: int, credentials: grpc.ServerCredentials) -> None:
     """Serves until killed; prints the port."""
     answer = answer_of(scans)
 
@@ -42,15 +42,19 @@ async def serve(scans: int, ca: Path, certificate: Path, key: Path) -> None:
             await context.write(answer)
 
     server = grpc.aio.server()
-    handlers = {"Stream": grpc.stream_stream_rpc_method_handler(stream)}
+    handlers: dict[str, Any] = {"Stream": grpc.stream_stream_rpc_method_handler(stream)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("parkgate.gate.v1.GateService", handlers),))
-    pair = (key.read_bytes(), certificate.read_bytes())
-    credentials = grpc.ssl_server_credentials([pair], ca.read_bytes(), require_client_auth=True)
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     print(port, flush=True)
     await asyncio.Event().wait()
 
 
+def credentials_of(ca: Path, certificate: Path, key: Path) -> grpc.ServerCredentials:
+    """Mutual TLS, as the gateway has it."""
+    pair = (key.read_bytes(), certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], ca.read_bytes(), require_client_auth=True)
+
+
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), *(Path(item) for item in sys.argv[2:5])))
+    uvloop.run(serve(int(sys.argv[1]), credentials_of(*(Path(item) for item in sys.argv[2:5]))))

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ops import enrolment
 from ops.embedded import ray_node
 from ops.embedded.ray_node import EmbeddedRay
 from ops.readiness import mark_ready
+from ops.services.identities import server_identity
 from ops.settings import Settings
 from ops.stack import Endpoints
+
+if TYPE_CHECKING:
+    pass
 
 
 def run(settings: Settings) -> None:
@@ -30,9 +33,14 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    from cluster.supervisor import Supervisor
+    from cluster.supervisor import Further, Supervisor
+    from ops.services import reporting
+    from reporting.actors import ReportingActor
 
-    supervisor = Supervisor(*configuration(settings))
+    config = reporting.configuration(settings)
+    workers = Further("reporting-0", ReportingActor, (config, config.partitions))
+    cluster, gateway = configuration(settings)
+    supervisor = Supervisor(cluster, gateway, [workers])
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -46,8 +54,7 @@ def configuration(settings: Settings):  # type: ignore[no-untyped-def]
     """The cluster's configuration from the settings: its certificates are made here when they are missing."""
     from cluster.config import ClusterConfig, GatewayConfig, TlsFiles
 
-    server = data = settings.data_dir / "pki" / "server"
-    enrolment.server_pair(settings.data_dir, "gateway", settings.server_names, datetime.now(UTC))
+    files = server_identity(settings.data_dir, "gateway", settings.server_names)
     cluster = ClusterConfig(
         ledger_url=Endpoints(settings).ledger_url,
         run_dir=socket_folder(settings.data_dir),
@@ -58,7 +65,7 @@ def configuration(settings: Settings):  # type: ignore[no-untyped-def]
     gateway = GatewayConfig(
         host=settings.gate_host,
         port=settings.gate_port,
-        tls=TlsFiles(ca=data.parent / "ca.pem", certificate=server / "gateway.pem", key=server / "gateway.key"),
+        tls=TlsFiles(ca=files.ca, certificate=files.certificate, key=files.key),
         revoked_file=settings.data_dir / "pki" / "revoked.json",
         metrics_port=settings.cluster_metrics_port,
     )

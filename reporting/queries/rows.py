@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from parkgate.gate.v1 import gate_pb2 as gate
 from parkgate.reporting.v1 import reporting_pb2 as pb
@@ -49,7 +50,7 @@ async def as_of_ms(connection: Connection) -> int:
 def fill(message: Row, statement: Statement, row: Sequence[Any]) -> Row:
     """Sets a message from a row of `statement.text`."""
     for dimension, value in zip(statement.dimensions, row, strict=False):
-        _set_group(message.group, dimension, value)
+        _set_group(message.group, dimension, value, str(statement.values["zone"]))
     return fill_measures(message, statement, row[len(statement.dimensions) :])
 
 
@@ -60,9 +61,12 @@ def fill_measures(message: Row, statement: Statement, row: Sequence[Any]) -> Row
     return message
 
 
-def _set_group(group: pb.Group, dimension: Dimension, value: Any) -> None:
-    field = _FIELDS[dimension]
-    setattr(group, field, shown(dimension, value) if field != "start_time_ms" else _milliseconds(value))
+def _set_group(group: pb.Group, dimension: Dimension, value: Any, zone: str) -> None:
+    if _FIELDS[dimension] == "start_time_ms":
+        group.start_time_ms = _milliseconds(value)
+        group.start_text = f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+    else:
+        setattr(group, _FIELDS[dimension], shown(dimension, value))
 
 
 def shown(dimension: Dimension, value: Any) -> Any:

@@ -1,14 +1,15 @@
-"""Builds the statement of a report: one SELECT, grouped by what was asked for. Names are ours, values are parameters."""
+"""Builds the statement of a report: one SELECT, grouped as asked. Names are ours, values are parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from parkgate.reporting.v1 import reporting_pb2 as pb
 from ticketcore.errors import InvalidInputError
 
-Dimension = pb.Dimension.ValueType
+Dimension: TypeAlias = "pb.Dimension.ValueType"
 
 _SCAN_GROUPS: Mapping[Dimension, str] = {
     pb.DIMENSION_DAY: "park_date::text",
@@ -140,10 +141,18 @@ def _plain(measures: Mapping[str, str]) -> list[str]:
 def _check(dimensions: Sequence[Dimension], groups: Mapping[Dimension, str]) -> None:
     for dimension in dimensions:
         if dimension not in groups:
-            known = ", ".join(pb.Dimension.Name(known).removeprefix("DIMENSION_").lower() for known in groups)
-            raise InvalidInputError(f"this report cannot be grouped by dimension {dimension}; it can by {known}")
+            known = ", ".join(dimension_name(known) for known in groups)
+            raise InvalidInputError(f"this report cannot be grouped by {dimension_name(dimension)}; it can by {known}")
     if len(set(dimensions)) != len(dimensions):
         raise InvalidInputError("the same dimension is given twice")
+
+
+def dimension_name(dimension: Dimension) -> str:
+    """A dimension as people write it; a number that this version does not know stays a number."""
+    try:
+        return pb.Dimension.Name(dimension).removeprefix("DIMENSION_").lower()
+    except ValueError:
+        return str(dimension)
 
 
 def _conditions(chosen: Filter, *, scans: bool) -> tuple[str, dict[str, object]]:

@@ -132,4 +132,4 @@ def describe_quota(catalogue: Catalogue, quota_key: str) -> str:
     parts = dict(part.split("=", 1) for part in quota_key.split(";") if "=" in part)
     product = catalogue.product_by_number.get(int(parts.get("product", "0")))
     slot = f", slot {parts['slot']}" if "slot" in parts else ""
-    return f"{product.name if product else quota_key!r} on {parts.get('date', '?')}{slot}"
+    return f"{product.name if product else quota_key} on {parts.get('date', '?')}{slot}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import os
+import signal
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, date
 from pathlib import Path
@@ -157,3 +161,28 @@ async def test_a_refused_gate_is_told_why_in_the_clusters_words(
     config = GateConfig(("north-1",), (f"localhost:{gateway.port}",), authority.folder(tmp_path / "c"), "simulate:1")
     with pytest.raises(NotPermittedError, match="not for gate north-1"):
         await run_lines(config)
+
+
+async def test_ctrl_c_while_the_gate_waits_for_codes_ends_it_cleanly(
+    authority: TestAuthority, gateway: TinyGateway, tmp_path: Path
+) -> None:
+    folder = authority.folder(tmp_path / "c")
+    arguments = ("run", "--gate", "north-1", "--server", f"localhost:{gateway.port}", "--cert", str(folder), "--json")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "from ops.commands.gate import app; app()",
+        *arguments,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{code_of(1)}\n".encode())
+    events = [json.loads(await process.stdout.readline())["event"] for _ in range(3)]
+    process.send_signal(signal.SIGINT)
+    _, said = await process.communicate()
+    assert (events, process.returncode) == (["linked", "verdict", "passage"], 0)
+    assert b"1 ADMIT" in said

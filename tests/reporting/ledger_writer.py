@@ -130,12 +130,17 @@ class BusyDay:
     made: int = 0
 
     def write(self, entries: int, events_each: int = 8) -> None:
-        """Appends entries with some events each, a few seconds apart."""
-        for _ in range(entries):
-            self.log.time_ms += self.chance.randint(0, 9_000)
-            self.log.epoch += self.chance.random() < 0.01
-            count = self.chance.randint(1, 2 * events_each - 1)
-            self.log.append([event for _ in range(count) for event in self._events()])
+        """Appends entries with some events each, a few seconds apart; sent together, so that they cost one fsync."""
+        client = self.log.client
+        with client.pipeline(transaction=False) as pipe:
+            self.log.client = pipe
+            for _ in range(entries):
+                self.log.time_ms += self.chance.randint(0, 9_000)
+                self.log.epoch += self.chance.random() < 0.01
+                count = self.chance.randint(1, 2 * events_each - 1)
+                self.log.append([event for _ in range(count) for event in self._events()])
+            pipe.execute()
+        self.log.client = client
 
     def _events(self) -> list[pb.Event]:
         self.made += 1

@@ -184,6 +184,7 @@ class Group(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     CONCESSION_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    START_TEXT_FIELD_NUMBER: _builtins.int
     park_date: _builtins.str
     """The park's civil day."""
     start_time_ms: _builtins.int
@@ -206,6 +207,8 @@ class Group(_message.Message):
     """The concession's id."""
     kind: _builtins.str
     """Name of the kind as in parkgate.gate.v1.AdmissionKind without its prefix; empty if not admitted."""
+    start_text: _builtins.str
+    """start_time_ms in the park's own time, "2026-05-01 10:00"."""
     def __init__(
         self,
         *,
@@ -220,10 +223,11 @@ class Group(_message.Message):
         decision: _builtins.str = ...,
         concession: _builtins.str = ...,
         kind: _builtins.str = ...,
+        start_text: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "concession", b"concession", "decision", b"decision", "gate_number", b"gate_number", "kind", b"kind", "park_date", b"park_date", "product_number", b"product_number", "reason", b"reason", "start_time_ms", b"start_time_ms", "window_id", b"window_id", "zone_number", b"zone_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "concession", b"concession", "decision", b"decision", "gate_number", b"gate_number", "kind", b"kind", "park_date", b"park_date", "product_number", b"product_number", "reason", b"reason", "start_text", b"start_text", "start_time_ms", b"start_time_ms", "window_id", b"window_id", "zone_number", b"zone_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,65 @@
+"""Wraps the workers for Ray; nothing else here, and nowhere else in this package is Ray known."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+
+from prometheus_client import start_http_server
+
+from reporting.config import ReportingConfig
+from reporting.database import migrate
+from reporting.worker import PartitionWorker, WorkerState
+from ticketcore.errors import DamagedDataError, UnavailableError
+
+MIGRATE_RETRY_S = 1.0
+log = logging.getLogger(__name__)
+
+
+class ReportingActor:
+    """Some partitions' workers in one process. `start` may be called at any time and only does what is missing."""
+
+    def __init__(self, config: ReportingConfig, partitions: Sequence[str], metrics_port: int = 0) -> None:
+        self._config = config
+        self._workers = [PartitionWorker(config, partition) for partition in partitions]
+        self._metrics_port = metrics_port
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Starts working, unless it works; returns the process id at once, also while Postgres is away (I10)."""
+        if self._running is None:
+            if self._metrics_port:
+                start_http_server(self._metrics_port, "127.0.0.1")
+            self._running = asyncio.create_task(self._run())
+        elif self._running.done():
+            await self._running  # what ended it is the supervisor's to see
+        return os.getpid()
+
+    async def state(self) -> list[WorkerState]:
+        """How each worker is."""
+        return [worker.state() for worker in self._workers]
+
+    async def stop(self) -> None:
+        """Ends the work: what was committed is committed, the rest is read again by the next."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        await asyncio.gather(*(worker.close() for worker in self._workers))
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await migrate(self._config.postgres_url)
+                break
+            except UnavailableError as error:
+                log.warning("the workers wait: %s", error)
+                await asyncio.sleep(MIGRATE_RETRY_S)
+        await asyncio.gather(*(self._run_one(worker) for worker in self._workers))
+
+    async def _run_one(self, worker: PartitionWorker) -> None:
+        try:
+            await worker.run()
+        except DamagedDataError:
+            return  # told by log and metric, and kept in its state; it must not take the others down
