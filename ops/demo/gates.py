@@ -92,6 +92,7 @@ class Device:
 
     async def check_frame(self, scans: Sequence[pb.Scan]) -> list[pb.Verdict]:
         """Scans that are submitted in one turn of the loop leave in one frame. Raises: OpsError when they did not."""
+        await self.settle()  # passage reports of before would be frames too
         before = self.client.session.stats.frames_sent
         verdicts = await asyncio.gather(*(self.client.check(scan) for scan in scans))
         frames = self.client.session.stats.frames_sent - before
