@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     import grpc
 
     from parkgate.sales.v1.sales_pb2_grpc import SalesServiceAsyncStub
+    from ticketcore.catalogue import Catalogue
 
 PATIENCE_S = 15.0
 """How long a part that is away is asked again, and a payment is waited for: a restart of sales takes some seconds."""
 RETRY_S = 0.1
 PAGE = 500
+OPTIONS = {"product_id": "product", "visit_date": "date"}
+"""Fields of an order line, as the person at the keyboard knows them."""
 
 
 class Pay(StrEnum):
@@ -77,6 +80,10 @@ class Window:
         await self.call("PayOrder", request)
         return Sale(await self._issued(order.order_id), await self.tickets(order.order_id), 0)
 
+    async def cancel(self, order: pb.Order) -> None:
+        """Gives an unpaid order up, and its quota back."""
+        await self.call("CancelOrder", pb.CancelOrderRequest(request_id=new_id(), order_id=order.order_id))
+
     async def sell(self, lines: Sequence[pb.OrderLine], how: Pay = Pay.CASH) -> Sale:
         """Orders and pays."""
         return await self.pay(await self.order(lines), how)
@@ -120,6 +127,13 @@ class Window:
         request = pb.GetTicketRequest(ticket_id=ticket_id, include_qr_png=True)
         answer: pb.GetTicketResponse = await self.call("GetTicket", request)
         return answer.ticket
+
+    async def catalogue(self) -> Catalogue:
+        """The catalogue in force."""
+        from ticketcore.catalogue_document import read_catalogue
+
+        answer: pb.GetCatalogueResponse = await self.call("GetCatalogue", pb.GetCatalogueRequest())
+        return read_catalogue(answer.document)
 
     async def open_shift(self, operator: str, float_minor: int) -> pb.Shift:
         """Begins a shift."""
@@ -178,6 +192,12 @@ def _channel(folder: Path, name: str, port: int) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(ca, key, certificate))
 
 
+def money(minor: int, digits: int) -> str:
+    """An amount as people write it: 1,234.50."""
+    whole, part = divmod(abs(minor), 10**digits)
+    return f"{'-' if minor < 0 else ''}{whole:,}" + (f".{part:0{digits}d}" if digits else "")
+
+
 def new_id() -> bytes:
     """A request_id."""
     return secrets.token_bytes(16)
@@ -195,7 +215,7 @@ def refused(error: grpc.aio.AioRpcError) -> OpsError:
             f"The sales service does not answer: {text or code.name}.", "`parkgate status` shows what runs."
         )
     if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
-        return BadInput(_one_line(text))
+        return BadInput(_one_line(text).removesuffix(".") + ".")
     return OpsError(f"{code.name}: {text}")
 
 
@@ -203,4 +223,6 @@ def _one_line(text: str) -> str:
     """The service lists problems line by line, with paths of its message: in words for a person's screen."""
     problems = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- ")]
     plain = [problem.rpartition("].")[2] if problem.startswith("lines[") else problem for problem in problems]
+    for field, option in OPTIONS.items():
+        plain = [problem.replace(f"{field}: ", f"{option}: ", 1) for problem in plain]
     return "; ".join(plain) or text

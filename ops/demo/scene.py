@@ -14,7 +14,7 @@ from ops.demo.gates import Device, Heard
 from ops.demo.lossy import LossyLine
 from ops.devices import gate_folder, window_folder
 from ops.settings import Settings
-from ops.window import Pay, Sale, Window, open_window
+from ops.window import Pay, Sale, Window, money, open_window
 from parkgate.sales.v1 import sales_pb2
 from ticketcore.catalogue import Catalogue
 
@@ -74,9 +74,7 @@ class Scene:
     def money(self, minor: int) -> str:
         """An amount with its currency."""
         venue = self.catalogue.venue
-        sign, scale = ("-" if minor < 0 else ""), 10**venue.currency_digits
-        whole, part = divmod(abs(minor), scale)
-        return f"{sign}{whole:,}.{part:0{venue.currency_digits}d} {venue.currency}"
+        return f"{money(minor, venue.currency_digits)} {venue.currency}"
 
     async def sell(self, window: str, lines: Sequence[sales_pb2.OrderLine], how: Pay) -> Sale:
         """Sells, and notes what was taken."""
