@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ops.commands import config, doctor, down, enroll, gate, report, status, up
+from ops.commands import catalogue, config, demo, doctor, down, enroll, gate, refund, report, sell, status, up
 from ops.errors import EXIT_FAILURE, OpsError
 
 STACK, PARK, MACHINE = "The stack", "The park", "This installation"
@@ -43,6 +43,10 @@ app = typer.Typer(
 app.command(rich_help_panel=STACK)(up.up)
 app.command(rich_help_panel=STACK)(status.status)
 app.command(rich_help_panel=STACK)(down.down)
+app.command(rich_help_panel=PARK)(demo.demo)
+app.command(rich_help_panel=PARK)(sell.sell)
+app.command(rich_help_panel=PARK)(refund.refund)
+app.add_typer(catalogue.app, name="catalogue", rich_help_panel=PARK)
 app.command(rich_help_panel=MACHINE)(doctor.doctor)
 app.add_typer(enroll.app, name="enroll", rich_help_panel=MACHINE)
 app.add_typer(config.app, name="config", rich_help_panel=MACHINE)

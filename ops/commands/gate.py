@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ops.commands.options import Config, DataDir
 from ticketcore.errors import CallerError, InvalidInputError, NotPermittedError, TransientError
 
 app = typer.Typer(
@@ -30,9 +31,22 @@ def gate() -> None:
 def run(  # noqa: PLR0913, PLR0917 - one argument a command-line option
     gates: Annotated[list[str], typer.Option("--gate", metavar="ID", help="A gate's id in the catalogue; repeatable.")],
     servers: Annotated[
-        list[str], typer.Option("--server", metavar="HOST:PORT", help="A gateway; several are tried in turn.")
-    ],
-    cert: Annotated[Path, typer.Option(metavar="DIR", help="This device's folder: ca.pem, NAME.pem and NAME.key.")],
+        list[str] | None,
+        typer.Option(
+            "--server",
+            metavar="HOST:PORT",
+            help="A gateway; several are tried in turn.",
+            show_default="the stack of the data folder",
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="This device's folder: ca.pem, NAME.pem and NAME.key.",
+            show_default="enrolled here at first use",
+        ),
+    ] = None,
     source: Annotated[
         str,
         typer.Option(
@@ -54,13 +68,20 @@ def run(  # noqa: PLR0913, PLR0917 - one argument a command-line option
     patience: Annotated[float, typer.Option(help="Seconds before a guest is told to try again.")] = 4.0,
     connect: Annotated[float, typer.Option(help="Seconds to find a gateway at the start.")] = 15.0,
     seed: Annotated[int, typer.Option(help="Seed of simulated guests.")] = 1,
-    time_zone: Annotated[str, typer.Option(help="The park's time zone; this machine's if not given.")] = "",
+    time_zone: Annotated[str, typer.Option(help="Time zone to show times in; the park's if not given.")] = "",
     server_name: Annotated[str, typer.Option(help="Name in the server's certificate, if it is not the host.")] = "",
+    data_dir: DataDir = None,
+    settings_file: Config = None,
 ) -> None:
-    """Run one or more gates on a source of codes, until it ends or Ctrl-C."""
+    """Run one or more gates on a source of codes, until it ends or Ctrl-C.
+
+    On the machine of an embedded stack a gate's id is enough: server, certificate and time zone are found.
+    """
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from gateclient import GateConfig
 
+    if not servers or cert is None:
+        servers, cert, time_zone = _of_this_stack((data_dir, settings_file), gates, (servers, cert, time_zone))
     config = GateConfig(
         gate_ids=tuple(gates),
         servers=tuple(servers),
@@ -91,6 +112,31 @@ def run(  # noqa: PLR0913, PLR0917 - one argument a command-line option
         _say(console, f"{error}\nCheck --server, that the cluster runs, and --cert.")
         raise typer.Exit(1) from None
     raise typer.Exit(0 if succeeded else 1)
+
+
+def _of_this_stack(
+    options: tuple[Path | None, Path | None], gates: list[str], given: tuple[list[str] | None, Path | None, str]
+) -> tuple[list[str], Path, str]:
+    """Server, certificate folder and time zone as given, and those that were not from the stack that runs here."""
+    from ops.commands.options import settings
+    from ops.devices import gate_folder
+    from ops.errors import BadInput
+    from ops.running import port, require_running
+    from ops.services.catalogue import read_catalogue
+
+    servers, cert, time_zone = given
+    found = settings(*options)
+    running = require_running(found.data_dir)
+    catalogue = read_catalogue(found.catalogue_dir)[1]
+    unknown = [gate for gate in gates if gate not in catalogue.gates]
+    if unknown:
+        known = ", ".join(catalogue.gates)
+        raise BadInput(f"There is no gate {', '.join(unknown)} in the catalogue.", f"Known are {known}.")
+    return (
+        servers or [f"localhost:{port(running, 'gate_port')}"],
+        cert or gate_folder(found.data_dir, gates),
+        time_zone or str(catalogue.venue.time_zone),
+    )
 
 
 async def _run(config: object, console: Console) -> bool:
