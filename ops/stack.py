@@ -16,6 +16,9 @@ from ops.readiness import is_ready
 from ops.settings import Settings
 from ops.supervise import Process
 
+SERVICE_READY_TIMEOUT_S = 150.0
+"""Ray starts a dozen Python processes: 10 s on an idle machine of two cores, a minute on one that is overloaded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
@@ -56,7 +59,8 @@ def processes(settings: Settings) -> list[Process]:
         *servers,
         service("cluster", settings, ("gate_port",), ledger),
         service("reporting", settings, ("reporting_port", "reporting_metrics_port"), (*database, *ledger)),
-        service("sales", settings, ("sales_port", "sales_metrics_port"), (*database, "cluster")),
+        # Beside the cluster, not after it: it is ready once what it publishes is in force there.
+        service("sales", settings, ("sales_port", "sales_metrics_port"), database),
     ]
 
 
@@ -88,6 +92,7 @@ def service(name: str, settings: Settings, listens: tuple[str, ...], depends_on:
         name=name,
         command=command,
         ready=lambda: is_ready(settings.data_dir, name),
+        ready_timeout_s=SERVICE_READY_TIMEOUT_S,
         depends_on=depends_on,
         ports=lambda: wanted,
     )

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from ops.errors import BadInput, OpsError, StartFailed
 from ops.files import FolderLock, make_folder, secret, write_atomic
-from ops.processes import end_all_in, wait_gone, working_in
+from ops.processes import Identity, children, end_all_in, is_alive, program, wait_gone, working_in
 
 NAMESPACE = "parkgate"
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
@@ -31,6 +31,7 @@ TEMP_PATH_MAX = 40
 """Linux ends a Unix socket's path at 107 bytes, and Ray appends `/session_<date>_<pid>/sockets/plasma_store` (66)."""
 SHORT = "/tmp"  # noqa: S108 - what is made there is private
 REMAINS_TIMEOUT_S = 20.0
+SERVERS = ("gcs_server", "raylet")
 
 EMBEDDED_ENVIRONMENT: Mapping[str, str] = {
     "RAY_AUTH_MODE": "token",
@@ -77,6 +78,7 @@ class EmbeddedRay:
         self._lock = FolderLock(self.folder / "run" / "ray.lock")
         self._record: _Record | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._servers: Mapping[str, Identity] = {}
 
     @property
     def url(self) -> str:
@@ -100,6 +102,11 @@ class EmbeddedRay:
             self._end_guard()
             self._lock.release()
             raise
+
+    def ended_server(self) -> str:
+        """The name of a server of the node that has ended: the node is of no use without it. Empty while all live."""
+        gone = (name for name, who in self._servers.items() if not is_alive(who))
+        return next(gone, "")
 
     def ready(self) -> bool:
         if self._record is None:
@@ -158,6 +165,7 @@ class EmbeddedRay:
             )
         except Exception as error:
             raise StartFailed(f"Ray did not start: {error}", f"See the newest session's logs in {temp}.") from error
+        self._servers = {name: who for who in children(os.getpid()) if (name := program(who)) in SERVERS}
         record = _Record(str(context["gcs_address"]), str(temp), private)
         _write_record(record_path, record)
         return record

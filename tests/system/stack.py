@@ -157,6 +157,10 @@ class Stack:
         if name == "watcher":
             parent = supervisor.parent()
             return parent if parent is not None and "ops.watcher" in parent.cmdline() else None
+        last = state.read(self.data_dir)
+        for known in last.processes if last is not None else ():
+            if known.name == name and known.who is not None and is_alive(known.who):
+                return psutil.Process(known.who.pid)
         for one in supervisor.children(recursive=True):
             if _is(one, name):
                 return one
@@ -209,12 +213,8 @@ def _is(process: psutil.Process, name: str) -> bool:
             return words.startswith(f"ray::{name.removesuffix(' actor').capitalize()}Actor")
         case "raylet" | "gcs_server":
             return bool(command) and command[0].endswith(f"/{name}")
-        case "valkey":
-            return bool(command) and command[0].endswith("valkey-server")
-        case "postgres":
-            return bool(command) and command[0].endswith("/postgres") and "-D" in command
         case _:
-            return command[1:] == ["-m", "ops.run", name]
+            return False
 
 
 def _copy_catalogue(folder: Path) -> None:
