@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL
 
 from ops import ports
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey, ray_node
@@ -99,8 +99,12 @@ def service(name: str, settings: Settings, listens: tuple[str, ...], depends_on:
 
 
 def service_command(name: str, data_dir: Path) -> Command:
-    """Settings travel by the environment and the data folder; no secret is on a command line."""
-    argv = [*dying_with_parent(SIGTERM), sys.executable, "-m", "ops.run", name]
+    """Settings travel by the environment and the data folder; no secret is on a command line.
+
+    When the supervisor is killed its services go at once, without an ordered stop that a new supervisor would wait for:
+    what was acknowledged is durable, and callers ask again with the same ids.
+    """
+    argv = [*dying_with_parent(SIGKILL), sys.executable, "-m", "ops.run", name]
     return Command(argv=argv, env={**os.environ, "PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_SUPERVISED": "1"})
 
 

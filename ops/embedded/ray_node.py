@@ -7,6 +7,7 @@ Ray reads its settings from the environment, also in the processes that it start
 before `ray` is imported: `EmbeddedRay.start` and `connect` see to that for this process.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -153,16 +154,17 @@ class EmbeddedRay:
         import ray
 
         try:
-            context: Any = ray.init(
-                address="local",
-                namespace=NAMESPACE,
-                num_cpus=self._num_cpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                logging_level=logging.WARNING,
-                _temp_dir=str(temp),
-                _node_ip_address="127.0.0.1",
-            )
+            with _without_api_server_and_autoscaler():
+                context: Any = ray.init(
+                    address="local",
+                    namespace=NAMESPACE,
+                    num_cpus=self._num_cpus,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    logging_level=logging.WARNING,
+                    _temp_dir=str(temp),
+                    _node_ip_address="127.0.0.1",
+                )
         except Exception as error:
             raise StartFailed(f"Ray did not start: {error}", f"See the newest session's logs in {temp}.") from error
         self._servers = {name: who for who in children(os.getpid()) if (name := program(who)) in SERVERS}
@@ -190,6 +192,25 @@ class EmbeddedRay:
             shutil.copytree(logs, kept, symlinks=True)
         shutil.rmtree(temp.parent if record.private else temp, ignore_errors=True)
         (self.folder / "run" / "ray.json").unlink()
+
+
+@contextlib.contextmanager
+def _without_api_server_and_autoscaler() -> Iterator[None]:
+    """Ray's head starts both even without its dashboard: 2 s of CPU and 180 MB at every start, for nobody here.
+
+    No setting leaves them out. A Ray that names these methods otherwise starts them, and nothing else changes.
+    """
+    from ray._private.node import Node
+
+    unused = [name for name in ("start_api_server", "start_monitor") if hasattr(Node, name)]
+    kept = {name: getattr(Node, name) for name in unused}
+    for name in unused:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
 
 
 def address(folder: Path) -> str:

@@ -24,7 +24,7 @@ from gateclient.link_events import SessionLimits
 from ops import clients, enrolment, ports, state
 from ops.files import write_atomic
 from ops.pki import Kind
-from ops.processes import Identity, identity, is_alive
+from ops.processes import Identity, descendants, identity, is_alive
 from ops.services.cluster import socket_folder
 from ops.settings import PORTS, Settings, load
 from ops.stack import Endpoints
@@ -150,6 +150,10 @@ class Stack:
             raise LookupError(f"no process {name}")
         return who
 
+    def below(self, name: str) -> list[Identity]:
+        """The processes that a process has started."""
+        return descendants(self.process(name).pid)
+
     def _find(self, name: str) -> psutil.Process | None:
         supervisor = self.supervisor()
         if name == "supervisor":
@@ -218,10 +222,13 @@ def _is(process: psutil.Process, name: str) -> bool:
 
 
 def _copy_catalogue(folder: Path) -> None:
-    """The shipped example park, with few evening tickets a day, and on a clock far from midnight."""
+    """The shipped example park, with few evening tickets a day, a water park without re-entry, and on a clock far from
+    midnight."""
     shutil.copytree(ROOT / "catalogue", folder)
     heading = 'id = "evening"\n'
     _replace(folder / "products.toml", heading, f"{heading}daily_quota = {QUOTA}\n")
+    single_entry = 'zones = ["water-park"]\n'
+    _replace(folder / "products.toml", f'{single_entry}reentry = "same_day"\n', single_entry)
     hours_ahead = 12 - datetime.now(UTC).hour
     # POSIX counts these zones westwards: Etc/GMT-5 is five hours ahead of UTC.
     _replace(folder / "park.toml", '"Europe/Zurich"', f'"Etc/GMT{-hours_ahead:+d}"')
