@@ -21,7 +21,7 @@ from ops.settings import FILE_NAME, PORTS, PREFIX, Settings, load
 from ops.state import Phase, StackState
 from ops.watcher import stop_stack
 
-START_S = 75.0
+START_S = 85.0
 TICK_S = 0.05
 CLUSTER_PORTS = 8
 """The cluster takes a port a process, from its first one on."""
