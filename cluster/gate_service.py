@@ -136,8 +136,12 @@ class GateService:
         welcome.key_ids.extend(self._control.ring.key_ids)
         welcome.modes.extend(self._modes(gates))
         welcome.gateway = self.name
-        assert self._control.catalogue is not None
-        welcome.displays.extend(_display(self._control.catalogue, reason) for reason in Reason)
+        catalogue = self._control.catalogue
+        assert catalogue is not None
+        welcome.displays.extend(_display(catalogue, reason) for reason in Reason)
+        welcome.time_zone = str(catalogue.venue.time_zone)
+        welcome.gate_names.update({gate.number: gate.name for gate in catalogue.gates.values()})
+        welcome.product_names.update({product.number: product.name for product in catalogue.products.values()})
         return frame
 
     def _modes(self, gates: list[Gate]) -> list[gate_pb2.GateMode.ValueType]:

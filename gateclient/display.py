@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from gateclient.readers import ReadCode
-from gateclient.texts import Displays, name_of
+from gateclient.texts import Displays, name_of, zone_of
 from parkgate.gate.v1 import gate_pb2 as pb
 
 _COLOURS = {pb.LAMP_GREEN: "green", pb.LAMP_RED: "red", pb.LAMP_AMBER: "yellow"}
@@ -51,9 +51,10 @@ class Display(Protocol):
 class PanelDisplay:
     """For people: a coloured panel a scan. Times are the park's local time."""
 
-    def __init__(self, console: Console, time_zone: tzinfo) -> None:
+    def __init__(self, console: Console, time_zone: tzinfo | None) -> None:
         self._console = console
-        self._time_zone = time_zone
+        self._configured_zone = time_zone
+        self._time_zone = zone_of(pb.Welcome(), time_zone)
         self._displays = Displays(pb.Welcome())
 
     def link(self, state: pb.Welcome | str) -> None:
@@ -62,6 +63,7 @@ class PanelDisplay:
             self._console.print(Text(f"No link to the cluster: {state}", "yellow"))
             return
         self._displays = Displays(state)
+        self._time_zone = zone_of(state, self._configured_zone)
         modes = ", ".join(name_of(pb.GateMode, mode, "GATE_MODE_").lower() for mode in state.modes)
         self._console.print(
             Text(f"Linked to {state.gateway} · catalogue {state.catalogue_version} · {modes or 'open'}", "dim")
@@ -119,21 +121,23 @@ class PanelDisplay:
             parts.append(f"{verdict.persons_remaining} still to come")
         if verdict.entries_remaining:
             parts.append(f"{_count(verdict.entries_remaining, 'entry', 'entries')} left")
-        return " · ".join(parts)
+        product = self._displays.product(verdict.product_number)
+        return " · ".join([product, *parts] if product else parts)
 
     def _use(self, verdict: pb.Verdict) -> str:
         if verdict.decision == pb.DECISION_ADMIT or not verdict.HasField("first_use"):
             return ""
         moment = datetime.fromtimestamp(verdict.first_use.admit_time_ms / 1000, self._time_zone)
-        return f"First used {moment:%a %d %b %Y, %H:%M:%S} at gate {verdict.first_use.gate_number}"
+        return f"First used {moment:%a %d %b %Y, %H:%M:%S} at {self._displays.gate(verdict.first_use.gate_number)}"
 
 
 class JsonDisplay:
     """For machines: one JSON object a line, with an `event`. Ids are hexadecimal or decimal strings."""
 
-    def __init__(self, stream: TextIO, time_zone: tzinfo) -> None:
+    def __init__(self, stream: TextIO, time_zone: tzinfo | None) -> None:
         self._stream = stream
-        self._time_zone = time_zone
+        self._configured_zone = time_zone
+        self._time_zone = zone_of(pb.Welcome(), time_zone)
         self._displays = Displays(pb.Welcome())
 
     def link(self, state: pb.Welcome | str) -> None:
@@ -142,6 +146,7 @@ class JsonDisplay:
             self._write({"event": "link_lost", "detail": state})
             return
         self._displays = Displays(state)
+        self._time_zone = zone_of(state, self._configured_zone)
         self._write({"event": "linked", "gateway": state.gateway, "catalogue_version": state.catalogue_version})
 
     def command(self, command: pb.Command) -> None:
@@ -188,7 +193,11 @@ class JsonDisplay:
 
     def _use(self, use: pb.Use) -> dict[str, object]:
         moment = datetime.fromtimestamp(use.admit_time_ms / 1000, self._time_zone)
-        return {"time": moment.isoformat(timespec="milliseconds"), "gate_number": use.gate_number}
+        return {
+            "time": moment.isoformat(timespec="milliseconds"),
+            "gate_number": use.gate_number,
+            "gate_name": self._displays.gate(use.gate_number),
+        }
 
     def _write(self, line: dict[str, object]) -> None:
         self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sys
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -32,7 +32,7 @@ GUEST_SHOWS_AGAIN = 5
 
 @dataclass(frozen=True, slots=True)
 class GateConfig:
-    """Everything a gate is run with. `servers` are `host:port`; an empty `time_zone` is this machine's own."""
+    """Everything a gate is run with. `servers` are `host:port`; without `time_zone` the park's own is taken."""
 
     gate_ids: tuple[str, ...]
     servers: tuple[str, ...]
@@ -137,8 +137,8 @@ def _server_fault(server: str) -> str:
     return ""
 
 
-def _time_zone(name: str) -> tzinfo:
-    return ZoneInfo(name) if name else datetime.now().astimezone().tzinfo or ZoneInfo("UTC")
+def _time_zone(name: str) -> tzinfo | None:
+    return ZoneInfo(name) if name else None
 
 
 def _display_of(config: GateConfig) -> Display:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
 from parkgate.gate.v1 import gate_pb2 as pb
 
 _OWN: dict[int, tuple[pb.Lamp.ValueType, pb.Sound.ValueType, str, str]] = {
@@ -27,8 +30,18 @@ class Displays:
     """Looks a verdict's display up."""
 
     def __init__(self, welcome: pb.Welcome) -> None:
+        self._gates = dict(welcome.gate_names)
+        self._products = dict(welcome.product_names)
         self._by_both = {(display.reason, display.decision): display for display in welcome.displays}
         self._by_reason = {display.reason: display for display in welcome.displays if display.reason}
+
+    def gate(self, number: int) -> str:
+        """A gate's name; its number where the catalogue has none."""
+        return self._gates.get(number, f"gate {number}")
+
+    def product(self, number: int) -> str:
+        """A product's name; empty where it is not known."""
+        return self._products.get(number, "")
 
     def of(self, verdict: pb.Verdict) -> pb.Display:
         """The display of a verdict. One that the catalogue gives for the reason with another decision is not taken for
@@ -65,3 +78,13 @@ def name_of(enum: object, number: int, prefix: str) -> str:
         return str(enum.Name(number)).removeprefix(prefix)  # type: ignore[attr-defined]
     except ValueError:
         return str(number)
+
+
+def zone_of(welcome: pb.Welcome, configured: tzinfo | None) -> tzinfo:
+    """The zone to show times in: the configured one, else the park's, else this machine's."""
+    if configured is not None:
+        return configured
+    try:
+        return ZoneInfo(welcome.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return datetime.now().astimezone().tzinfo or ZoneInfo("UTC")

@@ -15,6 +15,8 @@ from reporting.worker import PartitionWorker, WorkerState
 from ticketcore.errors import DamagedDataError, UnavailableError
 
 MIGRATE_RETRY_S = 1.0
+NICENESS = 5
+"""Where cores are short, gates go first: a report may lag for a second, a guest may not."""
 log = logging.getLogger(__name__)
 
 
@@ -30,6 +32,7 @@ class ReportingActor:
     async def start(self) -> int:
         """Starts working, unless it works; returns the process id at once, also while Postgres is away (I10)."""
         if self._running is None:
+            os.nice(NICENESS)
             if self._metrics_port:
                 start_http_server(self._metrics_port, "127.0.0.1")
             self._running = asyncio.create_task(self._run())

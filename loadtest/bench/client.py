@@ -52,6 +52,7 @@ class Result:
     admitted: int
     not_admitted: int
     ran_out: bool
+    retried: int
     client_cpu_share: float
 
 
@@ -64,6 +65,7 @@ class _Run:
         self.admitted = 0
         self.not_admitted = 0
         self.ran_out = False
+        self.retried = 0
         self.started = 0.0
         self.deadline = 0.0
 
@@ -93,6 +95,7 @@ class _Run:
             admitted=self.admitted,
             not_admitted=self.not_admitted,
             ran_out=self.ran_out,
+            retried=self.retried,
             client_cpu_share=share,
         )
 
@@ -101,6 +104,17 @@ class _Run:
         await call.write(gate_pb2.ClientFrame(hello=hello).SerializeToString())
         await call.read()
 
+    async def _decided(self, call: Any, frame: bytes) -> list[int]:
+        """Decisions of a frame; RETRY is sent again with the same ids, as a turnstile does, on the same clock."""
+        while True:
+            await call.write(frame)
+            answer = gate_pb2.ServerFrame.FromString(await call.read())
+            decisions: list[int] = [verdict.decision for verdict in answer.verdicts]
+            if gate_pb2.DECISION_RETRY not in decisions:
+                return decisions
+            self.retried += 1
+            await asyncio.sleep(max(verdict.retry_after_ms for verdict in answer.verdicts) / 1_000)
+
     async def _stream(self, call: Any, frames: list[bytes]) -> None:
         measured_from = self.started + WARM_UP_S
         for frame in frames:
@@ -108,11 +122,8 @@ class _Run:
             if sent >= self.deadline:
                 call.cancel()
                 return
-            await call.write(frame)
-            raw = await call.read()
+            decisions = await self._decided(call, frame)
             now = time.perf_counter()
-            answer = gate_pb2.ServerFrame.FromString(raw)
-            decisions = [verdict.decision for verdict in answer.verdicts]
             admitted = decisions.count(gate_pb2.DECISION_ADMIT)
             self.admitted += admitted
             self.not_admitted += len(decisions) - admitted

@@ -68,9 +68,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument a command-line option
     patience: Annotated[float, typer.Option(help="Seconds before a guest is told to try again.")] = 4.0,
     connect: Annotated[float, typer.Option(help="Seconds to find a gateway at the start.")] = 15.0,
     seed: Annotated[int, typer.Option(help="Seed of simulated guests.")] = 1,
-    time_zone: Annotated[
-        str, typer.Option(help="The park's time zone.", show_default="this stack's, or this machine's")
-    ] = "",
+    time_zone: Annotated[str, typer.Option(help="Time zone to show times in; the park's if not given.")] = "",
     server_name: Annotated[str, typer.Option(help="Name in the server's certificate, if it is not the host.")] = "",
     data_dir: DataDir = None,
     settings_file: Config = None,

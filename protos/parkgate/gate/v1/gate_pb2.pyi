@@ -560,18 +560,63 @@ class Welcome(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class GateNamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ProductNamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SERVER_TIME_MS_FIELD_NUMBER: _builtins.int
     CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
     KEY_IDS_FIELD_NUMBER: _builtins.int
     MODES_FIELD_NUMBER: _builtins.int
     DISPLAYS_FIELD_NUMBER: _builtins.int
     GATEWAY_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    GATE_NAMES_FIELD_NUMBER: _builtins.int
+    PRODUCT_NAMES_FIELD_NUMBER: _builtins.int
     server_time_ms: _builtins.int
     """The server's clock when it answered."""
     catalogue_version: _builtins.int
     """Version of the catalogue in force."""
     gateway: _builtins.str
     """Name of the gateway that answered, for the operator's eyes."""
+    time_zone: _builtins.str
+    """The park's time zone (IANA), in which times are shown."""
     @_builtins.property
     def key_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Key ids that are valid for tokens now."""
@@ -584,6 +629,14 @@ class Welcome(_message.Message):
     def displays(self) -> _containers.RepeatedCompositeFieldContainer[Global___Display]:
         """What lamp, sound and text to show for each reason."""
 
+    @_builtins.property
+    def gate_names(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Names of all gates by their number."""
+
+    @_builtins.property
+    def product_names(self) -> _containers.ScalarMap[_builtins.int, _builtins.str]:
+        """Names of all products by their number."""
+
     def __init__(
         self,
         *,
@@ -593,10 +646,13 @@ class Welcome(_message.Message):
         modes: _abc.Iterable[Global___GateMode.ValueType] | None = ...,
         displays: _abc.Iterable[Global___Display] | None = ...,
         gateway: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        gate_names: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
+        product_names: _abc.Mapping[_builtins.int, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "displays", b"displays", "gateway", b"gateway", "key_ids", b"key_ids", "modes", b"modes", "server_time_ms", b"server_time_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "displays", b"displays", "gate_names", b"gate_names", "gateway", b"gateway", "key_ids", b"key_ids", "modes", b"modes", "product_names", b"product_names", "server_time_ms", b"server_time_ms", "time_zone", b"time_zone"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

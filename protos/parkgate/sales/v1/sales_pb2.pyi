@@ -82,7 +82,7 @@ class _PaymentMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payment
     PAYMENT_METHOD_UNSPECIFIED: _PaymentMethod.ValueType  # 0
     """Not paid."""
     PAYMENT_METHOD_CASH: _PaymentMethod.ValueType  # 1
-    """Cash, at a window with an open shift or at a kiosk."""
+    """Cash, at a window or kiosk; counted in the open shift of the window, if it has one."""
     PAYMENT_METHOD_PROVIDER: _PaymentMethod.ValueType  # 2
     """The payment provider; answers later by webhook."""
     PAYMENT_METHOD_AGENCY: _PaymentMethod.ValueType  # 3
@@ -94,7 +94,7 @@ class PaymentMethod(_PaymentMethod, metaclass=_PaymentMethodEnumTypeWrapper):
 PAYMENT_METHOD_UNSPECIFIED: PaymentMethod.ValueType  # 0
 """Not paid."""
 PAYMENT_METHOD_CASH: PaymentMethod.ValueType  # 1
-"""Cash, at a window with an open shift or at a kiosk."""
+"""Cash, at a window or kiosk; counted in the open shift of the window, if it has one."""
 PAYMENT_METHOD_PROVIDER: PaymentMethod.ValueType  # 2
 """The payment provider; answers later by webhook."""
 PAYMENT_METHOD_AGENCY: PaymentMethod.ValueType  # 3

@@ -1,0 +1,131 @@
+"""The system under test: a stack of its own, started by the `parkgate` command as a park would, with its tickets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import grpc
+
+from parkgate.cluster.v1 import control_pb2, control_pb2_grpc
+from ticketcore.token import SIGNATURE_LENGTH, TOKEN_LENGTH, Claims, encode_claims, ticket_id_of
+
+GATES = ["main-1", "main-2", "main-3", "main-4", "lake-1", "lake-2"]
+DAY_TICKET = 1
+BENCH_ISSUER = 9
+REGISTER_AT_ONCE = 5_000
+HUGE = "9000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A client's PEM files."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A running system."""
+
+    data_dir: Path
+    gate_port: int
+    environment: dict[str, str]
+
+    def parkgate(self, *arguments: str) -> None:
+        """Runs the command against this stack.
+
+        Raises:
+            RuntimeError: it failed; with what it said.
+        """
+        command = [sys.executable, "-m", "ops.cli", *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"parkgate {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+
+    def enroll(self, kind: str, name: str, *more: str) -> Files:
+        """A client certificate."""
+        folder = self.data_dir / "clients" / name
+        self.parkgate("enroll", kind, name, *more, "--out", str(folder))
+        return Files(folder / "ca.pem", folder / f"{name}.pem", folder / f"{name}.key")
+
+
+@contextmanager
+def running(folder: Path, base_port: int) -> Iterator[Stack]:
+    """The stack, on ports from `base_port` on; down and removed afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)
+    catalogue = folder.parent / "bench-catalogue"
+    _write_catalogue(catalogue)
+    names = (
+        "GATE",
+        "SALES",
+        "REPORTING",
+        "SUPERVISOR_METRICS",
+        "SALES_METRICS",
+        "REPORTING_METRICS",
+        "CLUSTER_METRICS",
+    )
+    environment = dict(os.environ) | {
+        f"PARKGATE_{name}_PORT": str(base_port + number) for number, name in enumerate(names)
+    }
+    environment |= {"PARKGATE_DATA_DIR": str(folder), "PARKGATE_CATALOGUE_DIR": str(catalogue)}
+    stack = Stack(folder, base_port, environment)
+    stack.parkgate("up", "--detach")
+    try:
+        yield stack
+    finally:
+        stack.parkgate("down")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(catalogue, ignore_errors=True)
+
+
+def _write_catalogue(folder: Path) -> None:
+    """The shipped park with room for every scan of the benchmark: leases are still asked for and spent."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(Path(__file__).parents[2] / "catalogue", folder)
+    park = folder / "park.toml"
+    text = park.read_text()
+    if "capacity = 20000" not in text:
+        raise RuntimeError("the shipped catalogue has changed: the park's capacity is not 20000")
+    park.write_text(text.replace("capacity = 20000", f"capacity = {HUGE}"))
+
+
+def write_tokens(path: Path, count: int, time_zone: str) -> None:
+    """Day tickets for today. At the gate the registered digest is what proves a token, so that the signatures may be
+    any bytes: signing a million would take a minute and change nothing that is measured."""
+    from zoneinfo import ZoneInfo
+
+    today = datetime.now(ZoneInfo(time_zone)).date()
+    with path.open("wb") as file:
+        for sequence in range(1, count + 1):
+            claims = Claims(
+                0, ticket_id_of(BENCH_ISSUER, sequence), DAY_TICKET, today, valid_days=2
+            )  # a run may pass midnight
+            file.write(encode_claims(claims) + os.urandom(SIGNATURE_LENGTH))
+
+
+def register(stack: Stack, service: Files, tokens: Path) -> Iterator[int]:
+    """Registers all tokens, as sales do; yields how many are done."""
+    credentials = grpc.ssl_channel_credentials(
+        service.ca.read_bytes(), service.key.read_bytes(), service.certificate.read_bytes()
+    )
+    done = 0
+    with grpc.secure_channel(f"localhost:{stack.gate_port}", credentials) as channel, tokens.open("rb") as file:
+        stub = control_pb2_grpc.ControlServiceStub(channel)
+        while data := file.read(REGISTER_AT_ONCE * TOKEN_LENGTH):
+            tickets = [
+                control_pb2.IssuedTicket(token=data[start : start + TOKEN_LENGTH], price_minor=7_900)
+                for start in range(0, len(data), TOKEN_LENGTH)
+            ]
+            stub.RegisterTickets(control_pb2.RegisterTicketsRequest(tickets=tickets))
+            done += len(tickets)
+            yield done
