@@ -196,6 +196,9 @@ class Owner:
             self._wake.clear()
             while self._inbox:
                 await self._turn()
+                # Only here, between turns, is all that a partition holds also durable.
+                for partition in self._snapshots.due(self.owned.values()):
+                    self._spawn(self._snapshots.begin(partition))
 
     async def _turn(self) -> None:
         batch = Batch(self._context(), self.owned, self.config.partitions)
@@ -361,8 +364,6 @@ class Owner:
             deadlines = [partition.next_deadline() for partition in self.owned.values()]
             if any(deadline is not None and deadline <= now for deadline in deadlines):
                 self._enqueue(0, _assume_passages)
-            for partition in self._snapshots.due(self.owned.values()):
-                self._spawn(self._snapshots.take(partition))
 
     async def _polls(self) -> None:
         while True:
