@@ -218,7 +218,8 @@ class Owner:
             if not touched & fenced:
                 reply()
         for group in batch.ready_groups:
-            if not group.partitions & fenced:
+            # A group that waited for capacity may have met a partition that was fenced some turns ago.
+            if not any(partition.fenced for partition in group.partitions):
                 ready.append(group)
         send_groups(ready)
 
@@ -255,6 +256,7 @@ class Owner:
         fenced: set[str] = set()
         for (partition, append), answer in zip(pairs, answers, strict=True):
             if answer is Appended.FENCED:
+                partition.fenced = True
                 fenced.add(partition.name)
                 continue
             partition.sequence = append.sequence
@@ -267,7 +269,7 @@ class Owner:
     def _drop_fenced(self, fenced: set[str]) -> None:
         log.warning("partitions fenced", owner=self.name, partitions=sorted(fenced))
         self.counters.fenced += sorted(fenced)
-        self.drop([index for index, partition in self.owned.items() if partition.name in fenced])
+        self.drop([index for index, partition in self.owned.items() if partition.fenced])
 
     # Capacity
 

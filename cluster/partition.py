@@ -67,6 +67,8 @@ class Partition:
         self.sequence = 0
         self.last_time_ms = 0
         self.snapshot_sequence = 0
+        self.fenced = False
+        """A later owner has taken it: what was decided here since the last append that was done counts for nothing."""
 
     # Looking
 
