@@ -1,4 +1,4 @@
-"""A small park for tests that need no network: one zone with a limit, one without, a ride, and a virtual clock's noon."""
+"""A small park for tests that need no network: zones with and without a limit, a ride, a clock's noon."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from cluster.recovery import snapshot
+from parkgate.cluster.v1 import link_pb2
 from parkgate.events.v1 import events_pb2
-from tests.cluster.plain_owner import SIDE, Desk, Fault
+from tests.cluster.plain_owner import ARENA, MAIN, SIDE, Desk, Fault, until
 from tests.cluster.small_park import token
 
 
@@ -30,3 +31,23 @@ async def test_a_snapshot_never_holds_what_is_not_durable_yet(desk: Desk) -> Non
     assert [events_pb2.PartitionSnapshot.FromString(data) for data in live] == [
         events_pb2.PartitionSnapshot.FromString(snapshot(partition, 2)) for partition in again.values()
     ]
+
+
+async def test_a_frame_that_waits_for_capacity_is_not_answered_when_its_other_partition_is_fenced(desk: Desk) -> None:
+    """I1, I2: the first scan is decided by an owner that turns out to be fenced while the second waits for capacity."""
+    day, show = token("day", 2), token("show", 3)  # of two partitions
+    await desk.register(day, show)
+    waiting: list[object] = []
+
+    class Slow:
+        def want(self, scans: list) -> None:
+            waiting.extend(scans)
+
+    zombie = desk.owner
+    zombie.leasing = Slow()  # type: ignore[assignment]
+    await desk.real.take("p0", "a later owner")
+    group = desk.group(desk.scan(day, lane=MAIN), desk.scan(show, lane=ARENA))
+    await until(lambda: bool(zombie.counters.fenced))
+    zombie.resume(waiting, link_pb2.CapacityResponse(granted_total=3))  # type: ignore[arg-type]
+    await asyncio.sleep(0.1)
+    assert not group.done()
