@@ -41,7 +41,8 @@ def _apply(partition: Partition, event: events_pb2.Event, time_ms: int, day: int
         case "scan_decided":
             _apply_scan(partition, event.scan_decided, time_ms, day)
         case "passage_recorded":
-            partition.settle(event.passage_recorded.scan_id, event.passage_recorded.outcome)
+            passage = event.passage_recorded
+            partition.settle(passage.scan_id, passage.outcome, passage.first_admission_undone)
         case "ticket_registered":
             partition.register(event.ticket_registered)
         case "ticket_changed":

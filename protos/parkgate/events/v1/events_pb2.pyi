@@ -361,7 +361,7 @@ class PassageRecorded(_message.Message):
     kind: _gate_pb2.AdmissionKind.ValueType
     """What kind of ADMIT is settled."""
     first_admission_undone: _builtins.bool
-    """True when the giving back undoes the ticket's first admission."""
+    """True when no admission of the ticket is left after the giving back: its next one is a first one again."""
     def __init__(
         self,
         *,
@@ -746,7 +746,7 @@ class PartitionSnapshot(_message.Message):
 
     @_builtins.property
     def changes(self) -> _containers.ScalarMap[_builtins.int, _builtins.bytes]:
-        """The request that made each lifecycle change."""
+        """The requests that made a ticket's lifecycle changes, 16 bytes each, oldest first."""
 
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseChanged]:
