@@ -33,7 +33,7 @@ class Group:
     answer: gate_pb2.ServerFrame = field(default_factory=gate_pb2.ServerFrame)
     waiting: int = 0
     misrouted: bool = False
-    partitions: set[str] = field(default_factory=set)
+    partitions: set[Partition] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ class Batch:
                 group.misrouted = True
                 receipt.scan_id, receipt.retry_after_ms = report.scan_id, NOT_OWNED_RETRY_MS
                 continue
-            group.partitions.add(decider.partition.name)
+            group.partitions.add(decider.partition)
             decider.record_passage(report, receipt)
 
     def decide_scan(self, group: Group, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict) -> None:
@@ -106,7 +106,7 @@ class Batch:
             group.misrouted = True
             retry(verdict, scan.scan_id, gate_pb2.REASON_INTERNAL_ERROR, NOT_OWNED_RETRY_MS)
             return
-        group.partitions.add(decider.partition.name)
+        group.partitions.add(decider.partition)
         waits = decider.decide(scan, gate_number, verdict)
         if waits is not None:
             group.waiting += 1

@@ -46,6 +46,8 @@ SIGNATURE_CHECKS_PER_BATCH = 40
 BACKPRESSURE_RETRY_MS = 200
 SCAN_ID_LENGTH = 16
 MAX_QR_TEXT = 512
+LAST_LOGGED_MS = 4_102_444_800_000
+"""2100-01-01: a device's clock may say anything, but readers of the log must be able to make a date of it."""
 
 _ENTRY = gate_pb2.DIRECTION_ENTRY
 _EXIT = gate_pb2.DIRECTION_EXIT
@@ -54,6 +56,7 @@ _SIGNATURE = gate_pb2.VERIFICATION_SIGNATURE
 _CLUSTER = gate_pb2.DECIDED_BY_CLUSTER
 _PASSED = gate_pb2.PASSAGE_OUTCOME_PASSED
 _NOT_PASSED = gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
+_UNRECORDED = gate_pb2.PASSAGE_OUTCOME_UNSPECIFIED
 _REGISTERED = int(Origin.REGISTERED)
 _ACTIVE = int(Lifecycle.ACTIVE)
 _NEW = 0
@@ -242,6 +245,8 @@ class Decider:
         if decision is Decision.RETRY:
             verdict.retry_after_ms = BACKPRESSURE_RETRY_MS
             return
+        if len(scan.scan_id) != SCAN_ID_LENGTH:
+            return  # nothing can be asked again by an id that is none, and it may be of any length
         event = self.entry.events.add().scan_decided
         if genuine is not None:
             verdict.ticket_id = event.ticket_id = genuine[0]
@@ -249,9 +254,9 @@ class Decider:
             event.zone_number = self.context.rules.gate_zone[gate_number]
         event.scan_id = scan.scan_id
         event.gate_number = gate_number
-        event.direction = scan.direction or _ENTRY
+        event.direction = _EXIT if scan.direction == _EXIT else _ENTRY
         event.decision, event.reason = verdict.decision, verdict.reason
-        event.scan_time_ms = scan.scan_time_ms
+        event.scan_time_ms = min(max(scan.scan_time_ms, 0), LAST_LOGGED_MS)
         self.partition.count_refusal(event.product_number)
         self.partition.scans.keep(scan.scan_id, verdict.SerializeToString())
 
@@ -312,8 +317,7 @@ class Decider:
         receipt.scan_id = report.scan_id
         passing = self.partition.holds.get(report.scan_id)
         if passing is None:
-            # Settled before, or never held (an exit): a late or doubled report changes nothing.
-            receipt.recorded = self.partition.settled.get(report.scan_id, _PASSED)  # type: ignore[assignment]
+            receipt.recorded = self._recorded_before(report.scan_id)  # type: ignore[assignment]
             return
         outcome = report.outcome
         if outcome != _NOT_PASSED or not self.partition.may_be_given_back(passing):
@@ -321,11 +325,24 @@ class Decider:
         self.settle(report.scan_id, outcome)
         receipt.recorded = outcome
 
+    def _recorded_before(self, scan_id: bytes) -> int:
+        """Settled before, or never held (an exit): a late or doubled report changes nothing. Nothing is recorded of a
+        scan that was refused or has not arrived: the gate asks again, or has nothing to settle."""
+        outcome = self.partition.settled.get(scan_id)
+        if outcome is not None:
+            return outcome
+        verdict = gate_pb2.Verdict()
+        seen = self.partition.scans.recall(scan_id, verdict)
+        return _PASSED if seen and verdict.decision == gate_pb2.DECISION_ADMIT else _UNRECORDED
+
     def settle(self, scan_id: bytes, outcome: int) -> None:
         """Settles a held admission and records it."""
-        passing = self.partition.settle(scan_id, outcome)
+        partition = self.partition
+        passing = partition.holds.get(scan_id)
         if passing is None:
             return
+        undone = outcome == _NOT_PASSED and self._is_only_admission(passing)
+        partition.settle(scan_id, outcome, undone)
         event = self.entry.events.add().passage_recorded
         event.scan_id = scan_id
         event.ticket_id = passing.ticket_id
@@ -336,7 +353,13 @@ class Decider:
         event.kind = int(passing.kind)  # type: ignore[assignment]
         if outcome == _NOT_PASSED:
             event.persons_given_back = passing.persons
-            event.first_admission_undone = passing.first_admission
+            event.first_admission_undone = undone
+
+    def _is_only_admission(self, passing: Passing) -> bool:
+        """Whether the ticket counts as never admitted once this admission is given back. Others may have come after
+        the first, so it need not be the first that is undone."""
+        zones = self.context.rules.zones_of_product.get(passing.product_number, (passing.zone_number,))
+        return passing.kind is Kind.ENTRY and self.partition.admitted(passing.ticket_id, zones) == passing.persons
 
 
 def _device(scan: gate_pb2.Scan, gate_number: int, context: Context) -> Reason:
@@ -370,10 +393,10 @@ def _signed(token: bytes, row: Row | None, context: Context) -> Genuine | Reason
     except tokens.TokenFault as fault:
         return fault.reason
     terms = terms_of(token[: tokens.CLAIMS_LENGTH])
-    if row is None:
-        return claims.ticket_id, Row(terms, tokens.digest(token), Lifecycle.ACTIVE, _NEW, 0), _SIGNATURE
-    if row.origin == Origin.CHANGED:
-        return claims.ticket_id, Row(terms, row.digest, row.lifecycle, Origin.CHANGED, 0), _SIGNATURE
+    if row is None or row.origin == Origin.CHANGED:
+        # A ticket that was only changed so far is stored when it is admitted, or its visits would not be found (I5).
+        state = Lifecycle.ACTIVE if row is None else row.lifecycle
+        return claims.ticket_id, Row(terms, tokens.digest(token), state, _NEW, 0), _SIGNATURE
     # Well signed, but not the code that sales registered for this ticket: an older or a second one.
     return Reason.REVOKED
 

@@ -139,6 +139,7 @@ class Owner:
             async for entry in self.ledger.entries(name, partition.sequence, taken.sequence):
                 replay(partition, entry, rules)
         partition.epoch = taken.epoch
+        self._last_ms = max(self._last_ms, partition.last_time_ms)  # the earlier owner's clock may have been ahead
         log.info(
             "partition taken", partition=name, epoch=taken.epoch, sequence=taken.sequence, tickets=len(partition.table)
         )
@@ -196,6 +197,9 @@ class Owner:
             self._wake.clear()
             while self._inbox:
                 await self._turn()
+                # Only here, between turns, is all that a partition holds also durable.
+                for partition in self._snapshots.due(self.owned.values()):
+                    self._spawn(self._snapshots.begin(partition))
 
     async def _turn(self) -> None:
         batch = Batch(self._context(), self.owned, self.config.partitions)
@@ -215,7 +219,8 @@ class Owner:
             if not touched & fenced:
                 reply()
         for group in batch.ready_groups:
-            if not group.partitions & fenced:
+            # A group that waited for capacity may have met a partition that was fenced some turns ago.
+            if not any(partition.fenced for partition in group.partitions):
                 ready.append(group)
         send_groups(ready)
 
@@ -252,6 +257,7 @@ class Owner:
         fenced: set[str] = set()
         for (partition, append), answer in zip(pairs, answers, strict=True):
             if answer is Appended.FENCED:
+                partition.fenced = True
                 fenced.add(partition.name)
                 continue
             partition.sequence = append.sequence
@@ -264,7 +270,7 @@ class Owner:
     def _drop_fenced(self, fenced: set[str]) -> None:
         log.warning("partitions fenced", owner=self.name, partitions=sorted(fenced))
         self.counters.fenced += sorted(fenced)
-        self.drop([index for index, partition in self.owned.items() if partition.name in fenced])
+        self.drop([index for index, partition in self.owned.items() if partition.fenced])
 
     # Capacity
 
@@ -361,8 +367,6 @@ class Owner:
             deadlines = [partition.next_deadline() for partition in self.owned.values()]
             if any(deadline is not None and deadline <= now for deadline in deadlines):
                 self._enqueue(0, _assume_passages)
-            for partition in self._snapshots.due(self.owned.values()):
-                self._spawn(self._snapshots.take(partition))
 
     async def _polls(self) -> None:
         while True:

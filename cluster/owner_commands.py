@@ -14,6 +14,9 @@ from ticketcore.errors import UnavailableError
 from ticketcore.lifecycle import Change, Lifecycle, judge_change
 from ticketcore.rules import Rules
 
+LIFECYCLES = frozenset(int(state) for state in Lifecycle)
+BEGINNINGS = frozenset({0, Lifecycle.ACTIVE, Lifecycle.UNPAID, Lifecycle.NOT_ACTIVATED})
+"""States that a ticket may be registered in; 0 is active."""
 NOT_OWNED = "a ticket's partition is not owned here; look the routes up again"
 
 
@@ -24,9 +27,7 @@ def register(
     response = control_pb2.RegisterTicketsResponse()
     for issued in request.tickets:
         ticket_id = int.from_bytes(issued.token[1:9], "big")
-        try:
-            tokens.check_form(issued.token)
-        except tokens.TokenFault:
+        if not _may_begin(issued):
             response.conflicting_ticket_ids.append(ticket_id)
             continue
         decider = _decider(batch, ticket_id, touched)
@@ -47,6 +48,17 @@ def register(
     return response
 
 
+def _may_begin(issued: control_pb2.IssuedTicket) -> bool:
+    """Whether the token is one and the state exists: a row that is none would stop its owner at every scan."""
+    if len(issued.token) != tokens.TOKEN_LENGTH or issued.lifecycle not in BEGINNINGS:
+        return False
+    try:
+        tokens.decode_claims(issued.token[: tokens.CLAIMS_LENGTH])
+    except tokens.TokenFault:
+        return False
+    return True
+
+
 def change(
     batch: Batch, request: control_pb2.ChangeTicketsRequest, touched: set[str]
 ) -> control_pb2.ChangeTicketsResponse:
@@ -64,8 +76,10 @@ def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules
     partition = decider.partition
     row = partition.table.find(wanted.ticket_id)
     current = Lifecycle(row.lifecycle) if row is not None else Lifecycle.UNKNOWN
-    if partition.changes.get(wanted.ticket_id) == wanted.request_id and int(current) == wanted.to:
+    if partition.has_done(wanted.ticket_id, wanted.request_id):
         return Change.DONE
+    if wanted.to not in LIFECYCLES:
+        return Change.NOT_ALLOWED
     zones = rules.zones_of_product.get(row.terms.product_number, ()) if row is not None else ()
     judged = judge_change(current, Lifecycle(wanted.to), partition.admitted(wanted.ticket_id, zones))
     if judged is not Change.DONE:

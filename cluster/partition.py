@@ -21,6 +21,10 @@ from ticketcore.token import CLAIMS_LENGTH
 SETTLED_MEMORY = 100_000
 """Settled passages that are remembered to answer a repeated report; some minutes of the busiest partition."""
 
+REQUEST_ID_LENGTH = 16
+CHANGES_KEPT = 31 * REQUEST_ID_LENGTH
+"""Bytes of earlier request ids kept for a ticket, besides the last: far more changes than a ticket ever sees."""
+
 
 @dataclass(slots=True)
 class Totals:
@@ -67,6 +71,8 @@ class Partition:
         self.sequence = 0
         self.last_time_ms = 0
         self.snapshot_sequence = 0
+        self.fenced = False
+        """A later owner has taken it: what was decided here since the last append that was done counts for nothing."""
 
     # Looking
 
@@ -128,24 +134,23 @@ class Partition:
         """Counts a refusal."""
         self.totals[product_number].refused += 1
 
-    def settle(self, scan_id: bytes, outcome: int) -> Passing | None:
-        """Settles a held admission; NOT_PASSED gives the entry back. None if it was settled before."""
+    def settle(self, scan_id: bytes, outcome: int, first_admission_undone: bool) -> None:
+        """Settles a held admission; NOT_PASSED gives the entry back, which may undo the ticket's first admission."""
         passing = self.holds.pop(scan_id, None)
         if passing is None:
-            return None
+            return
         self.settled[scan_id] = outcome
         if len(self.settled) > SETTLED_MEMORY:
             del self.settled[next(iter(self.settled))]
         if outcome == gate_pb2.PASSAGE_OUTCOME_NOT_PASSED:
             self._give_back(passing)
-        return passing
+            self.totals[passing.product_number].admitted_first -= first_admission_undone
 
     def _give_back(self, passing: Passing) -> None:
         undo_passing(self.visits[passing.ticket_id << 16 | passing.zone_number], passing)
         totals = self.totals[passing.product_number]
         if passing.kind is Kind.ENTRY:
             totals.persons_entered -= passing.persons
-            totals.admitted_first -= passing.first_admission
         else:
             totals.persons_reentered -= passing.persons
         if passing.counts_inside:
@@ -176,10 +181,17 @@ class Partition:
             self.table.put_unknown(event.ticket_id, event.to)
         else:
             self.table.set_lifecycle(event.ticket_id, event.to)
-        self.changes[event.ticket_id] = event.request_id
+        self.changes[event.ticket_id] = self.changes.get(event.ticket_id, b"")[-CHANGES_KEPT:] + event.request_id
         totals = self.totals[event.product_number]
         totals.changed[event.to] = totals.changed.get(event.to, 0) + 1
         totals.changed_minor[event.to] = totals.changed_minor.get(event.to, 0) + event.price_minor
+
+    def has_done(self, ticket_id: int, request_id: bytes) -> bool:
+        """Whether that request has changed the ticket before."""
+        done = self.changes.get(ticket_id, b"")
+        return any(
+            done[start : start + REQUEST_ID_LENGTH] == request_id for start in range(0, len(done), REQUEST_ID_LENGTH)
+        )
 
     def lease(self, event: events_pb2.LeaseChanged) -> None:
         """Takes a lease's totals over."""

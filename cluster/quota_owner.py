@@ -72,6 +72,7 @@ class QuotaOwner:
         stored = await self.ledger.read_snapshot(self.state.name)
         if stored is not None:
             restore(self.state, stored[1])
+            self._snapshot_sequence = self.state.sequence
         async for entry in self.ledger.entries(self.state.name, self.state.sequence, taken.sequence):
             replay(self.state, entry)
         self.state.epoch = taken.epoch
@@ -153,6 +154,10 @@ class QuotaOwner:
             self._wake.clear()
             while self._inbox:
                 await self._turn()
+                # Only here, between turns, is all that the state holds also durable.
+                if self.state.sequence - self._snapshot_sequence >= SNAPSHOT_AFTER_ENTRIES:
+                    self._snapshot_sequence = self.state.sequence
+                    self._spawn(self._write_snapshot(self.state.sequence, snapshot(self.state)))
 
     async def _turn(self) -> None:
         self._last_ms = max(self._clock(), self._last_ms)
@@ -310,19 +315,16 @@ class QuotaOwner:
     # By the clock
 
     async def _ticks(self) -> None:
-        """Lapses holds, and snapshots when the log has grown."""
+        """Lapses holds."""
         while True:
             await asyncio.sleep(TICK_S)
             lapses = self.state.book.lapses
             if lapses and lapses[0][0] <= self._clock():
                 await self._commit(lambda _: None)
-            if self.state.sequence - self._snapshot_sequence >= SNAPSHOT_AFTER_ENTRIES:
-                await self._snapshot()
 
-    async def _snapshot(self) -> None:
-        sequence = self._snapshot_sequence = self.state.sequence
+    async def _write_snapshot(self, sequence: int, data: bytes) -> None:
         try:
-            await self.ledger.write_snapshot(self.state.name, sequence, snapshot(self.state))
+            await self.ledger.write_snapshot(self.state.name, self.state.epoch, sequence, data)
             reported = await self.ledger.reported_sequence(self.state.name)
             if min(sequence, reported) > 1:
                 await self.ledger.trim(self.state.name, min(sequence, reported))

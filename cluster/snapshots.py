@@ -6,7 +6,8 @@ the background. The log is trimmed only below both the snapshot and what reporti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any
 
 import structlog
 
@@ -45,15 +46,17 @@ class Snapshots:
                 yield partition
                 return
 
-    async def take(self, partition: Partition) -> None:
-        """Snapshots a partition and trims its log. A failure is tried again when the next one is due."""
-        if partition.name in self._writing:
-            return
+    def begin(self, partition: Partition) -> Coroutine[Any, Any, None]:
+        """Serializes a partition now, which must be between two turns: during an append it holds what the ledger may
+        not. Awaiting what is returned writes it and trims the log. A failure is tried again when the next one is due.
+        """
         self._writing.add(partition.name)
         self._bytes_since[partition.name] = 0
-        sequence = partition.sequence
+        return self._write(partition, partition.sequence, snapshot(partition, self._config.partitions))
+
+    async def _write(self, partition: Partition, sequence: int, data: bytes) -> None:
         try:
-            await self._ledger.write_snapshot(partition.name, sequence, snapshot(partition, self._config.partitions))
+            await self._ledger.write_snapshot(partition.name, partition.epoch, sequence, data)
             partition.snapshot_sequence = sequence
             reported = await self._ledger.reported_sequence(partition.name)
             below = min(sequence, reported) - KEPT_ENTRIES

@@ -20,6 +20,12 @@ EPILOG = """
 
 [cyan]parkgate up --detach[/cyan] · the same in the background, until [cyan]parkgate down[/cyan]
 
+[cyan]parkgate sell --product day --count 2[/cyan] · sell tickets there, with their QR codes as images
+
+[cyan]parkgate gate run --gate main-1 --source file:tickets[/cyan] · show them at a gate
+
+[cyan]parkgate demo[/cyan] · one park day by itself, on a stack of its own
+
 [cyan]parkgate doctor[/cyan] · what this machine lacks, and how to mend it
 
 [cyan]parkgate enroll gate north-1 --gates main-1 --out usb/[/cyan] · a certificate for a turnstile

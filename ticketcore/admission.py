@@ -20,13 +20,13 @@ Counters count persons. With `party` persons on the code and `entries` entries (
     admitted_today  of these, on `day`                     <= daily_entries * party
     entered_today   persons who came in on `day`, re-entries not counted again
     inside          persons inside now                     <= party
-    outside         entered_today - inside: who may come back in, where re-entry is allowed
+    outside         entered_today - inside: who may come back in, where re-entry is allowed, up to `party` inside
 
     event        admitted  admitted_today  entered_today  inside
     entry of k     +k           +k              +k          +k
     re-entry of k                                           +k
     exit of k                                               -k
-    not passed: the exact opposite of its entry or re-entry
+    not passed: the exact opposite of its entry or re-entry; if a day has begun since, also entered_today -k
 
 At a gate that does not count who is inside (rides), `inside` and `entered_today` stay as they are.
 """
@@ -210,17 +210,18 @@ def _slot_time(terms: Terms, rule: Rule, moment: Moment) -> Reason:
 
 def _count_entry(terms: Terms, visit: Visit, rule: Rule, moment: Moment, wanted: int) -> Admission | Reason:
     today = visit.day == moment.day
-    outside = visit.entered_today - visit.inside if rule.reentry and today else 0
+    # On a ticket with several entries, others may have come in since: never more inside than its party.
+    outside = min(visit.entered_today, terms.party) - visit.inside if rule.reentry and today else 0
     not_yet_in = terms.party - (visit.entered_today if today else 0)
     if outside > 0 and (wanted <= outside if wanted else not_yet_in <= 0):
-        return _reentry(visit, rule, moment, wanted or outside)
+        return _reentry(visit, rule, moment, wanted or outside, outside)
     return _fresh_entry(terms, visit, rule, wanted, visit.admitted_today if today else 0)
 
 
-def _reentry(visit: Visit, rule: Rule, moment: Moment, persons: int) -> Admission | Reason:
+def _reentry(visit: Visit, rule: Rule, moment: Moment, persons: int, outside: int) -> Admission | Reason:
     if moment.time_ms - visit.last_exit_ms < rule.reentry_after_ms:
         return Reason.REENTRY_TOO_SOON
-    return Admission(Kind.REENTRY, persons, visit.entered_today - visit.inside - persons, 0)
+    return Admission(Kind.REENTRY, persons, outside - persons, 0)
 
 
 def _fresh_entry(terms: Terms, visit: Visit, rule: Rule, wanted: int, admitted_today: int) -> Admission | Reason:
@@ -303,14 +304,16 @@ def apply_passing(visit: Visit, passing: Passing) -> None:
 
 def undo_passing(visit: Visit, passing: Passing) -> None:
     """Gives an entry or re-entry back: nobody went through. Applied once, by whoever settles the hold."""
+    same_day = visit.day == passing.day
     if passing.counts_inside:
         visit.inside -= passing.persons
+        if passing.kind is Kind.ENTRY or not same_day:
+            # If a day has begun since, it counted them as having slept inside; they must not become re-entrants of it.
+            visit.entered_today -= passing.persons
     if passing.kind is not Kind.ENTRY:
         return
     visit.admitted -= passing.persons
-    if visit.day == passing.day:
+    if same_day:
         visit.admitted_today -= passing.persons
-        if passing.counts_inside:
-            visit.entered_today -= passing.persons
     if visit.admitted == 0:
         visit.first_ms = visit.first_gate = visit.last_ms = visit.last_gate = 0

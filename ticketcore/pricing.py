@@ -139,7 +139,8 @@ def line_problems(catalogue: Catalogue, line: OrderLine, channel: str, today: da
     if product.channels and channel not in product.channels:
         problems.append(f"product_id: {product.id!r} is not sold in channel {channel!r}")
     if line.concession not in catalogue.concessions:
-        problems.append(f"concession: {line.concession!r} does not exist")
+        known = ", ".join(sorted(catalogue.concessions))
+        problems.append(f"concession: {line.concession!r} does not exist; known are {known}")
     elif price_of(product, line.concession, line.visit_date) is None:
         problems.append(f"concession: {product.id!r} has no price for {line.concession!r} on {line.visit_date}")
     return problems + _date_problems(product, line, today) + _slot_problems(catalogue, product, line)

@@ -69,7 +69,7 @@ class Bench:
         """
         result = await run()
         if result.not_admitted:
-            raise RuntimeError(f"{name}: {result.not_admitted} of the scans were not admitted")
+            raise RuntimeError(f"{name}: {result.not_admitted} of the scans were not admitted: {result.reasons}")
         self.results.setdefault(name, []).append(result)
 
     async def of_system(self, name: str, streams: int, frame: int) -> Result:

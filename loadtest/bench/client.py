@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -53,6 +54,7 @@ class Result:
     not_admitted: int
     ran_out: bool
     retried: int
+    reasons: dict[str, int]
     client_cpu_share: float
 
 
@@ -66,6 +68,7 @@ class _Run:
         self.not_admitted = 0
         self.ran_out = False
         self.retried = 0
+        self.reasons: Counter[str] = Counter()
         self.started = 0.0
         self.deadline = 0.0
 
@@ -96,6 +99,7 @@ class _Run:
             not_admitted=self.not_admitted,
             ran_out=self.ran_out,
             retried=self.retried,
+            reasons=dict(self.reasons),
             client_cpu_share=share,
         )
 
@@ -111,6 +115,8 @@ class _Run:
             answer = gate_pb2.ServerFrame.FromString(await call.read())
             decisions: list[int] = [verdict.decision for verdict in answer.verdicts]
             if gate_pb2.DECISION_RETRY not in decisions:
+                refused = (item.reason for item in answer.verdicts if item.decision != gate_pb2.DECISION_ADMIT)
+                self.reasons.update(gate_pb2.Reason.Name(reason) for reason in refused)
                 return decisions
             self.retried += 1
             await asyncio.sleep(max(verdict.retry_after_ms for verdict in answer.verdicts) / 1_000)

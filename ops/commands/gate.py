@@ -125,6 +125,8 @@ def _of_this_stack(
     from ops.services.catalogue import read_catalogue
 
     servers, cert, time_zone = given
+    if servers and cert is None:
+        raise typer.BadParameter("goes with --server: this device's folder", param_hint="--cert")
     found = settings(*options)
     running = require_running(found.data_dir)
     catalogue = read_catalogue(found.catalogue_dir)[1]

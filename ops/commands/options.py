@@ -25,7 +25,10 @@ def settings(data_dir: Path | None, config: Path | None) -> "Settings":
     from ops.settings import load
 
     found = load(config, {"data_dir": data_dir})
+    # Children run elsewhere: what was given relative to this folder reaches them absolute.
     os.environ["PARKGATE_DATA_DIR"] = str(found.data_dir)
+    if "PARKGATE_CATALOGUE_DIR" in os.environ:
+        os.environ["PARKGATE_CATALOGUE_DIR"] = str(found.catalogue_dir)
     if config is not None:
         os.environ["PARKGATE_CONFIG"] = str(config.expanduser().absolute())
     return found

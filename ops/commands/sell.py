@@ -53,6 +53,7 @@ def sell(  # noqa: PLR0913, PLR0917 - one argument a command-line option
 
     line = sales_pb2.OrderLine(product_id=product, concession=concession, count=count, visit_date=date, slot=slot)
     found = settings(data_dir, config)
+    _make(out)
     catalogue, sale = asyncio.run(_sell(found, window, line, (How(pay.value), tendered)))
     images = _write(out, sale)
     if as_json:
@@ -107,12 +108,25 @@ def _too_little(tendered: str, order: "sales_pb2.Order", catalogue: "Catalogue")
     return BadInput(f"--tendered {tendered} is less than the price, {price}.", "Nothing was sold.")
 
 
-def _write(out: Path, sale: "Sale") -> dict[int, Path]:
+def _make(out: Path) -> None:
+    """Before anything is sold."""
+    import os
+
     from ops.errors import OpsError
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        paths = {ticket.ticket_id: out / f"{ticket.ticket_id}.png" for ticket in sale.tickets}
+    except OSError as error:
+        raise OpsError(f"The folder {out} cannot be made: {error.strerror}.", "Nothing was sold.") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise OpsError(f"The folder {out} cannot be written by this user.", "Nothing was sold.")
+
+
+def _write(out: Path, sale: "Sale") -> dict[int, Path]:
+    from ops.errors import OpsError
+
+    paths = {ticket.ticket_id: out / f"{ticket.ticket_id}.png" for ticket in sale.tickets}
+    try:
         for ticket in sale.tickets:
             paths[ticket.ticket_id].write_bytes(ticket.qr_png)
     except OSError as error:

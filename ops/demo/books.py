@@ -147,8 +147,7 @@ def _scans(scene: Scene, books: Books) -> list[Check]:
 
 
 def _occupancy(scene: Scene, books: Books) -> list[Check]:
-    """Only of zones whose gates count who is inside."""
-    counted = {scene.catalogue.zones[gate.zone].number for gate in scene.catalogue.gates.values() if gate.counts_inside}
+    counted = scene.counted_zones
     inside = {row.zone_number: row.persons_inside for row in books.occupancy}
     names = {number: scene.catalogue.zone_by_number[number].name for number in counted}
     return [

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from ops.demo import images
 from ops.demo.gates import LEAVING, PLAIN, Asked, Device
-from ops.demo.runner import outcome
 from ops.demo.scene import Held, Scene
 from ops.demo.screen import Bar
 from ops.demo.steps import ADMIT
+from ops.demo.turnstiles import outcome
 from ops.window import Pay
 from parkgate.gate.v1 import gate_pb2
 from parkgate.sales.v1 import sales_pb2

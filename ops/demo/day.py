@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+import grpc
+
 from ops.demo import books, crowd, images, pages
 from ops.demo.own_stack import OwnStack
 from ops.demo.park import write_catalogue
-from ops.demo.runner import tell
+from ops.demo.runner import shorten, tell
 from ops.demo.scene import LANE_CONTROLLERS, TURNSTILES, WINDOWS, Scene, opened
 from ops.demo.screen import Screen
 from ops.demo.steps import Story
@@ -25,8 +27,8 @@ from ops.state import StackState, Stage
 from ticketcore.catalogue import Catalogue
 from ticketcore.errors import ParkgateError
 
-DAY_S = 85.0
-"""The whole day after the start of the stack; with that and the stop it stays within two minutes."""
+DEADLINE_S = 108.0
+"""When the day must be over, counted from the very start: with the stop of the stack that is within two minutes."""
 GUESTS = 400
 MARK = ".parkgate-demo"
 """Says that a folder is the demo's, to be removed and made anew."""
@@ -72,6 +74,8 @@ def run_demo(options: Options, screen: Screen | None = None) -> Result:
             asyncio.run(_within_limits(stack, catalogue, options, (screen, result)))
     except (OpsError, ParkgateError) as error:
         result.add(1, [str(error)])
+    except grpc.aio.AioRpcError as error:
+        result.add(1, [f"A service answered {error.code().name}: {error.details()}"])
     except KeyboardInterrupt:
         result.add(1, ["The demo was interrupted."])
     finally:
@@ -116,19 +120,21 @@ def _start(stack: OwnStack, screen: Screen) -> None:
 
 async def _within_limits(stack: OwnStack, catalogue: Catalogue, options: Options, shown: tuple[Screen, Result]) -> None:
     try:
-        async with asyncio.timeout(DAY_S):
+        async with asyncio.timeout(DEADLINE_S - shown[0].elapsed_s):
             await _day(stack, catalogue, options, shown)
     except TimeoutError:
-        raise OpsError(f"The day did not end within {DAY_S:g} s.", "The machine may be too busy; try again.") from None
+        raise OpsError(
+            f"The day did not end within {DEADLINE_S:g} s.", "The machine may be too busy; try again."
+        ) from None
 
 
 async def _day(stack: OwnStack, catalogue: Catalogue, options: Options, shown: tuple[Screen, Result]) -> None:
     screen, result = shown
     async with opened(stack.settings, catalogue, options.out / "tickets") as scene:
         screen.section("The gates open")
-        screen.line(f"{len(WINDOWS)} windows", f"{', '.join(WINDOWS)}: own certificates, tills open")
+        screen.line(f"{len(WINDOWS)} windows", ", ".join(WINDOWS), "own certificates", "tills open")
         devices = len(TURNSTILES) + 1 + len(LANE_CONTROLLERS)
-        screen.line(f"{devices} gate devices", "turnstiles and lane controllers, each on its own TLS stream")
+        screen.line(f"{devices} gate devices", "turnstiles and lane controllers", "own certificates", "TLS streams")
         await _tell_stories(scene, options.stories, shown)
         if options.tickets:
             await _let_crowd_in(scene, options, shown)
@@ -142,8 +148,12 @@ async def _tell_stories(scene: Scene, stories: Sequence[Story], shown: tuple[Scr
     screen.section(f"{len(stories)} stories: what guests do, and what must come of it")
     for story in stories:
         told = await tell(scene, story)
-        result.add(told.checks, [told.failure])
-        screen.line(told.title, told.failure.removeprefix(f"{told.title}: ") or told.detail, good=not told.failure)
+        if told.failure:
+            result.add(len(told.said) + 1, [f"{story.title}: {told.failure}"])
+            screen.line(told.title, told.failure, good=False)
+        else:
+            result.add(len(told.said), [])
+            screen.line(told.title, *shorten(told.said))
 
 
 async def _let_crowd_in(scene: Scene, options: Options, shown: tuple[Screen, Result]) -> None:
@@ -152,15 +162,15 @@ async def _let_crowd_in(scene: Scene, options: Options, shown: tuple[Screen, Res
     with screen.bar("selling", options.tickets) as bar:
         sold = await crowd.sell(scene, options.tickets, bar)
     count = len(sold.names)
-    rate = f"{sold.orders} orders, {sold.persons} persons, {sold.seconds:.1f} s"
-    screen.line(f"{count} tickets sold at {len(WINDOWS)} windows", rate)
+    rate = (f"{sold.orders} orders", f"{sold.persons} persons", f"{sold.seconds:.1f} s")
+    screen.line(f"{count} tickets sold at {len(WINDOWS)} windows", *rate)
     with screen.bar("reading", count) as bar:
         codes = await crowd.read_codes(scene, sold.names, bar)
     screen.line(f"{len(codes)} images read", "by zxing-cpp, from the PNG files")
     with screen.bar("entering", count) as bar:
         entered = await crowd.enter(scene, codes, options.seed, bar)
-    rate = f"{entered.scans} scans in {entered.seconds:.1f} s, one by one and {crowd.FRAME} a frame"
-    screen.line(f"{entered.persons} persons came in", rate)
+    pace = f"{entered.scans} scans in {entered.seconds:.1f} s"
+    screen.line(f"{entered.persons} persons came in", pace, f"one by one and {crowd.FRAME} a frame")
     with screen.bar("leaving", crowd.leaving(count)) as bar:
         left = await crowd.leave(scene, codes, options.seed, bar)
     screen.line(f"{left.persons} persons left", f"{left.scans} scans in {left.seconds:.1f} s")
@@ -182,7 +192,7 @@ async def _close_books(scene: Scene, options: Options, shown: tuple[Screen, Resu
     checks = books.compare(scene, found)
     pages.closing(screen, scene, found)
     result.add(len(checks), [check.failure for check in checks])
-    screen.line(f"{len(files)} reports written", f"{options.out.name}/reports: {', '.join(files)}")
+    screen.line(f"{len(files)} reports written to {options.out.name}/reports", *files)
 
 
 def _end(stack: OwnStack, screen: Screen, options: Options, *, failed: bool) -> None:

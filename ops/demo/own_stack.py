@@ -21,7 +21,7 @@ from ops.settings import FILE_NAME, PORTS, PREFIX, Settings, load
 from ops.state import Phase, StackState
 from ops.watcher import stop_stack
 
-START_S = 75.0
+START_S = 85.0
 TICK_S = 0.05
 CLUSTER_PORTS = 8
 """The cluster takes a port a process, from its first one on."""
@@ -32,7 +32,7 @@ class OwnStack:
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = make_folder(data_dir)
-        self._write_settings()
+        write_settings(self.data_dir)
         self.settings: Settings = load(environ=self._environment(only_ours=True))
         self._watcher: subprocess.Popen[bytes] | None = None
 
@@ -73,18 +73,19 @@ class OwnStack:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _write_settings(self) -> None:
-        chosen = _distinct_ports()
-        lines = [f"{name} = {port}" for name, port in chosen.items()]
-        lines += ['gate_host = "127.0.0.1"', 'sales_host = "127.0.0.1"', 'reporting_host = "127.0.0.1"']
-        write_atomic(self.data_dir / FILE_NAME, ("\n".join(lines) + "\n").encode())
-
     def _environment(self, *, only_ours: bool = False) -> dict[str, str]:
         """Without the settings of another installation that may stand in the environment."""
         ours = {f"{PREFIX}DATA_DIR": str(self.data_dir)}
         if only_ours:
             return ours
         return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | ours
+
+
+def write_settings(data_dir: Path) -> None:
+    """A settings file in the data folder: free ports, everything on loopback."""
+    lines = [f"{name} = {port}" for name, port in _distinct_ports().items()]
+    lines += ['gate_host = "127.0.0.1"', 'sales_host = "127.0.0.1"', 'reporting_host = "127.0.0.1"']
+    write_atomic(data_dir / FILE_NAME, ("\n".join(lines) + "\n").encode())
 
 
 def _distinct_ports() -> dict[str, int]:

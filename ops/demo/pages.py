@@ -72,10 +72,11 @@ def _verdicts(screen: Screen, books: Books) -> None:
 
 def _occupancy(screen: Screen, scene: Scene, books: Books) -> None:
     rows = numbers("Zone", ("in", "out", "inside", "capacity"))
+    counted = scene.counted_zones
     for row in books.occupancy:
         zone = scene.catalogue.zone_by_number[row.zone_number]
-        cells = (str(row.persons_in), str(row.persons_out), str(row.persons_inside), f"{zone.capacity or '-'}")
-        rows.add_row(zone.name, *cells)
+        inside = str(row.persons_inside) if zone.number in counted else "not counted"
+        rows.add_row(zone.name, str(row.persons_in), str(row.persons_out), inside, str(zone.capacity or "-"))
     screen.table(rows)
     screen.note("")
 
@@ -97,23 +98,32 @@ def _group(scene: Scene, name: str, row: pb.FinanceRow) -> str:
 
 
 def _cells(scene: Scene, row: pb.FinanceRow) -> list[str]:
-    amounts = [scene.money(getattr(row, f"{column}_minor")).rpartition(" ")[0] for column in COLUMNS]
+    amounts = [scene.amount(getattr(row, f"{column}_minor")) for column in COLUMNS]
     return [str(row.tickets_sold), *amounts]
 
 
 def _counts(screen: Screen, scene: Scene, books: Books) -> None:
-    """The three counts side by side, summed by what is counted."""
+    """The three counts side by side, summed by what is counted, and what the demo itself saw."""
     sums = [_summed(counts) for counts in (books.counts.sales, books.counts.ledger, books.counts.postgres)]
-    rows = numbers("Three independent counts", ("sales", "ledger", "Postgres", "money"))
+    seen = _seen(scene)
+    rows = numbers("Three independent counts", ("sales", "ledger", "Postgres", "money", "windows and gates saw"))
     for what in dict.fromkeys(name for counts in sums for name in counts):
         units = [str(counts[what][0]) if what in counts else "-" for counts in sums]
         money = next(counts[what][1] for counts in sums if what in counts)
-        rows.add_row(what, *units, scene.money(money) if money else "")
+        rows.add_row(what, *units, scene.money(money) if money else "", seen.get(what, "-"))
     screen.table(rows)
     good = not books.counts.differences
-    found = len(books.counts.ledger)
-    detail = f"{found} numbers of the ledger compared" if good else "; ".join(books.counts.differences)
-    screen.line("to the unit and the cent" if good else "the counts differ", detail, good=good)
+    screen.line(
+        "to the unit and the cent" if good else "the counts differ",
+        *(books.counts.differences or [f"{len(books.counts.ledger)} numbers of each compared"]),
+        good=good,
+    )
+
+
+def _seen(scene: Scene) -> dict[str, str]:
+    admitted = sum(count for (decision, _), count in scene.heard.verdicts.items() if decision == "ADMIT")
+    refused = sum(scene.heard.verdicts.values()) - admitted
+    return {"scans": str(admitted), "refused": str(refused), "refunded": str(scene.takings.tickets_refunded)}
 
 
 def _summed(counts: Sequence[pb.Count]) -> dict[str, tuple[int, int]]:

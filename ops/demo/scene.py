@@ -13,6 +13,7 @@ from ops.demo import gates, images
 from ops.demo.gates import Device, Heard
 from ops.demo.lossy import LossyLine
 from ops.devices import gate_folder, window_folder
+from ops.errors import OpsError
 from ops.settings import Settings
 from ops.window import Pay, Sale, Window, money, open_window
 from parkgate.sales.v1 import sales_pb2
@@ -73,8 +74,11 @@ class Scene:
 
     def money(self, minor: int) -> str:
         """An amount with its currency."""
-        venue = self.catalogue.venue
-        return f"{money(minor, venue.currency_digits)} {venue.currency}"
+        return f"{self.amount(minor)} {self.catalogue.venue.currency}"
+
+    def amount(self, minor: int) -> str:
+        """An amount, where the currency is plain."""
+        return money(minor, self.catalogue.venue.currency_digits)
 
     async def sell(self, window: str, lines: Sequence[sales_pb2.OrderLine], how: Pay) -> Sale:
         """Sells, and notes what was taken."""
@@ -91,9 +95,25 @@ class Scene:
         self.tickets[name] = Held(image, ticket.ticket_id, ticket.price_minor, how is Pay.CASH)
         return self.tickets[name]
 
+    def image(self, name: str) -> Path:
+        """Where a guest's image is, or shall be."""
+        return self.folder / f"{name}.png"
+
+    def held(self, name: str) -> Held:
+        """A guest's ticket. Raises: OpsError when there is none, because an earlier story went wrong."""
+        if name not in self.tickets:
+            raise OpsError(f"there is no ticket {name!r}: nobody has bought it")
+        return self.tickets[name]
+
     def code(self, name: str) -> str:
         """What a reader reads in a guest's image."""
-        return images.read(self.tickets[name].image)
+        return images.read(self.held(name).image)
+
+    @property
+    def counted_zones(self) -> frozenset[int]:
+        """Zones whose gates count who is inside."""
+        gates_that_count = (gate for gate in self.catalogue.gates.values() if gate.counts_inside)
+        return frozenset(self.catalogue.zones[gate.zone].number for gate in gates_that_count)
 
     @property
     def devices(self) -> list[Device]:

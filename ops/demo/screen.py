@@ -13,9 +13,12 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 WIDTH = 100
 TITLE_WIDTH = 40
+MARGIN = 6
+BETWEEN = " · "
 
 
 class Screen:
@@ -39,14 +42,15 @@ class Screen:
         """A part of the day begins."""
         self.console.print(f"\n[bold cyan]{text}[/bold cyan] [dim]· {self.elapsed_s:.0f} s[/dim]")
 
-    def line(self, title: str, detail: str, *, good: bool = True) -> None:
-        """Something that was done, and what came of it."""
+    def line(self, title: str, *said: str, good: bool = True) -> None:
+        """Something that was done, and what came of it: pieces that are not torn where they fit in a line."""
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=1)
         grid.add_column(width=TITLE_WIDTH)
         grid.add_column(overflow="fold")
-        mark = "[green]✓[/green]" if good else "[red]✗[/red]"
-        grid.add_row(mark, escape(title), f"[dim]{escape(detail)}[/dim]" if good else f"[red]{escape(detail)}[/red]")
+        style = "dim" if good else "red"
+        text = "\n".join(fill(said, self.console.width - TITLE_WIDTH - MARGIN))
+        grid.add_row("[green]✓[/green]" if good else "[red]✗[/red]", escape(title), Text(text, style))
         self.console.print(Padding(grid, (0, 0, 0, 2)))
 
     def note(self, text: str) -> None:
@@ -94,6 +98,17 @@ class Bar:
     def advance(self, count: int = 1) -> None:
         """So many more are done."""
         self._progress.advance(self._task, count)
+
+
+def fill(pieces: Sequence[str], width: int) -> list[str]:
+    """Pieces joined by dots, broken between pieces. One that is longer than a line is left to be folded."""
+    lines: list[str] = []
+    for piece in pieces:
+        if lines and len(lines[-1]) + len(BETWEEN) + len(piece) <= width:
+            lines[-1] += BETWEEN + piece
+        else:
+            lines.append(piece)
+    return lines
 
 
 def numbers(heading: str, columns: Sequence[str]) -> Table:

@@ -13,9 +13,19 @@ EXAMPLE = Path(__file__).parents[2] / "catalogue"
 
 
 def ensure_catalogue(settings: Settings) -> None:
-    """Copies the example park if the folder is missing, so that a newcomer has something to sell and to edit."""
-    if not settings.catalogue_dir.exists():
-        shutil.copytree(EXAMPLE, settings.catalogue_dir)
+    """Copies the example park into a new data folder, so that a newcomer has something to sell and to edit.
+
+    Raises:
+        BadInput: a folder was named elsewhere, and is not there.
+    """
+    if settings.catalogue_dir.exists():
+        return
+    if settings.catalogue_dir != settings.data_dir / "catalogue":
+        raise BadInput(
+            f"The catalogue's folder {settings.catalogue_dir} does not exist.",
+            "Name the folder with your park's files in PARKGATE_CATALOGUE_DIR, or leave it out for the example park.",
+        )
+    shutil.copytree(EXAMPLE, settings.catalogue_dir)
 
 
 def read_catalogue(folder: Path) -> tuple[dict[str, Any], Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.harness import LocalCluster
+from tests.cluster.plain_owner import Desk
 
 
 @pytest.fixture
@@ -26,3 +27,11 @@ async def two_owners(valkey_url: str, tmp_path: Path) -> AsyncIterator[LocalClus
     await cluster.start()
     yield cluster
     await cluster.stop()
+
+
+@pytest.fixture
+async def desk(valkey_url: str) -> AsyncIterator[Desk]:
+    """A plain owner of two partitions of the small park, its clock standing at noon."""
+    desk = await Desk(valkey_url).start()
+    yield desk
+    await desk.stop()

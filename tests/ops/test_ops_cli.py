@@ -122,7 +122,8 @@ def test_up_status_doctor_and_down_tell_what_they_do(data_dir: Path, own_ports: 
     status = parkgate("status", "--json", **own_ports)
     assert status.returncode == 0
     shown = json.loads(status.stdout)
-    assert [(one["name"], one["healthy"]) for one in shown["processes"]] == [("postgres", True), ("valkey", True)]
+    names = ["cluster", "postgres", "reporting", "sales", "valkey"]
+    assert sorted((one["name"], one["healthy"]) for one in shown["processes"]) == [(name, True) for name in names]
     assert all(one["memory_bytes"] > 1_000_000 for one in shown["processes"])
     assert "running" in parkgate("status", **own_ports).stdout
     findings = {one["name"]: one for one in json.loads(parkgate("doctor", "--json", **own_ports).stdout)}

@@ -97,7 +97,7 @@ class IssuedTicket(_message.Message):
     token: _builtins.bytes
     """The whole token."""
     lifecycle: _events_pb2.Lifecycle.ValueType
-    """State to begin with; unspecified: active."""
+    """State to begin with: ACTIVE (also when unspecified), UNPAID or NOT_ACTIVATED."""
     price_minor: _builtins.int
     """What was paid for it, in the currency's minor unit."""
     def __init__(
@@ -154,7 +154,7 @@ class RegisterTicketsResponse(_message.Message):
     """Known before, with the same token."""
     @_builtins.property
     def conflicting_ticket_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Refused: the id is registered with another token, or the token is malformed. Nothing was changed for these."""
+        """Refused: the id is registered with another token, or token or lifecycle is malformed. Nothing was changed for these."""
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ Keys in Redis, for a partition named N (ticket partitions "p0", "p1" ...; quota 
   pg:{N}:head      hash   epoch, sequence, batch_id of the last entry; owner address
   pg:{N}:log       stream id "<sequence>-0", one field "e": a LogEntry. Sequences start at 1 and have no gap
   pg:{N}:snapshot  hash   manifest and chunks of the newest snapshot
+  pg:{N}:snapshot:E hash the one that the owner of epoch E is writing; lapses if it is never finished
   pg:{N}:reported  string sequence up to which reporting has committed to Postgres
 """
 
@@ -361,7 +362,7 @@ class PassageRecorded(_message.Message):
     kind: _gate_pb2.AdmissionKind.ValueType
     """What kind of ADMIT is settled."""
     first_admission_undone: _builtins.bool
-    """True when the giving back undoes the ticket's first admission."""
+    """True when no admission of the ticket is left after the giving back: its next one is a first one again."""
     def __init__(
         self,
         *,
@@ -746,7 +747,7 @@ class PartitionSnapshot(_message.Message):
 
     @_builtins.property
     def changes(self) -> _containers.ScalarMap[_builtins.int, _builtins.bytes]:
-        """The request that made each lifecycle change."""
+        """The requests that made a ticket's lifecycle changes, 16 bytes each, oldest first."""
 
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseChanged]:

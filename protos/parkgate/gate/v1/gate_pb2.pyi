@@ -459,7 +459,7 @@ class _PassageOutcome:
 class _PassageOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PassageOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PASSAGE_OUTCOME_UNSPECIFIED: _PassageOutcome.ValueType  # 0
-    """Never sent."""
+    """Never reported; in a receipt: nothing was admitted by that scan."""
     PASSAGE_OUTCOME_PASSED: _PassageOutcome.ValueType  # 1
     """The guests went through."""
     PASSAGE_OUTCOME_NOT_PASSED: _PassageOutcome.ValueType  # 2
@@ -471,7 +471,7 @@ class PassageOutcome(_PassageOutcome, metaclass=_PassageOutcomeEnumTypeWrapper):
     """PassageOutcome is what became of an admission."""
 
 PASSAGE_OUTCOME_UNSPECIFIED: PassageOutcome.ValueType  # 0
-"""Never sent."""
+"""Never reported; in a receipt: nothing was admitted by that scan."""
 PASSAGE_OUTCOME_PASSED: PassageOutcome.ValueType  # 1
 """The guests went through."""
 PASSAGE_OUTCOME_NOT_PASSED: PassageOutcome.ValueType  # 2
@@ -904,7 +904,10 @@ class PassageReceipt(_message.Message):
     scan_id: _builtins.bytes
     """The scan it answers."""
     recorded: Global___PassageOutcome.ValueType
-    """What is recorded now: the first of report and time-out."""
+    """What is recorded now: the first of report and time-out. An exit, and an entry whose passage is not awaited, have
+    passed. UNSPECIFIED without retry_after_ms: there is no admission by that scan_id. It was refused, is too long ago,
+    or has not arrived yet: a gate that gives up a scan while it is still on its way reports again for a while.
+    """
     retry_after_ms: _builtins.int
     """Not recorded, for a fault of ours: send it again after this many milliseconds."""
     def __init__(

@@ -1,0 +1,224 @@
+"""The demo: its stories as data, its park at every hour, and the whole day on a real stack."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ops.demo import images
+from ops.demo.books import Check
+from ops.demo.day import MARK, Options, make_out, run_demo
+from ops.demo.park import SLOT_QUOTA, WATER_CAPACITY, evening_zone, write_catalogue
+from ops.demo.runner import shorten
+from ops.demo.screen import fill
+from ops.demo.steps import Buy, Cut, Forge, LostReply, Move, Race, Refund, Scan, Story, Together
+from ops.demo.stories import STORIES
+from ops.errors import BadInput
+from ops.services.catalogue import read_catalogue
+from sales.qr import qr_png
+from ticketcore.reasons import Reason
+from ticketcore.token import TOKEN_LENGTH, TokenFault, from_qr_text
+
+FEW = "40"
+
+
+@pytest.mark.parametrize("hour", range(24))
+@pytest.mark.parametrize("minute", [0, 19, 20, 59])
+def test_it_is_evening_in_the_park_at_every_hour(hour: int, minute: int) -> None:
+    now = datetime(2026, 12, 31, hour, minute, 30, tzinfo=UTC)
+    local = now.astimezone(ZoneInfo(evening_zone(now)))
+    assert timedelta(hours=18, minutes=20) <= timedelta(hours=local.hour, minutes=local.minute)
+    assert timedelta(hours=local.hour, minutes=local.minute) < timedelta(hours=19, minutes=20)
+
+
+def test_the_demo_s_catalogue_differs_from_the_shipped_one_only_where_it_says_so(tmp_path: Path) -> None:
+    shipped = read_catalogue(Path(__file__).parents[2] / "catalogue")[1]
+    told = write_catalogue(tmp_path / "catalogue", datetime(2026, 5, 1, 6, 0, tzinfo=UTC))
+    made = read_catalogue(tmp_path / "catalogue")[1]
+    assert len(told) == 4
+    assert str(made.venue.time_zone) == "Etc/GMT-13"
+    assert made.zones["water-park"].capacity == WATER_CAPACITY
+    assert [slot.quota for slot in made.schedules["night-show"].slots] == [1200, SLOT_QUOTA, 800]
+    assert made.zones["park"] == shipped.zones["park"]
+    assert made.gates == shipped.gates
+    assert {key: item for key, item in made.products.items() if key != "annual"} == {
+        key: item for key, item in shipped.products.items() if key != "annual"
+    }
+
+
+def test_every_ticket_of_a_story_was_bought_before_and_every_gate_and_reason_is_real() -> None:
+    catalogue = read_catalogue(Path(__file__).parents[2] / "catalogue")[1]
+    expected = {"ADMIT"} | {reason.name for reason in Reason}
+    known: set[str] = set()
+    for step in (step for story in STORIES for step in story.steps):
+        assert {name for name in used(step) if name not in known} == set(), step
+        known |= made(step)
+        if isinstance(step, Scan | Together):
+            assert step.gate in catalogue.gates
+            assert step.expect in expected
+
+
+def used(step: object) -> set[str]:
+    match step:
+        case Together(names):
+            return set(names)
+        case Forge(_, of) | Cut(_, of):
+            return {of}
+        case Scan(name) | Race(name) | LostReply(name) | Refund(name) | Move(name):
+            return {name}
+    return set()
+
+
+def made(step: object) -> set[str]:
+    match step:
+        case Buy(name, count=1):
+            return {name}
+        case Buy(name, count=count):
+            return {f"{name}-{number}" for number in range(1, count + 1)}
+        case Forge(name) | Cut(name) | Move(to=name):
+            return {name}
+    return set()
+
+
+def test_stories_have_titles_of_their_own_that_fit_on_the_screen() -> None:
+    titles = [story.title for story in STORIES]
+    assert len(set(titles)) == len(titles)
+    assert max(map(len, titles)) <= 40
+
+
+def test_forged_and_cut_images_can_be_read_and_are_no_tickets(tmp_path: Path) -> None:
+    token = bytes([33]) + os.urandom(TOKEN_LENGTH - 1)
+    original = images.write(tmp_path, "original.png", qr_png(token))
+    forged = from_qr_text(images.read(images.forge(original, tmp_path / "forged.png")))
+    assert forged[:17] == token[:17]
+    assert forged[17:] != token[17:]
+    half = images.read(images.cut(original, tmp_path / "half.png", 60))
+    assert images.read(original).startswith(half)
+    with pytest.raises(TokenFault):
+        from_qr_text(half)
+
+
+def test_a_check_fails_only_when_the_counts_differ() -> None:
+    assert Check("tickets", "3", "3").failure == ""
+    assert Check("tickets", "3", "4").failure == "tickets: expected 3, got 4"
+
+
+def test_repeats_are_counted_and_lines_break_between_pieces() -> None:
+    assert shorten(["a", "b", "b", "a"]) == ["a", "b ×2", "a"]
+    assert fill(["abc", "def", "ghi"], 9) == ["abc · def", "ghi"]
+    assert fill(["a long piece"], 4) == ["a long piece"]
+    assert fill([], 4) == []
+
+
+def test_a_folder_that_is_not_the_demo_s_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BadInput, match="holds other files"):
+        make_out(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()
+
+
+def test_the_demo_s_own_folder_is_made_anew(tmp_path: Path) -> None:
+    out = tmp_path / "demo-out"
+    make_out(out)
+    (out / "old.png").touch()
+    make_out(out)
+    assert [path.name for path in out.iterdir()] == [MARK]
+
+
+# The whole day.
+
+
+def left_running(out: Path) -> list[int]:
+    """Processes that have that folder in their command line or environment."""
+    needle, found = os.fsencode(out), []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                text = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if needle in text:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "demo-out"
+    deadline = time.monotonic() + 20
+    while (left := left_running(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert left == []
+
+
+def demo(out: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "ops.cli", "demo", "--out", str(out), "--tickets", FEW, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PARKGATE_POSTGRES_URL": "postgresql://another@installation.example/park"},
+    )
+
+
+@pytest.mark.system
+@pytest.mark.timeout(200)
+def test_the_demo_holds_every_promise_and_leaves_images_and_reports_and_nothing_running(out: Path) -> None:
+    """I1 to I9, as a newcomer sees them."""
+    with demo(out) as running:
+        shown = running.communicate(timeout=180)[0]
+    assert running.returncode == 0, shown
+    assert "All promises held" in shown
+    for story in STORIES:
+        assert f"✓ {story.title}" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+    assert {path.name for path in out.iterdir()} == {MARK, "tickets", "reports"}
+    assert len(list((out / "tickets").glob("*.png"))) > 60
+    assert (out / "reports" / "finance-by-product.xlsx").read_bytes().startswith(b"PK")
+    assert left_running(out) == []
+
+
+@pytest.mark.system
+@pytest.mark.timeout(200)
+def test_a_broken_promise_is_named_and_is_a_failure(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = (
+        Story("A story that expects the impossible", (Buy("eve", "day"), Scan("eve", "main-1", "ALREADY_USED"))),
+        Story("A price that is not right", (Buy("adam", "day", free=1),)),
+        Story("All is well", (Scan("eve", "main-2", "ALREADY_USED", first_gate="main-1"),)),
+    )
+    result = run_demo(Options(out, tickets=0, stories=wrong))
+    assert result.failures == [
+        "A story that expects the impossible: eve at main-1: expected ALREADY_USED, got ADMIT",
+        "A price that is not right: tickets free: expected 1, got 0",
+    ]
+    shown = capsys.readouterr().out
+    assert "2 promises broken" in shown
+    assert (out / "logs").is_dir()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.timeout(120)
+def test_whatever_ends_the_demo_early_nothing_is_left_running(out: Path, number: signal.Signals) -> None:
+    with demo(out) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if "postgres" in line and "ready" in line:
+                running.send_signal(number)
+                break
+        rest = running.communicate(timeout=60)[0]
+    if number is signal.SIGKILL:
+        assert running.returncode == -signal.SIGKILL
+    else:
+        assert running.returncode == 1
+        assert "The demo was interrupted" in rest
+        assert left_running(out) == []

@@ -1,0 +1,118 @@
+"""A newcomer's evening: up, sell, admit, down, up again. What was used stays used, with the first gate and time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from own_stack import CommandLine
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    command = CommandLine(tmp_path_factory.mktemp("park") / "data")
+    command.ok("up", "--detach")
+    yield command
+    command.ok("down")
+
+
+def test_a_ticket_that_was_admitted_is_already_used_also_after_a_restart(stack: CommandLine, tmp_path: Path) -> None:
+    """I2"""
+    sold = json.loads(
+        stack.ok("sell", "--product", "day", "--count", "2", "--tendered", "200", "--out", str(tmp_path), "--json")
+    )
+    assert sold["state"] == "ISSUED"
+    assert sold["change_minor"] == 20_000 - sold["total_minor"]
+    assert [Path(ticket["image"]).exists() for ticket in sold["tickets"]] == [True, True]
+    catalogue = stack.ok("catalogue", "show", "--json")
+
+    first = stack.verdicts("main-1", tmp_path)
+    assert [verdict["decision"] for verdict in first] == ["ADMIT", "ADMIT"]
+    again = stack.verdicts("main-2", tmp_path)
+    assert [verdict["reason"] for verdict in again] == ["ALREADY_USED", "ALREADY_USED"]
+    assert {verdict["first_use"]["gate_number"] for verdict in again} == {11}
+
+    stack.ok("down")
+    stack.ok("up", "--detach")
+    later = stack.verdicts("main-2", tmp_path)
+    assert [verdict["reason"] for verdict in later] == ["ALREADY_USED", "ALREADY_USED"]
+    assert [verdict["first_use"] for verdict in later] == [verdict["first_use"] for verdict in again]
+    assert stack.ok("catalogue", "show", "--json") == catalogue
+
+
+def test_a_refund_is_quoted_first_and_never_paid_for_a_used_ticket(stack: CommandLine, tmp_path: Path) -> None:
+    """I5"""
+    images = {name: tmp_path / name for name in ("used", "unused")}
+    ids = {name: sell(stack, folder)["ticket_id"] for name, folder in images.items()}
+    assert stack.verdicts("lake-1", images["used"])[0]["decision"] == "ADMIT"
+
+    quoted = stack.ok("refund", *ids.values())
+    assert "Confirm with --yes" in quoted
+    done = stack.run("refund", *ids.values(), "--yes", "--json")
+    assert done.returncode == 1
+    outcomes = {one["ticket_id"]: one for one in json.loads(done.stdout)}
+    assert outcomes[ids["used"]]["outcome"] == "ALREADY_USED"
+    paid = outcomes[ids["unused"]]
+    assert paid["outcome"] == "REFUNDED"
+    assert paid["fee_minor"] + paid["refund_minor"] == paid["price_minor"]
+    assert stack.verdicts("lake-1", images["unused"])[0]["reason"] == "REFUNDED"
+
+
+def sell(stack: CommandLine, out: Path) -> dict[str, str]:
+    answer = json.loads(stack.ok("sell", "--product", "day", "--pay", "provider", "--out", str(out), "--json"))
+    ticket: dict[str, str] = answer["tickets"][0]
+    return ticket
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--product", "dy"], 2, "product: 'dy' does not exist; known are annual, day"),
+        (["--product", "day", "--concession", "elf"], 2, "known are"),
+        (["--product", "day", "--date", "2026-13-01"], 2, "date: is '2026-13-01', expected a date"),
+        (["--product", "day", "--date", "2020-01-01"], 2, "date: 2020-01-01 is not within"),
+        (["--product", "night-show"], 2, "slot: 0 does not exist for 'night-show'; known are 1, 2, 3"),
+        (["--product", "night-show", "--slot", "3", "--count", "801"], 1, "slot 3 has 800 places left"),
+        (["--product", "day", "--concession", "group"], 2, "sold to 10 persons or more"),
+        (["--product", "day", "--tendered", "1"], 2, "--tendered 1 is less than the price"),
+        (["--product", "day", "--tendered", "much"], 2, "--tendered: 'much' is no amount"),
+        (["--product", "day", "--tendered", "90", "--pay", "provider"], 2, "goes with --pay cash only"),
+        (["--product", "day", "--window", "W 1"], 2, "cannot be a window name"),
+        (["--product", "day", "--count", "0"], 2, "--count"),
+        (["--product", "day", "--out", "/dev/null/x"], 1, "Nothing was sold"),
+    ],
+)
+def test_what_cannot_be_sold_gets_one_clear_error(
+    stack: CommandLine, tmp_path: Path, arguments: list[str], code: int, says: str
+) -> None:
+    done = stack.run("sell", "--out", str(tmp_path / "tickets"), *arguments)
+    assert says in done.stderr
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_a_catalogue_is_checked_before_it_is_in_force(stack: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "catalogue"
+    folder.mkdir()
+    for path in (stack.data_dir / "catalogue").glob("*.toml"):
+        (folder / path.name).write_text(path.read_text("utf-8").replace('name = "Day ticket"', 'name = "Day pass"'))
+    assert "is in order" in stack.ok("catalogue", "check", str(folder))
+    assert "is in force" in stack.ok("catalogue", "publish", str(folder))
+    assert "Day pass" in stack.ok("catalogue", "show")
+    assert "Nothing changed" in stack.ok("catalogue", "publish", str(folder))
+    (folder / "park.toml").write_text((folder / "park.toml").read_text("utf-8").replace('"CHF"', '"francs"'))
+    refused = stack.run("catalogue", "publish", str(folder))
+    assert refused.returncode == 2
+    assert "currency" in refused.stderr
+    assert "Day pass" in stack.ok("catalogue", "show")
+
+
+def test_an_unknown_gate_is_named_with_those_that_there_are(stack: CommandLine, tmp_path: Path) -> None:
+    done = stack.run("gate", "run", "--gate", "main-9", "--source", f"file:{tmp_path}")
+    assert done.returncode == 2
+    assert "There is no gate main-9 in the catalogue. Known are main-1" in done.stderr
