@@ -73,7 +73,7 @@ async def test_a_sequence_that_does_not_follow_and_a_foreign_batch_are_damage(le
     """I6: the log has no gap and no second entry of one sequence."""
     await ledger.take("p0", "a")
     await ledger.append([append(1)])
-    with pytest.raises(DamagedDataError, match="last|GAP"):
+    with pytest.raises(DamagedDataError, match=r"last|GAP"):
         await ledger.append([append(sequence, batch_id=b"foreign!")])
 
 
