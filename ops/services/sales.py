@@ -86,6 +86,7 @@ def _tls(files: Files) -> TlsFiles:
 async def _put_in_force(settings: Settings) -> None:
     import grpc
 
+    said = ""
     while True:
         try:
             await _publish_keys(settings)
@@ -93,7 +94,9 @@ async def _put_in_force(settings: Settings) -> None:
             mark_ready(settings.data_dir, "sales")
             return
         except grpc.aio.AioRpcError as error:
-            log.warning("not in force yet", error=error.details())
+            if error.details() != said:  # at a start the cluster is not there yet: said once
+                said = error.details() or ""
+                log.info("keys and catalogue wait for the cluster", error=said)
             await asyncio.sleep(PUBLISH_RETRY_S)
 
 
