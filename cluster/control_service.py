@@ -16,6 +16,7 @@ from cluster.link import LinkClient
 from cluster.partition import partition_of
 from cluster.routes import Routes
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc, link_pb2
+from parkgate.gate.v1 import gate_pb2
 from ticketcore.errors import InvalidInputError, NotPermittedError, ParkgateError
 
 CALL_TIMEOUT_S = 5.0
@@ -234,6 +235,8 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         for change in request.changes:
             if change.gate_id and (catalogue is None or change.gate_id not in catalogue.gates):
                 raise InvalidInputError(f"gate {change.gate_id!r} is not in the catalogue")
+            if change.mode not in gate_pb2.GateMode.values():
+                raise InvalidInputError(f"mode {change.mode} is none of parkgate.gate.v1.GateMode")
         await self._control.set_modes(request)
         await self._refresh_all()
         return control_pb2.SetModesResponse()

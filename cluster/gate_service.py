@@ -39,6 +39,8 @@ FRAME_TIMEOUT_S = 2.0
 """After this a frame's outcome is unknown and the gate is told to retry; take-over of an owner takes longer."""
 HELLO_TIMEOUT_S = 10.0
 MAX_GATES = 64
+MAX_FRAME_BYTES = 1024 * 1024
+"""A thousand scans take some 130 kB. Frames of many streams share a link, so none may be much larger."""
 log = structlog.get_logger("cluster.gateway")
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -151,12 +153,15 @@ class GateService:
         raw: Any = first
         while raw is not grpc.aio.EOF:
             frame = _parse(raw)
+            if raw is not first and frame.HasField("hello"):
+                raise InvalidInputError("a stream has one hello, in its first frame: open another stream")
             if frame.scans or frame.passages:
                 await outbox.room()
                 outbox.in_flight += 1
                 self.frames += 1
                 self._dispatcher.send(raw, frame, gate_numbers, outbox.answer)
             if frame.HasField("heartbeat"):
+                await outbox.room()
                 outbox.put(gate_pb2.ServerFrame(heartbeat=frame.heartbeat).SerializeToString())
             raw = await context.read()
         # The client has finished sending: whatever is still in flight is answered before the stream closes.
@@ -219,6 +224,8 @@ async def _write(context: Context, outbox: Outbox) -> None:
 
 
 def _parse(raw: bytes) -> gate_pb2.ClientFrame:
+    if len(raw) > MAX_FRAME_BYTES:
+        raise InvalidInputError(f"a frame has at most {MAX_FRAME_BYTES} bytes, this one {len(raw)}")
     try:
         frame = gate_pb2.ClientFrame.FromString(raw)
     except DecodeError as error:

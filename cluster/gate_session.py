@@ -171,7 +171,8 @@ def retry_frame(frame: gate_pb2.ClientFrame, reason: gate_pb2.Reason.ValueType, 
 
 
 class Outbox:
-    """What a stream has to write, in order of completion; bounded by the frames in flight and unasked commands."""
+    """What a stream has to write, in order of completion. A client that does not read is not read: its unwritten answers
+    take the place of frames in flight, so only unasked commands may pile up."""
 
     def __init__(self) -> None:
         self._frames: deque[bytes] = deque()
@@ -207,7 +208,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Waits until another frame may be in flight."""
-        while self.in_flight >= MAX_FRAMES_IN_FLIGHT:
+        while self.in_flight + len(self._frames) >= MAX_FRAMES_IN_FLIGHT:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 

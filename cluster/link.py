@@ -22,6 +22,8 @@ from ticketcore.errors import UnavailableError, UnknownOutcomeError
 
 MAX_FRAME = 32 * 1024 * 1024
 """Bytes: a registration of 10,000 tickets is 1 MB, a batch of scans less; above is not from us."""
+MAX_BATCH = 4 * 1024 * 1024
+"""Bytes of client frames after which another link frame is begun, so that no crowd of gates can make one too large."""
 MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait in a link's send buffer before callers are told to retry."""
 CONNECT_TIMEOUT_S = 2.0
@@ -161,8 +163,13 @@ class LinkClient:
 
     def _flush(self) -> None:
         groups, self._outgoing = self._outgoing, []
-        request = link_pb2.LinkRequest()
-        request.scans.groups.extend(groups)
+        request, size = link_pb2.LinkRequest(), 0
+        for group in groups:
+            if size > MAX_BATCH:
+                self._framing.send(request.SerializeToString())
+                request, size = link_pb2.LinkRequest(), 0
+            request.scans.groups.append(group)
+            size += len(group.client_frame)
         self._framing.send(request.SerializeToString())
 
     async def call(self, request: link_pb2.LinkRequest, timeout_s: float) -> link_pb2.LinkResponse:

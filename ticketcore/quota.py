@@ -212,8 +212,9 @@ class QuotaBook:
                 self.returned[request_id] = None
                 _forget_oldest(self.returned)
                 for line in lines:
-                    counter = self.counters[line.quota_key]
-                    counter.sold = max(counter.sold - line.units, 0)
+                    counter = self.counters.get(line.quota_key)
+                    if counter is not None:  # else nothing of it was ever sold
+                        counter.sold = max(counter.sold - line.units, 0)
             case LimitChange(key, limit, version):
                 counter = self.counters.setdefault(key, Counter())
                 counter.limit, counter.catalogue_version, counter.alerted_percent = limit, version, 0

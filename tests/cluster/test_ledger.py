@@ -73,7 +73,7 @@ async def test_a_sequence_that_does_not_follow_and_a_foreign_batch_are_damage(le
     """I6: the log has no gap and no second entry of one sequence."""
     await ledger.take("p0", "a")
     await ledger.append([append(1)])
-    with pytest.raises(DamagedDataError, match=r"last|GAP"):
+    with pytest.raises(DamagedDataError, match="cannot take sequence"):
         await ledger.append([append(sequence, batch_id=b"foreign!")])
 
 
@@ -152,7 +152,7 @@ async def test_a_snapshot_left_half_written_by_a_killed_owner_does_not_stay(ledg
         writing.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await asyncio.sleep(0.05)
-        assert all(0 < client.ttl(key) <= 3_600 for key in keys)
+        assert [client.ttl(key) // 3_601 for key in keys] == [0], (keys, writing)
     late = await ledger.take("p0", "b")
     await ledger.write_snapshot("p0", late.epoch, 6, b"whole")
     with redis.Redis.from_url(valkey_url) as client:

@@ -482,7 +482,9 @@ Global___PassageOutcome: _TypeAlias = PassageOutcome  # noqa: Y015
 
 @_typing.final
 class ClientFrame(_message.Message):
-    """ClientFrame is what a gate sends. Any part may be absent; a lone turnstile sends one scan, a lane controller many."""
+    """ClientFrame is what a gate sends, at most 1 MiB. Any part may be absent; a lone turnstile sends one scan, a lane
+    controller many.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,0 +1,193 @@
+"""The link's framing: whatever way the bytes are cut, and bytes that are no frames (I7, I8)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cluster.link import MAX_BATCH, MAX_FRAME, Address, Connection, LinkClient, LinkServer, _Framing
+from parkgate.cluster.v1 import link_pb2
+from ticketcore.errors import UnavailableError, UnknownOutcomeError
+
+
+class Transport(asyncio.Transport):
+    """Remembers that it was broken off."""
+
+    aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return default
+
+
+def framing(frames: list[bytes]) -> tuple[_Framing, Transport]:
+    made, transport = _Framing(frames.append, lambda: None), Transport()
+    made.connection_made(transport)
+    return made, transport
+
+
+def wire(*frames: bytes) -> bytes:
+    return b"".join(len(frame).to_bytes(4, "big") + frame for frame in frames)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=8), st.data())
+def test_frames_come_out_whole_however_the_bytes_are_cut(frames: list[bytes], data: st.DataObject) -> None:
+    received: list[bytes] = []
+    made, _ = framing(received)
+    rest = wire(*frames)
+    while rest:
+        cut = data.draw(st.integers(1, len(rest)))
+        made.data_received(rest[:cut])
+        rest = rest[cut:]
+    assert received == frames
+
+
+@pytest.mark.parametrize(("length", "broken"), [(MAX_FRAME, False), (MAX_FRAME + 1, True), (2**32 - 1, True)])
+def test_a_frame_longer_than_any_of_ours_breaks_the_link_before_it_is_read(length: int, broken: bool) -> None:
+    """I8"""
+    received: list[bytes] = []
+    made, transport = framing(received)
+    made.data_received(wire(b"fine") + length.to_bytes(4, "big") + b"x")
+    assert received == [b"fine"]
+    assert transport.aborted is broken
+
+
+class Echo:
+    """An owner that answers every group with its own frame."""
+
+    def __init__(self) -> None:
+        self.requests: list[link_pb2.LinkRequest] = []
+        self.answering = True
+
+    def request(self, connection: Connection, request: link_pb2.LinkRequest) -> None:
+        self.requests.append(request)
+        if not self.answering:
+            return
+        response = link_pb2.LinkResponse(call_id=request.call_id)
+        for group in request.scans.groups:
+            response.verdicts.groups.add(group_id=group.group_id, server_frame=group.client_frame[:10])
+        if not request.scans.groups:
+            response.status.SetInParent()
+        connection.send(response)
+
+
+@pytest.fixture
+async def echo(tmp_path: Path) -> AsyncIterator[tuple[Echo, LinkServer, Address]]:
+    owner = Echo()
+    server = LinkServer(owner.request)
+    path = str(tmp_path / "link.sock")
+    await server.listen(path, "", None)
+    yield owner, server, Address("here", path, "", 0)
+    await server.close()
+
+
+async def test_groups_of_one_turn_travel_together_and_a_crowd_of_large_ones_in_several_frames(
+    echo: tuple[Echo, LinkServer, Address],
+) -> None:
+    """I7: one link frame of them all would have been longer than the link bears, and broken it for everybody."""
+    owner, _, address = echo
+    link = await LinkClient.connect(address, "here", None)
+    answers: list[link_pb2.VerdictGroup | None] = []
+    for number in range(10):
+        link.scan(b"%010d" % number, [1], answers.append)
+    await _until(lambda: len(answers) == 10)
+    assert len(owner.requests) == 1
+    for number in range(40):
+        link.scan(b"%010d" % number + bytes(1024 * 1024), [1], answers.append)
+    await _until(lambda: len(answers) == 50)
+    assert all(answer is not None for answer in answers)
+    assert len(owner.requests) >= 40 * 1024 * 1024 // (MAX_BATCH + 2 * 1024 * 1024)
+    link.close()
+
+
+async def test_whoever_waits_when_a_link_breaks_is_told_that_the_outcome_is_unknown(
+    echo: tuple[Echo, LinkServer, Address],
+) -> None:
+    """I7"""
+    owner, server, address = echo
+    owner.answering = False
+    link = await LinkClient.connect(address, "here", None)
+    answers: list[link_pb2.VerdictGroup | None] = []
+    link.scan(b"frame", [1], answers.append)
+    call = asyncio.create_task(link.call(link_pb2.LinkRequest(status={}), 5))
+    await _until(lambda: len(owner.requests) == 2)
+    await server.close()
+    with pytest.raises(UnknownOutcomeError):
+        await call
+    await _until(lambda: link.broken)
+    assert answers == [None]
+    link.scan(b"later", [1], answers.append)
+    assert answers == [None, None]
+    with pytest.raises(UnknownOutcomeError):
+        await link.call(link_pb2.LinkRequest(status={}), 5)
+
+
+async def test_a_call_that_is_answered_too_late_is_unknown_and_its_answer_is_nobodys(
+    echo: tuple[Echo, LinkServer, Address],
+) -> None:
+    owner, _, address = echo
+    owner.answering = False
+    link = await LinkClient.connect(address, "here", None)
+    with pytest.raises(UnknownOutcomeError, match="did not answer"):
+        await link.call(link_pb2.LinkRequest(status={}), 0.05)
+    owner.answering = True
+    assert (await link.call(link_pb2.LinkRequest(status={}), 5)).HasField("status")
+    link.close()
+
+
+async def test_bytes_that_are_no_request_break_their_own_link_only(echo: tuple[Echo, LinkServer, Address]) -> None:
+    """I8"""
+    _, _, address = echo
+    good = await LinkClient.connect(address, "here", None)
+    for garbage in (wire(b"\xff\xff\xff"), b"\xff" * 100, wire(b"\x0a\x05abc")):
+        reader, writer = await asyncio.open_unix_connection(address.path)
+        writer.write(garbage)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+    assert (await good.call(link_pb2.LinkRequest(status={}), 5)).HasField("status")
+    good.close()
+
+
+async def test_an_owner_that_answers_nonsense_is_hung_up_on(tmp_path: Path) -> None:
+    """I7"""
+
+    over = asyncio.Event()
+
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(wire(b"\xff\xff\xff"))
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        over.set()
+
+    path = str(tmp_path / "nonsense.sock")
+    server = await asyncio.start_unix_server(nonsense, path)
+    link = await LinkClient.connect(Address("here", path, "", 0), "here", None)
+    await _until(lambda: link.broken)
+    await over.wait()
+    server.close()
+
+
+async def test_an_address_where_nobody_listens_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError):
+        await LinkClient.connect(Address("here", str(tmp_path / "nobody.sock"), "", 0), "here", None)
+
+
+def test_an_address_comes_back_from_the_ledger_as_it_was_published() -> None:
+    address = Address("node-1", "/run/x.sock", "10.0.0.1", 4711)
+    assert Address.decode(address.encode()) == address
+
+
+async def _until(holds: object) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # type: ignore[operator]  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
