@@ -10,7 +10,6 @@ arguments until it answers; it never appends twice.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.resources
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,9 @@ READ_PAGE = 200
 """Log entries read at a time in recovery: up to 200 batches, some megabytes."""
 SNAPSHOT_CHUNK = 256 * 1024
 """Bytes of one snapshot field: small enough that writing one does not hold up an append for more than milliseconds."""
+
+SNAPSHOT_WRITING_S = 3_600
+"""What an owner that died has left half written is dropped after this; no snapshot takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +173,30 @@ class Ledger:
                 expected += 1
                 yield entry
 
-    async def write_snapshot(self, partition: str, sequence: int, data: bytes) -> None:
-        """Replaces the partition's snapshot by one that holds everything up to `sequence`."""
-        new = _key(partition, "snapshot:new")
+    async def write_snapshot(self, partition: str, epoch: int, sequence: int, data: bytes) -> None:
+        """Replaces the partition's snapshot by one that holds everything up to `sequence`.
+
+        Raises:
+            FencedError: a later owner has taken over; its snapshot stays, for its log may be trimmed up to it.
+        """
+        new = _key(partition, f"snapshot:{epoch}")
+        script = (
+            "if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then redis.call('DEL', KEYS[2]) return 0 end "
+            "redis.call('PERSIST', KEYS[2]) redis.call('RENAME', KEYS[2], KEYS[3]) return 1"
+        )
         async with self._errors(f"writing a snapshot of {partition}"):
-            await self._redis.delete(new)
             chunks = range(0, max(len(data), 1), SNAPSHOT_CHUNK)
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.delete(new)
+                pipe.hset(new, mapping={"sequence": sequence, "chunks": len(chunks), "length": len(data)})
+                pipe.expire(new, SNAPSHOT_WRITING_S)
+                await pipe.execute()
             for number, start in enumerate(chunks):
                 await self._redis.hset(new, f"chunk:{number}", data[start : start + SNAPSHOT_CHUNK])
-                await asyncio.sleep(0)
-            await self._redis.hset(new, mapping={"sequence": sequence, "chunks": len(chunks), "length": len(data)})
-            await self._redis.rename(new, _key(partition, "snapshot"))
+            keys = (_key(partition, "head"), new, _key(partition, "snapshot"))
+            done = await self._redis.eval(script, 3, *keys, str(epoch))
+        if not done:
+            raise FencedError(f"partition {partition} has a later owner than epoch {epoch}")
 
     async def read_snapshot(self, partition: str) -> tuple[int, bytes] | None:
         """The newest snapshot and the sequence it holds, or None if there is none.

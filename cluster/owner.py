@@ -139,6 +139,7 @@ class Owner:
             async for entry in self.ledger.entries(name, partition.sequence, taken.sequence):
                 replay(partition, entry, rules)
         partition.epoch = taken.epoch
+        self._last_ms = max(self._last_ms, partition.last_time_ms)  # the earlier owner's clock may have been ahead
         log.info(
             "partition taken", partition=name, epoch=taken.epoch, sequence=taken.sequence, tickets=len(partition.table)
         )

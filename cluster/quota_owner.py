@@ -72,6 +72,7 @@ class QuotaOwner:
         stored = await self.ledger.read_snapshot(self.state.name)
         if stored is not None:
             restore(self.state, stored[1])
+            self._snapshot_sequence = self.state.sequence
         async for entry in self.ledger.entries(self.state.name, self.state.sequence, taken.sequence):
             replay(self.state, entry)
         self.state.epoch = taken.epoch
@@ -323,7 +324,7 @@ class QuotaOwner:
 
     async def _write_snapshot(self, sequence: int, data: bytes) -> None:
         try:
-            await self.ledger.write_snapshot(self.state.name, sequence, data)
+            await self.ledger.write_snapshot(self.state.name, self.state.epoch, sequence, data)
             reported = await self.ledger.reported_sequence(self.state.name)
             if min(sequence, reported) > 1:
                 await self.ledger.trim(self.state.name, min(sequence, reported))

@@ -30,10 +30,10 @@ def replay(partition: Partition, entry: events_pb2.LogEntry, rules: Rules) -> No
             f"followed by sequence {entry.sequence} of epoch {entry.epoch}"
         )
     day = moment_at(entry.time_ms, rules.time_zone).day
+    partition.scans.age(entry.time_ms)  # before its events, as in the live batch: or they would age too soon
     for event in entry.events:
         _apply(partition, event, entry.time_ms, day)
     partition.sequence, partition.epoch, partition.last_time_ms = entry.sequence, entry.epoch, entry.time_ms
-    partition.scans.age(entry.time_ms)
 
 
 def _apply(partition: Partition, event: events_pb2.Event, time_ms: int, day: int) -> None:

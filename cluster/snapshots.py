@@ -56,7 +56,7 @@ class Snapshots:
 
     async def _write(self, partition: Partition, sequence: int, data: bytes) -> None:
         try:
-            await self._ledger.write_snapshot(partition.name, sequence, data)
+            await self._ledger.write_snapshot(partition.name, partition.epoch, sequence, data)
             partition.snapshot_sequence = sequence
             reported = await self._ledger.reported_sequence(partition.name)
             below = min(sequence, reported) - KEPT_ENTRIES

@@ -8,7 +8,7 @@ from cluster.recovery import snapshot
 from parkgate.cluster.v1 import link_pb2
 from parkgate.events.v1 import events_pb2
 from tests.cluster.plain_owner import ARENA, MAIN, SIDE, Desk, Fault, until
-from tests.cluster.small_park import token
+from tests.cluster.small_park import NOON_MS, reason, token
 
 
 async def test_a_snapshot_never_holds_what_is_not_durable_yet(desk: Desk) -> None:
@@ -51,3 +51,14 @@ async def test_a_frame_that_waits_for_capacity_is_not_answered_when_its_other_pa
     zombie.resume(waiting, link_pb2.CapacityResponse(granted_total=3))  # type: ignore[arg-type]
     await asyncio.sleep(0.1)
     assert not group.done()
+
+
+async def test_time_never_falls_within_a_partition_also_when_the_next_owner_has_a_slower_clock(desk: Desk) -> None:
+    await desk.register(token("day", 1), token("day", 2))
+    desk.clock.now_ms -= 90_000
+    await desk.owner.stop()
+    await desk.take_over()
+    (verdict,) = await desk.send(desk.scan(token("day", 1)))
+    assert reason(verdict) == "ADMIT"
+    times = [entry.time_ms for entry in await desk.log("p1")]
+    assert times == sorted(times) == [NOON_MS, NOON_MS]
