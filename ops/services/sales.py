@@ -7,7 +7,7 @@ ready. Both are repeated until the cluster has them, and change nothing if they 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import structlog
@@ -118,7 +118,7 @@ async def _publish_catalogue(settings: Settings) -> None:
     from ticketcore.catalogue_document import canonical_json
 
     document = canonical_json(read_catalogue(settings.catalogue_dir)[0])
-    # The same document is the same request, so that a restart repeats it instead of publishing again.
-    request_id = hashlib.blake2b(document, digest_size=16).digest()
+    # A request of its own each time: sales keep the version when the document in force is this one.
+    request_id = os.urandom(16)
     async with sales(settings) as stub:
         await stub.PublishCatalogue(sales_pb2.PublishCatalogueRequest(request_id=request_id, document=document))
