@@ -171,8 +171,8 @@ def retry_frame(frame: gate_pb2.ClientFrame, reason: gate_pb2.Reason.ValueType, 
 
 
 class Outbox:
-    """What a stream has to write, in order of completion. A client that does not read is not read either: its unwritten
-    answers take the place of frames in flight, so that only unasked commands may pile up."""
+    """What a stream has to write, in order of completion. A client that does not read is not read: unwritten answers
+    take the place of frames in flight, so only unasked commands may pile up."""
 
     def __init__(self) -> None:
         self._frames: deque[bytes] = deque()

@@ -95,6 +95,7 @@ class _Range(Enum):
     SLOT = ("slot", 0, 255)
     PARTY = ("party", 1, MAX_PARTY)
     ENTRIES = ("entries", 0, MAX_ENTRIES)
+    FLAGS = ("flags", 0, 3)  # an unknown flag would be written over the entries
 
 
 def ticket_id_of(issuer: int, sequence: int) -> int:
