@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import ray
@@ -64,10 +64,15 @@ def _die_if_broken(failure: BaseException | None) -> None:
         os._exit(EXIT_BROKEN)
 
 
+Prepare = Callable[[str], None]
+"""Called with the actor's name, in its process, before anything else: the composition root sets logging up with it."""
+
+
 class OwnerActor:
     """A partition owner as an actor."""
 
-    def __init__(self, name: str, config: ClusterConfig, metrics_port: int) -> None:
+    def __init__(self, name: str, config: ClusterConfig, metrics_port: int, prepare: Prepare) -> None:
+        prepare(name)
         self._host = OwnerHost(name, _here(config), _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
@@ -99,7 +104,8 @@ class OwnerActor:
 class QuotaActor:
     """The quota and capacity owner as an actor."""
 
-    def __init__(self, config: ClusterConfig, metrics_port: int) -> None:
+    def __init__(self, config: ClusterConfig, metrics_port: int, prepare: Prepare) -> None:
+        prepare("quota-0")
         self._host = QuotaHost(_here(config), _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
@@ -123,7 +129,10 @@ class QuotaActor:
 class GatewayActor:
     """A gateway as an actor."""
 
-    def __init__(self, name: str, cluster: ClusterConfig, config: GatewayConfig, metrics_port: int) -> None:
+    def __init__(
+        self, name: str, cluster: ClusterConfig, config: GatewayConfig, metrics_port: int, prepare: Prepare
+    ) -> None:
+        prepare(name)
         self._gateway = Gateway(name, _here(cluster), config, _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -52,7 +52,7 @@ class Watched:
 class ActorPlan:
     """An actor, the cluster's or another package's that runs beside it: a plain class with `start` and `stop`.
 
-    Its metrics port is passed last.
+    Its metrics port and what prepares its process are passed last.
     """
 
     name: str
@@ -63,7 +63,14 @@ class ActorPlan:
 class Supervisor:
     """Keeps owners, the quota owner, gateways and further actors alive."""
 
-    def __init__(self, cluster: ClusterConfig, gateway: GatewayConfig, further: Sequence[ActorPlan] = ()) -> None:
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        gateway: GatewayConfig,
+        further: Sequence[ActorPlan],
+        prepare: actors.Prepare,
+    ) -> None:
+        self._prepare = prepare
         self._cluster = cluster
         self._gateway = gateway
         self._further = further
@@ -159,9 +166,9 @@ class Supervisor:
         offset = 1 + self._cluster.owners + self._cluster.gateways + number
         return self._item(item, self._cluster.owners + 1 + number, self._metrics_port(offset))
 
-    @staticmethod
-    def _item(plan: ActorPlan, turn: int, metrics_port: int) -> Watched:
-        return Watched(plan.name, plan.plain, lambda: _find_or_make(plan, turn, metrics_port))
+    def _item(self, plan: ActorPlan, turn: int, metrics_port: int) -> Watched:
+        whole = replace(plan, arguments=(*plan.arguments, metrics_port, self._prepare))
+        return Watched(plan.name, plan.plain, lambda: _find_or_make(whole, turn))
 
     def _metrics_port(self, offset: int) -> int:
         return self._gateway.metrics_port + offset if self._gateway.metrics_port else 0
@@ -172,7 +179,7 @@ def _start(handle: Any) -> Awaitable[int]:
     return started
 
 
-def _find_or_make(plan: ActorPlan, turn: int, metrics_port: int) -> Any:
+def _find_or_make(plan: ActorPlan, turn: int) -> Any:
     wrapped: Any = ray.remote(plan.plain)
     return wrapped.options(
         name=plan.name,
@@ -184,7 +191,7 @@ def _find_or_make(plan: ActorPlan, turn: int, metrics_port: int) -> Any:
         # Dealt here: for an actor that needs no CPU Ray's own spreading, and soft affinity too, take any node. When the
         # node is lost Ray gives the actor up, and the supervisor makes it anew on a live one.
         scheduling_strategy=NodeAffinitySchedulingStrategy(_node_in_turn(turn), soft=False),
-    ).remote(*plan.arguments, metrics_port)
+    ).remote(*plan.arguments)
 
 
 def _node_in_turn(turn: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import start_http_server
 
@@ -24,8 +24,14 @@ class ReportingActor:
     """Some partitions' workers in one process. `start` may be called at any time and only does what is missing."""
 
     def __init__(
-        self, config: ReportingConfig, partitions: Sequence[str], metrics_port: int = 0, niceness: int = NICENESS
+        self,
+        config: ReportingConfig,
+        partitions: Sequence[str],
+        metrics_port: int = 0,
+        prepare: Callable[[str], None] = lambda _name: None,
+        niceness: int = NICENESS,
     ) -> None:
+        prepare("reporting-0")
         self._config = config
         self._workers = [PartitionWorker(config, partition) for partition in partitions]
         self._metrics_port = metrics_port

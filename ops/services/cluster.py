@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import structlog
 from ops.embedded import ray_node
 from ops.embedded.ray_node import EmbeddedRay
 from ops.errors import EXIT_FAILURE
+from ops.logs import configure as configure_logs
 from ops.readiness import mark_ready
 from ops.services.identities import link_identity, server_identity
 from ops.settings import Settings
@@ -60,7 +62,7 @@ async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
     workers = ActorPlan("reporting-0", ReportingActor, (config, config.partitions))
     cluster, gateway = configuration(settings)
     _clear_sockets(cluster.run_dir)
-    supervisor = Supervisor(cluster, gateway, [workers])
+    supervisor = Supervisor(cluster, gateway, [workers], partial(configure_logs, settings=settings))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
