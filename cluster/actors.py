@@ -123,9 +123,9 @@ class QuotaActor:
 class GatewayActor:
     """A gateway as an actor."""
 
-    def __init__(self, name: str, cluster: ClusterConfig, config: GatewayConfig) -> None:
+    def __init__(self, name: str, cluster: ClusterConfig, config: GatewayConfig, metrics_port: int) -> None:
         self._gateway = Gateway(name, _here(cluster), config, _node())
-        self._metrics_port = config.metrics_port
+        self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
         self._port = 0
 

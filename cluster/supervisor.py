@@ -1,20 +1,21 @@
 """Starts, places and watches the cluster's actors on whatever Ray this process is connected to.
 
 Actors are named and detached: a supervisor that comes back finds them and goes on watching. Partitions are dealt to
-owners in turn; owners are spread over nodes. Each actor has a watcher that calls its idempotent `start`: that is how an
-actor that Ray has restarted, on this node or another, takes its partitions again. One that Ray has given up is made
-anew, and one that does not answer is killed: its epoch fences whatever it might still do.
+owners in turn, owners and gateways to nodes; what was on a lost node comes back on another. Each actor has a watcher
+that calls its idempotent `start`: that is how an actor that Ray has restarted takes its partitions again. One that Ray
+has given up is made anew, and one that does not answer is killed: its epoch fences whatever it might still do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 import structlog
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import actors
 from cluster.config import ClusterConfig, GatewayConfig
@@ -26,6 +27,8 @@ STOP_TIMEOUT_S = 8.0
 """A gateway gives its streams two seconds; an owner has nothing to finish, for what is not appended is not answered."""
 AWAY_CAP_S = 5.0
 """The longest wait between two attempts at an actor that keeps failing: each may cost the start of a process."""
+GIVEN_UP = (ray.exceptions.ActorDiedError, ray.exceptions.ActorUnschedulableError)
+"""By Ray, for good: its node is lost, or its constructor failed."""
 log = structlog.get_logger("cluster.supervisor")
 
 
@@ -36,7 +39,7 @@ class Watched:
     name: str
     plain: type
     create: Callable[[], Any]
-    start: Callable[[Any], Awaitable[int]]
+    start: Callable[[Any], Awaitable[int]] = field(default_factory=lambda: _start)
     handle: Any = None
     pid: int = 0
     restarts: int = 0
@@ -46,8 +49,8 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Further:
-    """An actor of another package that runs beside the cluster's: a plain class with `start` and `stop` like theirs.
+class ActorPlan:
+    """An actor, the cluster's or another package's that runs beside it: a plain class with `start` and `stop`.
 
     Its metrics port is passed last.
     """
@@ -60,7 +63,7 @@ class Further:
 class Supervisor:
     """Keeps owners, the quota owner, gateways and further actors alive."""
 
-    def __init__(self, cluster: ClusterConfig, gateway: GatewayConfig, further: Sequence[Further] = ()) -> None:
+    def __init__(self, cluster: ClusterConfig, gateway: GatewayConfig, further: Sequence[ActorPlan] = ()) -> None:
         self._cluster = cluster
         self._gateway = gateway
         self._further = further
@@ -131,50 +134,59 @@ class Supervisor:
 
     @staticmethod
     def _bring_back(item: Watched, error: Exception) -> None:
-        if isinstance(error, ray.exceptions.ActorDiedError):
+        if isinstance(error, GIVEN_UP):
             item.handle = item.create()
         elif isinstance(error, TimeoutError):
             ray.kill(item.handle, no_restart=False)
 
     def _owner(self, number: int) -> Watched:
-        name = f"owner-{number}"
         indexes = list(range(number, self._cluster.partitions, self._cluster.owners))
-        arguments = (name, self._cluster, self._metrics_port(1 + number))
-        return self._item(name, actors.OwnerActor, arguments, lambda handle: handle.start.remote(indexes))
+        plan = ActorPlan(f"owner-{number}", actors.OwnerActor, (f"owner-{number}", self._cluster))
+        item = self._item(plan, number, self._metrics_port(1 + number))
+        item.start = lambda handle: handle.start.remote(indexes)
+        return item
 
     def _quota(self) -> Watched:
-        return self._item("quota-0", actors.QuotaActor, (self._cluster, self._metrics_port(0)))
+        plan = ActorPlan("quota-0", actors.QuotaActor, (self._cluster,))
+        return self._item(plan, self._cluster.owners, self._metrics_port(0))
 
     def _gateway_actor(self, number: int) -> Watched:
         name = f"gateway-{number}"
-        config = replace(self._gateway, metrics_port=self._metrics_port(1 + self._cluster.owners + number))
-        return self._item(name, actors.GatewayActor, (name, self._cluster, config))
+        plan = ActorPlan(name, actors.GatewayActor, (name, self._cluster, self._gateway))
+        return self._item(plan, number, self._metrics_port(1 + self._cluster.owners + number))
 
-    def _further_actor(self, number: int, item: Further) -> Watched:
-        port = self._metrics_port(1 + self._cluster.owners + self._cluster.gateways + number)
-        return self._item(item.name, item.plain, (*item.arguments, port))
+    def _further_actor(self, number: int, item: ActorPlan) -> Watched:
+        offset = 1 + self._cluster.owners + self._cluster.gateways + number
+        return self._item(item, self._cluster.owners + 1 + number, self._metrics_port(offset))
 
-    def _item(
-        self,
-        name: str,
-        plain: type,
-        arguments: tuple[Any, ...],
-        start: Callable[[Any], Awaitable[int]] = lambda handle: handle.start.remote(),
-    ) -> Watched:
-        return Watched(name, plain, lambda: _find_or_make(plain, name, arguments), start)
+    @staticmethod
+    def _item(plan: ActorPlan, turn: int, metrics_port: int) -> Watched:
+        return Watched(plan.name, plan.plain, lambda: _find_or_make(plan, turn, metrics_port))
 
     def _metrics_port(self, offset: int) -> int:
         return self._gateway.metrics_port + offset if self._gateway.metrics_port else 0
 
 
-def _find_or_make(plain: type, name: str, arguments: tuple[Any, ...]) -> Any:
-    wrapped: Any = ray.remote(plain)
+def _start(handle: Any) -> Awaitable[int]:
+    started: Awaitable[int] = handle.start.remote()
+    return started
+
+
+def _find_or_make(plan: ActorPlan, turn: int, metrics_port: int) -> Any:
+    wrapped: Any = ray.remote(plan.plain)
     return wrapped.options(
-        name=name,
+        name=plan.name,
         lifetime="detached",
         get_if_exists=True,
         max_restarts=-1,
         max_task_retries=0,  # retries are the gateway's, with the same ids
         num_cpus=0,
-        scheduling_strategy="SPREAD",
-    ).remote(*arguments)
+        # Dealt here: for an actor that needs no CPU Ray's own spreading, and soft affinity too, take any node. When the
+        # node is lost Ray gives the actor up, and the supervisor makes it anew on a live one.
+        scheduling_strategy=NodeAffinitySchedulingStrategy(_node_in_turn(turn), soft=False),
+    ).remote(*plan.arguments, metrics_port)
+
+
+def _node_in_turn(turn: int) -> str:
+    nodes = sorted(str(node["NodeID"]) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+    return nodes[turn % len(nodes)]

@@ -52,12 +52,12 @@ def _serve_on(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
-    from cluster.supervisor import Further, Supervisor
+    from cluster.supervisor import ActorPlan, Supervisor
     from ops.services import reporting
     from reporting.actors import ReportingActor
 
     config = reporting.configuration(settings)
-    workers = Further("reporting-0", ReportingActor, (config, config.partitions))
+    workers = ActorPlan("reporting-0", ReportingActor, (config, config.partitions))
     cluster, gateway = configuration(settings)
     _clear_sockets(cluster.run_dir)
     supervisor = Supervisor(cluster, gateway, [workers])

@@ -126,6 +126,11 @@ class Turnstile:
     async def __aexit__(self, *error: Any) -> None:
         await self._client.close(10.0)
 
+    @property
+    def gateway(self) -> str:
+        """The gateway that it is linked to."""
+        return self._client.welcome.gateway
+
     async def scan(self, token: bytes) -> gate_pb2.Verdict:
         scan = gate_pb2.Scan(scan_id=os.urandom(16), token=token, scan_time_ms=now_ms())
         verdict = await self._client.check(scan)
