@@ -20,7 +20,8 @@ demo: $(STAMP) ## Run one park day, end to end, and check its books.
 
 test: $(STAMP) ## Run all tests.
 	@scripts/system_packages.sh
-	@$(BIN)/pytest
+	@$(BIN)/pytest -m "not system" -n 2 --dist loadfile
+	@$(BIN)/pytest -m system
 
 check: $(STAMP) ## Style, types, import rules, protocol lint and drift.
 	@$(BIN)/ruff format --check .

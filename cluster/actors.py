@@ -20,6 +20,8 @@ from cluster.config import ClusterConfig, GatewayConfig
 from cluster.gateway import Gateway
 from cluster.hosting import OwnerHost, QuotaHost
 from cluster.metrics import serve_metrics
+from cluster.owner import Owner
+from cluster.quota_owner import QuotaOwner
 from ticketcore.errors import UnavailableError
 
 EXIT_BROKEN = 70
@@ -37,6 +39,14 @@ def _here(config: ClusterConfig) -> ClusterConfig:
     if config.link_tls is None:
         return config
     return replace(config, link_host=str(ray.util.get_node_ip_address()))  # type: ignore[no-untyped-call]
+
+
+def _serve_metrics(port: int, source: Owner | QuotaOwner | Gateway) -> None:
+    """Metrics are not worth an outage: where the port is taken there are none."""
+    try:
+        serve_metrics(port, source)
+    except OSError as error:
+        log.error("no metrics: the port is taken", port=port, error=str(error))
 
 
 async def _freeze_garbage() -> None:
@@ -70,7 +80,7 @@ class OwnerActor:
             _die_if_broken(self._host.owner.failure)
             if not self._started:
                 await self._host.start(indexes)
-                serve_metrics(self._metrics_port, self._host.owner)
+                _serve_metrics(self._metrics_port, self._host.owner)
                 self._started = True
                 self._freezing = asyncio.create_task(_freeze_garbage())
             elif set(indexes) - set(self._host.owner.owned):
@@ -101,7 +111,7 @@ class QuotaActor:
             _die_if_broken(self._host.owner.failure)
             if not self._started:
                 await self._host.start()
-                serve_metrics(self._metrics_port, self._host.owner)
+                _serve_metrics(self._metrics_port, self._host.owner)
                 self._started = True
         return os.getpid()
 
@@ -113,9 +123,9 @@ class QuotaActor:
 class GatewayActor:
     """A gateway as an actor."""
 
-    def __init__(self, name: str, cluster: ClusterConfig, config: GatewayConfig) -> None:
+    def __init__(self, name: str, cluster: ClusterConfig, config: GatewayConfig, metrics_port: int) -> None:
         self._gateway = Gateway(name, _here(cluster), config, _node())
-        self._metrics_port = config.metrics_port
+        self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
         self._port = 0
 
@@ -124,7 +134,7 @@ class GatewayActor:
         async with self._lock:
             if not self._port:
                 self._port = await self._gateway.start()
-                serve_metrics(self._metrics_port, self._gateway)
+                _serve_metrics(self._metrics_port, self._gateway)
         if not self._port:
             raise UnavailableError("the gateway did not start")
         return os.getpid()

@@ -30,18 +30,21 @@ class _Host:
         self.ledger = Ledger(config.ledger_url)
         tls = client_context(config.link_tls) if config.link_tls is not None else None
         self.routes = Routes(self.ledger, config.partition_names, node, tls)
+        self.address = ""
         self._server: LinkServer | None = None
         self._path = Path()
 
-    async def listen(self, owner: Owner | QuotaOwner) -> str:
-        """Opens the link and returns its address."""
+    async def listen(self, owner: Owner | QuotaOwner) -> None:
+        """Opens the link, unless it is open. Nobody knows its address before it is published."""
+        if self.address:
+            return
         self._path = self.config.run_dir / f"{self.name}.{os.getpid()}.sock"
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
         tls = server_context(self.config.link_tls) if self.config.link_tls is not None else None
         self._server = LinkServer(owner.request)
         port = await self._server.listen(str(self._path), self.config.link_host, tls)
-        return Address(self.node, str(self._path), self.config.link_host, port).encode()
+        self.address = Address(self.node, str(self._path), self.config.link_host, port).encode()
 
     async def close(self) -> None:
         """Closes link, routes and ledger."""
@@ -59,13 +62,15 @@ class OwnerHost(_Host):
     def __init__(self, name: str, config: ClusterConfig, node: str) -> None:
         super().__init__(name, config, node)
         self.owner = Owner(name, config, self.ledger)
-        self.address = ""
+        self._runs = False
 
     async def start(self, indexes: Sequence[int]) -> None:
-        """Listens, then takes partitions over."""
-        self.owner.leasing = Leasing(self.owner.owned, self.routes, self.owner.resume)
-        await self.owner.start()
-        self.address = await self.listen(self.owner)
+        """Listens, then takes partitions over. May be called again after a failure: it goes on where that happened."""
+        await self.listen(self.owner)
+        if not self._runs:
+            self.owner.leasing = Leasing(self.owner.owned, self.routes, self.owner.resume)
+            await self.owner.start()
+            self._runs = True
         await self.own(indexes)
 
     async def own(self, indexes: Sequence[int]) -> None:
@@ -88,8 +93,13 @@ class QuotaHost(_Host):
         self.owner = QuotaOwner(self.name, config, self.ledger, self.routes)
 
     async def start(self) -> None:
-        """Listens, then takes the log over."""
-        await self.owner.start(await self.listen(self.owner))
+        """Listens, then takes the log over. May be called again after a failure."""
+        await self.listen(self.owner)
+        try:
+            await self.owner.start(self.address)
+        except BaseException:
+            await self.owner.stop()
+            raise
 
     async def stop(self) -> None:
         """Stops in order."""

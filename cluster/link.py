@@ -27,14 +27,15 @@ MAX_BATCH = 4 * 1024 * 1024
 MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait in a link's send buffer before callers are told to retry."""
 CONNECT_TIMEOUT_S = 2.0
+IDENTITY = "parkgate://service/cluster"
 _LENGTH = 4
 
 
-def _is_service(transport: asyncio.Transport) -> bool:
-    """Gates, windows and finance have certificates of the same CA; links are for services only, on both ends."""
+def _is_cluster(transport: asyncio.Transport) -> bool:
+    """Gates, windows, finance and other services have certificates of the same CA; a link has the cluster's own on
+    both ends: whoever speaks on it is believed."""
     certificate = transport.get_extra_info("peercert") or {}
-    names = certificate.get("subjectAltName", ())
-    return any(kind == "URI" and name.startswith("parkgate://service/") for kind, name in names)
+    return ("URI", IDENTITY) in certificate.get("subjectAltName", ())
 
 
 class _Framing(asyncio.Protocol):
@@ -49,7 +50,7 @@ class _Framing(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, not a check: uvloop's transports are not instances of asyncio.Transport.
         stream = cast(asyncio.Transport, transport)
-        if stream.get_extra_info("sslcontext") is not None and not _is_service(stream):
+        if stream.get_extra_info("sslcontext") is not None and not _is_cluster(stream):
             stream.abort()
             return
         self.transport = stream

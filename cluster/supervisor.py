@@ -1,19 +1,21 @@
 """Starts, places and watches the cluster's actors on whatever Ray this process is connected to.
 
 Actors are named and detached: a supervisor that comes back finds them and goes on watching. Partitions are dealt to
-owners in turn; owners are spread over nodes. Each actor has a watcher that calls its idempotent `start`: that is how an
-actor that Ray has restarted, on this node or another, takes its partitions again.
+owners in turn, owners and gateways to nodes; what was on a lost node comes back on another. Each actor has a watcher
+that calls its idempotent `start`: that is how an actor that Ray has restarted takes its partitions again. One that Ray
+has given up is made anew, and one that does not answer is killed: its epoch fences whatever it might still do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 import structlog
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import actors
 from cluster.config import ClusterConfig, GatewayConfig
@@ -21,25 +23,34 @@ from cluster.config import ClusterConfig, GatewayConfig
 WATCH_EVERY_S = 0.25
 START_TIMEOUT_S = 60.0
 """Recovering a partition owner with millions of tickets takes seconds, not a minute."""
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 8.0
+"""A gateway gives its streams two seconds; an owner has nothing to finish, for what is not appended is not answered."""
+AWAY_CAP_S = 5.0
+"""The longest wait between two attempts at an actor that keeps failing: each may cost the start of a process."""
+GIVEN_UP = (ray.exceptions.ActorDiedError, ray.exceptions.ActorUnschedulableError)
+"""By Ray, for good: its node is lost, or its constructor failed."""
 log = structlog.get_logger("cluster.supervisor")
 
 
 @dataclass(slots=True)
 class Watched:
-    """An actor and how it was when last called."""
+    """An actor and how it was when last called. `create` finds it or makes it."""
 
     name: str
-    handle: Any
-    start: Callable[[], Awaitable[int]]
+    plain: type
+    create: Callable[[], Any]
+    start: Callable[[Any], Awaitable[int]] = field(default_factory=lambda: _start)
+    handle: Any = None
     pid: int = 0
     restarts: int = 0
+    failures: int = 0
+    said: str = ""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(frozen=True, slots=True)
-class Further:
-    """An actor of another package that runs beside the cluster's: a plain class with `start` and `stop` like theirs.
+class ActorPlan:
+    """An actor, the cluster's or another package's that runs beside it: a plain class with `start` and `stop`.
 
     Its metrics port is passed last.
     """
@@ -52,7 +63,7 @@ class Further:
 class Supervisor:
     """Keeps owners, the quota owner, gateways and further actors alive."""
 
-    def __init__(self, cluster: ClusterConfig, gateway: GatewayConfig, further: Sequence[Further] = ()) -> None:
+    def __init__(self, cluster: ClusterConfig, gateway: GatewayConfig, further: Sequence[ActorPlan] = ()) -> None:
         self._cluster = cluster
         self._gateway = gateway
         self._further = further
@@ -64,6 +75,8 @@ class Supervisor:
         self._watched = [self._quota(), *map(self._owner, range(self._cluster.owners))]
         self._watched += [self._gateway_actor(number) for number in range(self._cluster.gateways)]
         self._watched += [self._further_actor(number, item) for number, item in enumerate(self._further)]
+        for item in self._watched:
+            item.handle = item.create()
         self._tasks = [asyncio.create_task(self._watch(item)) for item in self._watched]
         await asyncio.gather(*(item.ready.wait() for item in self._watched))
 
@@ -72,67 +85,108 @@ class Supervisor:
         return {item.name: item.pid for item in self._watched}
 
     async def stop(self) -> None:
-        """Stops every actor in order, and kills what does not stop in time."""
+        """Stops every actor in order, those that ask before those that are asked; kills what does not stop in time."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for item in reversed(self._watched):
-            try:
-                async with asyncio.timeout(STOP_TIMEOUT_S):
-                    await item.handle.stop.remote()
-            except (ray.exceptions.RayError, TimeoutError) as error:
-                log.warning("actor did not stop in order", actor=item.name, error=str(error))
-            ray.kill(item.handle, no_restart=True)
+        asked = [item for item in self._watched if item.plain in (actors.OwnerActor, actors.QuotaActor)]
+        for group in ([item for item in self._watched if item not in asked], asked):
+            await asyncio.gather(*map(self._stop, group))
+
+    async def _stop(self, item: Watched) -> None:
+        if item.handle is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await item.handle.stop.remote()
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            why = str(error).splitlines()[0] if str(error) else f"no answer within {STOP_TIMEOUT_S:.0f} s"
+            log.warning("actor did not stop in order", actor=item.name, error=why)
+        ray.kill(item.handle, no_restart=True)
 
     async def _watch(self, item: Watched) -> None:
         while True:
             try:
                 async with asyncio.timeout(START_TIMEOUT_S):
-                    pid = await item.start()
+                    pid = await item.start(item.handle)
             except (ray.exceptions.RayError, TimeoutError) as error:
                 # Dead, restarting, or its ledger is away: called again until it is back.
-                log.warning("actor is away", actor=item.name, error=str(error).splitlines()[0])
-                await asyncio.sleep(WATCH_EVERY_S)
+                self._tell_away(item, error)
+                await asyncio.sleep(min(AWAY_CAP_S, WATCH_EVERY_S * 2 ** min(item.failures // 4, 5)))
+                self._bring_back(item, error)
                 continue
             if item.pid not in (0, pid):
                 item.restarts += 1
                 log.warning("actor came back", actor=item.name, pid=pid, restarts=item.restarts)
-            item.pid = pid
+            item.pid, item.failures, item.said = pid, 0, ""
             item.ready.set()
             await asyncio.sleep(WATCH_EVERY_S)
 
+    @staticmethod
+    def _tell_away(item: Watched, error: Exception) -> None:
+        item.failures += 1
+        lines = str(error).strip().splitlines() or [f"no answer within {START_TIMEOUT_S:.0f} s"]
+        # The cause of an error in an actor is its last line, after the stack; said once, not at each attempt.
+        why = lines[-1] if isinstance(error, ray.exceptions.RayTaskError) else lines[0]
+        if why != item.said:
+            item.said = why
+            log.warning("actor is away", actor=item.name, error=why)
+
+    @staticmethod
+    def _bring_back(item: Watched, error: Exception) -> None:
+        if isinstance(error, GIVEN_UP):
+            item.handle = item.create()
+        elif isinstance(error, TimeoutError):
+            ray.kill(item.handle, no_restart=False)
+
     def _owner(self, number: int) -> Watched:
-        name = f"owner-{number}"
         indexes = list(range(number, self._cluster.partitions, self._cluster.owners))
-        handle = self._actor(actors.OwnerActor, name, name, self._cluster, self._metrics_port(1 + number))
-        return Watched(name, handle, lambda: handle.start.remote(indexes))
+        plan = ActorPlan(f"owner-{number}", actors.OwnerActor, (f"owner-{number}", self._cluster))
+        item = self._item(plan, number, self._metrics_port(1 + number))
+        item.start = lambda handle: handle.start.remote(indexes)
+        return item
 
     def _quota(self) -> Watched:
-        handle = self._actor(actors.QuotaActor, "quota-0", self._cluster, self._metrics_port(0))
-        return Watched("quota-0", handle, handle.start.remote)
+        plan = ActorPlan("quota-0", actors.QuotaActor, (self._cluster,))
+        return self._item(plan, self._cluster.owners, self._metrics_port(0))
 
     def _gateway_actor(self, number: int) -> Watched:
         name = f"gateway-{number}"
-        config = replace(self._gateway, metrics_port=self._metrics_port(1 + self._cluster.owners + number))
-        handle = self._actor(actors.GatewayActor, name, name, self._cluster, config)
-        return Watched(name, handle, handle.start.remote)
+        plan = ActorPlan(name, actors.GatewayActor, (name, self._cluster, self._gateway))
+        return self._item(plan, number, self._metrics_port(1 + self._cluster.owners + number))
 
-    def _further_actor(self, number: int, item: Further) -> Watched:
-        port = self._metrics_port(1 + self._cluster.owners + self._cluster.gateways + number)
-        handle = self._actor(item.plain, item.name, *item.arguments, port)
-        return Watched(item.name, handle, handle.start.remote)
+    def _further_actor(self, number: int, item: ActorPlan) -> Watched:
+        offset = 1 + self._cluster.owners + self._cluster.gateways + number
+        return self._item(item, self._cluster.owners + 1 + number, self._metrics_port(offset))
+
+    @staticmethod
+    def _item(plan: ActorPlan, turn: int, metrics_port: int) -> Watched:
+        return Watched(plan.name, plan.plain, lambda: _find_or_make(plan, turn, metrics_port))
 
     def _metrics_port(self, offset: int) -> int:
         return self._gateway.metrics_port + offset if self._gateway.metrics_port else 0
 
-    def _actor(self, plain: type, name: str, *arguments: Any) -> Any:
-        wrapped: Any = ray.remote(plain)
-        return wrapped.options(
-            name=name,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=-1,
-            max_task_retries=0,  # retries are the gateway's, with the same ids
-            num_cpus=0,
-            scheduling_strategy="SPREAD",
-        ).remote(*arguments)
+
+def _start(handle: Any) -> Awaitable[int]:
+    started: Awaitable[int] = handle.start.remote()
+    return started
+
+
+def _find_or_make(plan: ActorPlan, turn: int, metrics_port: int) -> Any:
+    wrapped: Any = ray.remote(plan.plain)
+    return wrapped.options(
+        name=plan.name,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_task_retries=0,  # retries are the gateway's, with the same ids
+        num_cpus=0,
+        # Dealt here: for an actor that needs no CPU Ray's own spreading, and soft affinity too, take any node. When the
+        # node is lost Ray gives the actor up, and the supervisor makes it anew on a live one.
+        scheduling_strategy=NodeAffinitySchedulingStrategy(_node_in_turn(turn), soft=False),
+    ).remote(*plan.arguments, metrics_port)
+
+
+def _node_in_turn(turn: int) -> str:
+    nodes = sorted(str(node["NodeID"]) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+    return nodes[turn % len(nodes)]

@@ -3,6 +3,7 @@
     park CA (P-256, 10 years, signs no further authority)
     ├── server certificates: gateway, sales, reporting      names and addresses in the SAN; 397 days, renews itself
     └── client certificates: gate, window, service, finance  identity as URIs in the SAN; 2 years, `enroll renew`
+        └ of these the service `cluster`'s is a server certificate too: both ends of a link between nodes show it
 
 An identity is a URI, so that one certificate can carry several and none can be mistaken for a host name:
 `parkgate://device/<device>` with `parkgate://gate/<gate-id>` for each gate the device may speak for,
@@ -31,6 +32,7 @@ CLIENT_VALID = timedelta(days=730)
 RENEW_BEFORE = timedelta(days=30)
 BACKDATE = timedelta(minutes=10)
 """A gate whose clock is a little behind must not find its new certificate in the future."""
+LINK_SERVICE = "cluster"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -86,7 +88,7 @@ def issue_client(authority: Pair, kind: Kind, name: str, uris: Sequence[str], no
     key, builder = _leaf(authority, f"{kind}:{name}", (now, CLIENT_VALID))
     sans = [x509.UniformResourceIdentifier(uri) for uri in uris]
     builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage(_usages(kind, name)), critical=False)
     pair = _sign(authority, builder, key)
     certificate = x509.load_pem_x509_certificate(pair.certificate)
     issued = Issued(
@@ -98,6 +100,12 @@ def issue_client(authority: Pair, kind: Kind, name: str, uris: Sequence[str], no
         not_after=certificate.not_valid_after_utc,
     )
     return pair, issued
+
+
+def _usages(kind: Kind, name: str) -> list[x509.ObjectIdentifier]:
+    if (kind, name) == (Kind.SERVICE, LINK_SERVICE):
+        return [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+    return [ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
 def identities(kind: Kind, name: str, gates: Sequence[str] = ()) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -52,6 +53,14 @@ def descendants(pid: int) -> list[Identity]:
     return found
 
 
+def program(who: Identity) -> str:
+    """The file name of the program that a process runs; empty when it is gone."""
+    try:
+        return Path(os.fsdecode(Path(f"/proc/{who.pid}/cmdline").read_bytes().split(b"\0")[0])).name
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def own_identity() -> Identity:
     """This process."""
     own = identity(os.getpid())
@@ -96,41 +105,40 @@ def end(who: Identity, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
     return any(not send(who, number) or wait_gone(who, timeout_s) for number, timeout_s in steps)
 
 
-def working_in(temp: str) -> list[Identity]:
-    """Ray's processes whose session is in that folder, but not this one.
+def working_in(temp: str, driver: int | None = None) -> list[Identity]:
+    """Ray's processes whose session is in that folder, but not this one. `driver`: only of the Ray that it started.
 
     By the files that they have open, too: Ray's agents and workers overwrite their command line and environment when
     they rename themselves.
     """
-    needle = os.fsencode(temp) + b"/session_"
+    ended_by = rb"" if driver is None else rb"[^/\0 ]*_%d(?![0-9])" % driver  # session_<date>_<pid of the driver>
+    needle = re.compile(re.escape(os.fsencode(temp)) + rb"/session_" + ended_by)
     others = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid())
     found = [identity(int(entry.name)) for entry in others if _mentions(entry, needle)]
     return [who for who in found if who is not None]
 
 
-def _mentions(entry: Path, needle: bytes) -> bool:
+def _mentions(entry: Path, needle: re.Pattern[bytes]) -> bool:
     try:
-        if needle in (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes():
+        if needle.search((entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()):
             return True
         names = os.listdir(entry / "fd")
     except OSError:
         return False  # gone, or another user's
     for name in names:
         with contextlib.suppress(OSError):
-            if os.fsencode(os.readlink(entry / "fd" / name)).startswith(needle):
+            if needle.match(os.fsencode(os.readlink(entry / "fd" / name))):
                 return True
     return False
 
 
-def end_all_in(temp: str) -> None:
-    """Gives what is left of a Ray a moment to end by itself, then asks, then orders."""
-    steps = ((None, 2.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 2.0))
-    for number, timeout_s in steps:
+def end_all_in(temp: str, driver: int | None = None) -> None:
+    """Ends what is left of a Ray: asks, and then orders. Its driver is gone, so nothing of it is of use to anybody."""
+    for number, timeout_s in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 2.0)):
         deadline = time.monotonic() + timeout_s
-        for who in working_in(temp) if number is not None else ():
-            if number is not None:
-                send(who, number)
-        while working_in(temp):
+        for who in working_in(temp, driver):
+            send(who, number)
+        while working_in(temp, driver):
             if time.monotonic() > deadline:
                 break
             time.sleep(POLL_S * 5)

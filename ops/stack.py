@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL
 
 from ops import ports
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey, ray_node
@@ -15,6 +15,9 @@ from ops.embedded.base import Command, dying_with_parent
 from ops.readiness import is_ready
 from ops.settings import Settings
 from ops.supervise import Process
+
+SERVICE_READY_TIMEOUT_S = 150.0
+"""Ray starts a dozen Python processes: 10 s on an idle machine of two cores, a minute on one that is overloaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ def processes(settings: Settings) -> list[Process]:
         *servers,
         service("cluster", settings, ("gate_port",), ledger),
         service("reporting", settings, ("reporting_port", "reporting_metrics_port"), (*database, *ledger)),
-        service("sales", settings, ("sales_port", "sales_metrics_port"), (*database, "cluster")),
+        # Beside the cluster, not after it: it is ready once what it publishes is in force there.
+        service("sales", settings, ("sales_port", "sales_metrics_port"), database),
     ]
 
 
@@ -88,14 +92,19 @@ def service(name: str, settings: Settings, listens: tuple[str, ...], depends_on:
         name=name,
         command=command,
         ready=lambda: is_ready(settings.data_dir, name),
+        ready_timeout_s=SERVICE_READY_TIMEOUT_S,
         depends_on=depends_on,
         ports=lambda: wanted,
     )
 
 
 def service_command(name: str, data_dir: Path) -> Command:
-    """Settings travel by the environment and the data folder; no secret is on a command line."""
-    argv = [*dying_with_parent(SIGTERM), sys.executable, "-m", "ops.run", name]
+    """Settings travel by the environment and the data folder; no secret is on a command line.
+
+    When the supervisor is killed its services go at once, without an ordered stop that a new supervisor would wait for:
+    what was acknowledged is durable, and callers ask again with the same ids.
+    """
+    argv = [*dying_with_parent(SIGKILL), sys.executable, "-m", "ops.run", name]
     return Command(argv=argv, env={**os.environ, "PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_SUPERVISED": "1"})
 
 

@@ -23,16 +23,19 @@ log = logging.getLogger(__name__)
 class ReportingActor:
     """Some partitions' workers in one process. `start` may be called at any time and only does what is missing."""
 
-    def __init__(self, config: ReportingConfig, partitions: Sequence[str], metrics_port: int = 0) -> None:
+    def __init__(
+        self, config: ReportingConfig, partitions: Sequence[str], metrics_port: int = 0, niceness: int = NICENESS
+    ) -> None:
         self._config = config
         self._workers = [PartitionWorker(config, partition) for partition in partitions]
         self._metrics_port = metrics_port
+        self._niceness = niceness
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
         """Starts working, unless it works; returns the process id at once, also while Postgres is away (I10)."""
         if self._running is None:
-            os.nice(NICENESS)
+            os.nice(self._niceness)
             if self._metrics_port:
                 start_http_server(self._metrics_port, "127.0.0.1")
             self._running = asyncio.create_task(self._run())

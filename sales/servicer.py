@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc.aio
@@ -25,11 +26,14 @@ from sales.usecases.reconcile import reconcile
 from sales.usecases.refund_tickets import quote_refunds, refund_tickets
 from sales.usecases.reschedule_ticket import reschedule_ticket
 from sales.usecases.shifts import close_shift, open_shift
+from ticketcore.errors import UnknownOutcomeError
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 Context = grpc.aio.ServicerContext[Any, Any]
-UseCase = Callable[[Sales, Caller, Q], Awaitable[A]]
+CALL_LIMIT_S = 8.0
+"""Longer than a connection to a Postgres that is away, and than the largest group; windows wait some ten seconds."""
+UseCase = Callable[[Sales, Caller, Q], Coroutine[Any, Any, A]]
 
 
 class SalesServicer(SalesServiceServicer):
@@ -37,13 +41,14 @@ class SalesServicer(SalesServiceServicer):
 
     def __init__(self, sales: Sales) -> None:
         self._sales = sales
+        self._under_way: set[asyncio.Task[Any]] = set()
 
     async def _run(self, use_case: UseCase[Q, A], request: Q, context: Context) -> A:
         started = time.perf_counter()
         method = use_case.__name__
         status = "OK"
         try:
-            return await use_case(self._sales, self._caller(context), request)
+            return await self._within_limit(use_case(self._sales, self._caller(context), request))
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets a status and no trace
             code, message, metadata = status_of(error)
             status = code.name
@@ -51,6 +56,32 @@ class SalesServicer(SalesServiceServicer):
         finally:
             metrics.CALLS.labels(method, status).inc()
             metrics.SECONDS.labels(method).observe(time.perf_counter() - started)
+
+    async def _within_limit(self, work: Coroutine[Any, Any, A]) -> A:
+        """The answer, or an error once it takes too long: a Postgres that hangs answers nothing, not even a refusal.
+
+        The work goes on: to cancel it, psycopg would wait for the same Postgres. Its outcome is found by asking again.
+        """
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=CALL_LIMIT_S)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        if not done:
+            raise UnknownOutcomeError(
+                f"the database is away or slow: no answer within {CALL_LIMIT_S:.0f} s. Nothing is lost; ask again with "
+                "the same request_id",
+                2000,
+            )
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # told to the caller, unless that one was told that its time was over
 
     def _caller(self, context: Context) -> Caller:
         return LOCAL if self._sales.config.tls is None else caller_of(context.auth_context())

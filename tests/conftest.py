@@ -1,5 +1,6 @@
 """Fixtures that every package's tests may use: real servers, one a session, and a clean place in them for each test."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,16 @@ import redis
 from psycopg import sql
 
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Commands leave PARKGATE_* variables for their children; the next test must not find them."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("PARKGATE_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("PARKGATE_")]:
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -115,7 +115,7 @@ def _counts(screen: Screen, scene: Scene, books: Books) -> None:
     good = not books.counts.differences
     screen.line(
         "to the unit and the cent" if good else "the counts differ",
-        *(books.counts.differences or [f"{len(books.counts.ledger)} numbers of each compared"]),
+        *(books.counts.differences or [f"{len(books.counts.ledger)} numbers of the ledger", "no difference"]),
         good=good,
     )
 

@@ -1,7 +1,8 @@
 """The guard of an embedded Ray: `python -m ops.embedded.ray_guard <pid of the driver> <Ray's folder>`.
 
 Ray's servers end with a killed driver, but two of its agents stay for a minute to report that to a server that is dead
-as well. The guard waits for the driver's end, gives Ray a moment, and ends what is left. It imports nothing big.
+as well. The guard waits for the driver's end and ends what is left of its session: a next Ray, which may be starting in
+the same folder already, is another's. It imports nothing big.
 """
 
 import os
@@ -16,12 +17,12 @@ def main(pid: int, temp: str) -> None:
     try:
         driver = os.pidfd_open(pid)
     except ProcessLookupError:
-        end_all_in(temp)
+        end_all_in(temp, pid)
         return
     waiting = select.poll()
     waiting.register(driver, select.POLLIN)
     waiting.poll()
-    end_all_in(temp)
+    end_all_in(temp, pid)
 
 
 if __name__ == "__main__":

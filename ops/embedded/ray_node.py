@@ -7,6 +7,7 @@ Ray reads its settings from the environment, also in the processes that it start
 before `ray` is imported: `EmbeddedRay.start` and `connect` see to that for this process.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from typing import Any, Self
 
 from ops.errors import BadInput, OpsError, StartFailed
 from ops.files import FolderLock, make_folder, secret, write_atomic
-from ops.processes import end_all_in, wait_gone, working_in
+from ops.processes import Identity, children, end_all_in, is_alive, program, wait_gone, working_in
 
 NAMESPACE = "parkgate"
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
@@ -31,6 +32,7 @@ TEMP_PATH_MAX = 40
 """Linux ends a Unix socket's path at 107 bytes, and Ray appends `/session_<date>_<pid>/sockets/plasma_store` (66)."""
 SHORT = "/tmp"  # noqa: S108 - what is made there is private
 REMAINS_TIMEOUT_S = 20.0
+SERVERS = ("gcs_server", "raylet")
 
 EMBEDDED_ENVIRONMENT: Mapping[str, str] = {
     "RAY_AUTH_MODE": "token",
@@ -77,6 +79,7 @@ class EmbeddedRay:
         self._lock = FolderLock(self.folder / "run" / "ray.lock")
         self._record: _Record | None = None
         self._guard: subprocess.Popen[bytes] | None = None
+        self._servers: Mapping[str, Identity] = {}
 
     @property
     def url(self) -> str:
@@ -100,6 +103,11 @@ class EmbeddedRay:
             self._end_guard()
             self._lock.release()
             raise
+
+    def ended_server(self) -> str:
+        """The name of a server of the node that has ended: the node is of no use without it. Empty while all live."""
+        gone = (name for name, who in self._servers.items() if not is_alive(who))
+        return next(gone, "")
 
     def ready(self) -> bool:
         if self._record is None:
@@ -146,18 +154,20 @@ class EmbeddedRay:
         import ray
 
         try:
-            context: Any = ray.init(
-                address="local",
-                namespace=NAMESPACE,
-                num_cpus=self._num_cpus,
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                logging_level=logging.WARNING,
-                _temp_dir=str(temp),
-                _node_ip_address="127.0.0.1",
-            )
+            with _without_api_server_and_autoscaler():
+                context: Any = ray.init(
+                    address="local",
+                    namespace=NAMESPACE,
+                    num_cpus=self._num_cpus,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    logging_level=logging.WARNING,
+                    _temp_dir=str(temp),
+                    _node_ip_address="127.0.0.1",
+                )
         except Exception as error:
             raise StartFailed(f"Ray did not start: {error}", f"See the newest session's logs in {temp}.") from error
+        self._servers = {name: who for who in children(os.getpid()) if (name := program(who)) in SERVERS}
         record = _Record(str(context["gcs_address"]), str(temp), private)
         _write_record(record_path, record)
         return record
@@ -182,6 +192,25 @@ class EmbeddedRay:
             shutil.copytree(logs, kept, symlinks=True)
         shutil.rmtree(temp.parent if record.private else temp, ignore_errors=True)
         (self.folder / "run" / "ray.json").unlink()
+
+
+@contextlib.contextmanager
+def _without_api_server_and_autoscaler() -> Iterator[None]:
+    """Ray's head starts both even without its dashboard: 2 s of CPU and 180 MB at every start, for nobody here.
+
+    No setting leaves them out. A Ray that names these methods otherwise starts them, and nothing else changes.
+    """
+    from ray._private.node import Node
+
+    unused = [name for name in ("start_api_server", "start_monitor") if hasattr(Node, name)]
+    kept = {name: getattr(Node, name) for name in unused}
+    for name in unused:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, method in kept.items():
+            setattr(Node, name, method)
 
 
 def address(folder: Path) -> str:

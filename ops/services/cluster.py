@@ -3,64 +3,114 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import os
 import signal
+import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import structlog
 
 from ops.embedded import ray_node
 from ops.embedded.ray_node import EmbeddedRay
+from ops.errors import EXIT_FAILURE
 from ops.readiness import mark_ready
-from ops.services.identities import server_identity
+from ops.services.identities import link_identity, server_identity
 from ops.settings import Settings
 from ops.stack import Endpoints
 
 if TYPE_CHECKING:
-    pass
+    from cluster.config import ClusterConfig, GatewayConfig
+
+WATCH_EVERY_S = 0.1
+log = structlog.get_logger("ops.cluster")
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM; Ray and its actors end with this process."""
-    if not settings.embedded_ray:
-        ray_node.connect(settings.ray_address)
-        try:
-            asyncio.run(_serve(settings))
-        finally:
-            ray_node.disconnect()
-        return
-    with EmbeddedRay(settings.data_dir):
-        asyncio.run(_serve(settings))
+    """Serves until SIGTERM; an embedded Ray and its actors end with this process."""
+    folder = socket_folder(settings.data_dir)
+    try:
+        if settings.embedded_ray:
+            with EmbeddedRay(settings.data_dir) as node:
+                asyncio.run(_serve(settings, node.ended_server))
+        else:
+            _serve_on(settings)
+    finally:
+        _clear_sockets(folder)
 
 
-async def _serve(settings: Settings) -> None:
-    from cluster.supervisor import Further, Supervisor
+def _serve_on(settings: Settings) -> None:
+    """Serves on a Ray cluster that exists. Its end is for Ray to tell: the actors are watched over it."""
+    ray_node.connect(settings.ray_address)
+    try:
+        asyncio.run(_serve(settings, lambda: ""))
+    finally:
+        ray_node.disconnect()
+
+
+async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
+    from cluster.supervisor import ActorPlan, Supervisor
     from ops.services import reporting
     from reporting.actors import ReportingActor
 
     config = reporting.configuration(settings)
-    workers = Further("reporting-0", ReportingActor, (config, config.partitions))
+    workers = ActorPlan("reporting-0", ReportingActor, (config, config.partitions))
     cluster, gateway = configuration(settings)
+    _clear_sockets(cluster.run_dir)
     supervisor = Supervisor(cluster, gateway, [workers])
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await supervisor.start()
-    mark_ready(settings.data_dir, "cluster")
-    await stop.wait()
+    watching = asyncio.create_task(_watch(ended_server))
+    await _first_of(supervisor.start(), stop.wait())
+    if not stop.is_set():
+        mark_ready(settings.data_dir, "cluster")
+        await stop.wait()
+    watching.cancel()
     await supervisor.stop()
 
 
-def configuration(settings: Settings):  # type: ignore[no-untyped-def]
+async def _first_of(*works: Coroutine[Any, Any, object]) -> None:
+    tasks = [asyncio.ensure_future(work) for work in works]
+    done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+async def _watch(ended_server: Callable[[], str]) -> None:
+    """Ends this process when a server of the embedded Ray has ended; the stack's supervisor starts both anew.
+
+    At once and without Ray's own shutdown: that would wait for the dead server. Ray itself would go on for a minute,
+    with actors that nobody places any more. The guard (`ops.embedded.ray_guard`) ends what is left of it.
+    """
+    while True:
+        name = ended_server()
+        if name:
+            log.error("a server of Ray has ended; the cluster is started again", server=name)
+            print(f"Ray's {name} has ended; the cluster is started again.", file=sys.stderr, flush=True)
+            os._exit(EXIT_FAILURE)
+        await asyncio.sleep(WATCH_EVERY_S)
+
+
+def configuration(settings: Settings) -> tuple[ClusterConfig, GatewayConfig]:
     """The cluster's configuration from the settings: its certificates are made here when they are missing."""
     from cluster.config import ClusterConfig, GatewayConfig, TlsFiles
 
     files = server_identity(settings.data_dir, "gateway", settings.server_names)
+    link = None if settings.embedded_ray else link_identity(settings.data_dir)
     cluster = ClusterConfig(
         ledger_url=Endpoints(settings).ledger_url,
         run_dir=socket_folder(settings.data_dir),
         partitions=settings.partitions,
         owners=settings.owners,
         gateways=settings.gateways,
+        link_tls=TlsFiles(link.ca, link.certificate, link.key) if link is not None else None,
     )
     gateway = GatewayConfig(
         host=settings.gate_host,
@@ -78,3 +128,13 @@ def socket_folder(data_dir: Path) -> Path:
     if len(str(own)) <= 60:
         return own
     return Path("/tmp") / f"pg-{hashlib.blake2b(str(data_dir).encode(), digest_size=6).hexdigest()}"  # noqa: S108 - mode 0700
+
+
+def _clear_sockets(folder: Path) -> None:
+    """Removes the sockets of owners that are gone, and the folder when none is left in it."""
+    for path in folder.glob("*.sock"):
+        pid = path.name.split(".")[-2]
+        if not Path(f"/proc/{pid}").exists():
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()

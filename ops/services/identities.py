@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ops import enrolment
-from ops.pki import RENEW_BEFORE, Issued, Kind, Pair
+from ops.pki import LINK_SERVICE, RENEW_BEFORE, Issued, Kind, Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ def service_identity(data_dir: Path, name: str) -> Files:
 
 def _enroll(data_dir: Path, name: str, now: datetime) -> tuple[Pair, Issued]:
     return enrolment.enroll(data_dir, Kind.SERVICE, name, (), now)
+
+
+def link_identity(data_dir: Path) -> Files:
+    """The cluster's own certificate `parkgate://service/cluster`, for both ends of the links between its nodes."""
+    return service_identity(data_dir, LINK_SERVICE)
 
 
 def server_identity(data_dir: Path, service: str, names: tuple[str, ...]) -> Files:

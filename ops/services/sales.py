@@ -7,7 +7,7 @@ ready. Both are repeated until the cluster has them, and change nothing if they 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import structlog
@@ -86,6 +86,7 @@ def _tls(files: Files) -> TlsFiles:
 async def _put_in_force(settings: Settings) -> None:
     import grpc
 
+    said = ""
     while True:
         try:
             await _publish_keys(settings)
@@ -93,7 +94,9 @@ async def _put_in_force(settings: Settings) -> None:
             mark_ready(settings.data_dir, "sales")
             return
         except grpc.aio.AioRpcError as error:
-            log.warning("not in force yet", error=error.details())
+            if error.details() != said:  # at a start the cluster is not there yet: said once
+                said = error.details() or ""
+                log.info("keys and catalogue wait for the cluster", error=said)
             await asyncio.sleep(PUBLISH_RETRY_S)
 
 
@@ -115,7 +118,7 @@ async def _publish_catalogue(settings: Settings) -> None:
     from ticketcore.catalogue_document import canonical_json
 
     document = canonical_json(read_catalogue(settings.catalogue_dir)[0])
-    # The same document is the same request, so that a restart repeats it instead of publishing again.
-    request_id = hashlib.blake2b(document, digest_size=16).digest()
+    # A request of its own each time: sales keep the version when the document in force is this one.
+    request_id = os.urandom(16)
     async with sales(settings) as stub:
         await stub.PublishCatalogue(sales_pb2.PublishCatalogueRequest(request_id=request_id, document=document))

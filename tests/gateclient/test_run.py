@@ -149,7 +149,7 @@ def test_the_command_says_what_is_wrong_and_how_to_mend_it_and_ends_with_its_cod
     assert (code, "there is no such folder; enrol" in said) == (2, True)
     code, said = call("--server", "nohost", "--cert", folder)
     assert (code, "is not HOST:PORT" in said) == (2, True)
-    assert call("--server", "localhost:1", "--data-dir", str(tmp_path / "no-stack-here"))[0] == 1
+    assert call("--server", "localhost:1")[0] == 2
     code, said = call("--server", "localhost:1", "--cert", folder, "--connect", "0.5")
     assert (code, "nothing listens there" in said, "Check --server" in said) == (1, True, True)
 

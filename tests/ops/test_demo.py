@@ -15,15 +15,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ops.demo import images
-from ops.demo.books import Check
+from ops.demo.books import Books, Check, compare
 from ops.demo.day import MARK, Options, make_out, run_demo
 from ops.demo.park import SLOT_QUOTA, WATER_CAPACITY, evening_zone, write_catalogue
 from ops.demo.runner import shorten
+from ops.demo.scene import Scene
 from ops.demo.screen import fill
 from ops.demo.steps import Buy, Cut, Forge, LostReply, Move, Race, Refund, Scan, Story, Together
 from ops.demo.stories import STORIES
 from ops.errors import BadInput
 from ops.services.catalogue import read_catalogue
+from ops.settings import load
+from parkgate.reporting.v1 import reporting_pb2
+from parkgate.sales.v1 import sales_pb2
 from sales.qr import qr_png
 from ticketcore.reasons import Reason
 from ticketcore.token import TOKEN_LENGTH, TokenFault, from_qr_text
@@ -110,6 +114,50 @@ def test_forged_and_cut_images_can_be_read_and_are_no_tickets(tmp_path: Path) ->
 def test_a_check_fails_only_when_the_counts_differ() -> None:
     assert Check("tickets", "3", "3").failure == ""
     assert Check("tickets", "3", "4").failure == "tickets: expected 3, got 4"
+
+
+def test_books_that_agree_have_no_failure_and_each_difference_is_named(tmp_path: Path) -> None:
+    scene = Scene(
+        load(environ={"PARKGATE_DATA_DIR": str(tmp_path)}),
+        read_catalogue(Path(__file__).parents[2] / "catalogue")[1],
+        tmp_path,
+    )
+    scene.heard.verdicts["REJECT", "WRONG_GATE"] = 2
+    scene.heard.inside[1] = 5
+    scene.takings.sold_minor = 7900
+    scene.takings.tickets_sold = 1
+    assert failures(scene, agreeing()) == []
+
+    scene.heard.verdicts["REJECT", "WRONG_GATE"] = 3
+    scene.heard.inside[1] = 4
+    scene.takings.sold_minor = 7901
+    books = agreeing()
+    books.finance["product"].rows[0].deferred_minor -= 1
+    books.counts.differences.append("registered product=1: sales 1, ledger 2")
+    assert failures(scene, books) == [
+        "scans answered WRONG_GATE: expected 3, got 2",
+        "persons inside Park: expected 4, got 5",
+        "finance by product foots: expected 79.00 CHF, got 78.99 CHF",
+        "money sold by product: expected 79.01 CHF, got 79.00 CHF",
+        "deferred rows by product add up: expected 78.99 CHF, got 79.00 CHF",
+        "reconciliation: expected no difference, got registered product=1: sales 1, ledger 2",
+    ]
+
+
+def agreeing() -> Books:
+    row = reporting_pb2.FinanceRow(sold_minor=7900, deferred_minor=7900, tickets_sold=1)
+    one = [reporting_pb2.Count(name="registered product=1", units=1, amount_minor=7900)]
+    return Books(
+        verdicts={("REJECT", "WRONG_GATE"): 2},
+        occupancy=[reporting_pb2.OccupancyRow(zone_number=1, persons_in=5, persons_inside=5)],
+        finance={"product": reporting_pb2.QueryFinanceResponse(rows=[row], totals=[row])},
+        counts=reporting_pb2.GetCountsResponse(sales=one, ledger=one, postgres=one),
+        sales=sales_pb2.ReconcileResponse(),
+    )
+
+
+def failures(scene: Scene, books: Books) -> list[str]:
+    return [check.failure for check in compare(scene, books) if check.failure]
 
 
 def test_repeats_are_counted_and_lines_break_between_pieces() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
@@ -90,8 +91,10 @@ async def test_a_damaged_partition_stops_alone_and_the_others_go_on(postgres_url
         good, bad = PartitionLog(client, "p1"), PartitionLog(client, "p0", sequence=1)
         bad.append([registered(1)])
         good.append([registered(2)])
-        actor = ReportingActor(ReportingConfig(postgres_url, valkey_url, ("p0", "p1"), "Europe/Paris"), ["p0", "p1"])
-        running = asyncio.create_task(actor.run())
+        actor = ReportingActor(
+            ReportingConfig(postgres_url, valkey_url, ("p0", "p1"), "Europe/Paris"), ["p0", "p1"], niceness=0
+        )
+        assert await actor.start() == await actor.start() == os.getpid()
         try:
             async with asyncio.timeout(20):
                 while True:
@@ -105,9 +108,7 @@ async def test_a_damaged_partition_stops_alone_and_the_others_go_on(postgres_url
                     await asyncio.sleep(0.01)
             assert "entry 1 is missing" in (await actor.state())[0].damage
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await actor.close()
+            await actor.stop()
 
 
 @pytest.mark.parametrize(

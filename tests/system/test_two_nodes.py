@@ -1,0 +1,153 @@
+"""Parkgate on a Ray cluster of two nodes, links between them over TLS; and one node is lost. Proves I1, I2 and I3."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from cluster.link import Address
+from ops.files import secret
+from parkgate.gate.v1 import gate_pb2
+from tests.system import traffic as day
+from tests.system.stack import ROOT, Stack, tell
+
+pytestmark = [pytest.mark.system, pytest.mark.ray, pytest.mark.timeout(240)]
+
+RAY = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_worker_niceness": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "500",
+    "RAY_health_check_failure_threshold": "4",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+BACK_WITHIN_S = 60.0
+
+
+class RayCluster:
+    """The process of `ray_cluster`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.temp_dir = Path(tempfile.mkdtemp(prefix="pgr-", dir="/tmp"))  # Ray's sockets need a short path
+        secret(folder, "ray")
+        self.environ = {**RAY, "RAY_TMPDIR": str(self.temp_dir), "RAY_AUTH_TOKEN_PATH": str(folder / "secrets" / "ray")}
+        path = os.pathsep.join([str(ROOT), str(ROOT / "protos")])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.system.ray_cluster"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **self.environ, "PYTHONPATH": path},
+        )
+        try:
+            self.about = self._hear()
+        except BaseException:
+            self.close()
+            raise
+
+    def remove_second(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("remove\n")
+        self._process.stdin.flush()
+        self._hear()
+
+    def _hear(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        while line and not line.startswith("{"):
+            line = self._process.stdout.readline()
+        assert line, "the Ray cluster ended at its start"
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
+        shutil.rmtree(self.temp_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoNodes:
+    """A stack on two nodes."""
+
+    ray: RayCluster
+    stack: Stack
+
+    def owners(self) -> dict[str, str]:
+        """The node of each ticket partition's owner; empty while it is being moved."""
+        with redis.Redis.from_url(self.stack.endpoints.ledger_url) as client:
+            names = [f"p{number}" for number in range(self.stack.settings.partitions)]
+            heads = {name: client.hget(f"pg:{{{name}}}:head", "address") for name in names}
+        return {name: Address.decode(head.decode()).node if head else "" for name, head in heads.items()}
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[TwoNodes]:
+    ray = RayCluster(tmp_path / "ray")
+    try:
+        stack = Stack(tmp_path / "data", ray_address=ray.about["address"], owners=2, gateways=2)
+        try:
+            tell(f"two nodes: up after {stack.up(ray.environ):.1f} s")
+            yield TwoNodes(ray, stack)
+            stack.down()
+        finally:
+            stack.kill_everything()
+    finally:
+        ray.close()
+
+
+async def test_owners_and_gateways_on_two_nodes_answer_and_outlive_the_loss_of_one(nodes: TwoNodes) -> None:
+    """I1, I2, I3."""
+    stack, both = nodes.stack, {nodes.ray.about["head"], nodes.ray.about["second"]}
+    assert set(nodes.owners().values()) == both
+    tickets = await day.sell(stack, "day", 64, day.today(stack))
+    told: list[day.Told] = []
+    await scan_at_every_gateway(stack, tickets[:60], told)
+    async with day.Turnstile(stack, "main-1", told) as main, day.Turnstile(stack, "lake-1", told) as lake:
+        at = time.monotonic()
+        nodes.ray.remove_second()
+        (fresh,) = await day.sell(stack, "day", 1, day.today(stack))
+        late = [*tickets[60:], fresh]
+        again = await asyncio.gather(*(main.scan(ticket.token) for ticket in (*tickets[:60], *late)))
+        answered_s = time.monotonic() - at
+        assert [verdict.decision for verdict in again[60:]] == [gate_pb2.DECISION_ADMIT] * len(late)
+        assert {verdict.decision for verdict in again[:60]} == {gate_pb2.DECISION_REJECT}
+        assert (await lake.scan(fresh.token)).decision == gate_pb2.DECISION_REJECT
+    tell(f"a node is lost: all partitions answer again after {answered_s:.1f} s")
+    assert set(nodes.owners().values()) == {nodes.ray.about["head"]}
+    counts = Counter(one.verdict.ticket_id for one in told if one.verdict.decision == gate_pb2.DECISION_ADMIT)
+    assert counts == dict.fromkeys([ticket.ticket_id for ticket in (*tickets, fresh)], 1)
+    await day.check_same_answers(stack, told)
+    await day.wait_reported(stack)
+    day.check_books(stack, told)
+
+
+async def scan_at_every_gateway(stack: Stack, tickets: list[Any], told: list[day.Told]) -> None:
+    """Each gateway is asked for tickets of every partition, so that it needs its links to the owners on both nodes."""
+    async with AsyncExitStack() as exits:
+        by_gateway: dict[str, day.Turnstile] = {}
+        for _ in range(40):
+            # Both gateways listen on one port, and the kernel deals out the connections.
+            turnstile = await exits.enter_async_context(day.Turnstile(stack, "main-2", told))
+            by_gateway.setdefault(turnstile.gateway, turnstile)
+            if len(by_gateway) == stack.settings.gateways:
+                break
+        assert len(by_gateway) == stack.settings.gateways
+        parts = [tickets[number :: len(by_gateway)] for number in range(len(by_gateway))]
+        for turnstile, part in zip(by_gateway.values(), parts, strict=True):
+            verdicts = await asyncio.gather(*(turnstile.scan(ticket.token) for ticket in part))
+            assert {verdict.decision for verdict in verdicts} == {gate_pb2.DECISION_ADMIT}
