@@ -82,8 +82,6 @@ class Supervisor:
         self._watched = [self._quota(), *map(self._owner, range(self._cluster.owners))]
         self._watched += [self._gateway_actor(number) for number in range(self._cluster.gateways)]
         self._watched += [self._further_actor(number, item) for number, item in enumerate(self._further)]
-        for item in self._watched:
-            item.handle = item.create()
         self._tasks = [asyncio.create_task(self._watch(item)) for item in self._watched]
         await asyncio.gather(*(item.ready.wait() for item in self._watched))
 
@@ -114,10 +112,13 @@ class Supervisor:
     async def _watch(self, item: Watched) -> None:
         while True:
             try:
+                if item.handle is None:
+                    item.handle = item.create()
                 async with asyncio.timeout(START_TIMEOUT_S):
                     pid = await item.start(item.handle)
-            except (ray.exceptions.RayError, TimeoutError) as error:
-                # Dead, restarting, or its ledger is away: called again until it is back.
+            except (ray.exceptions.RayError, ValueError, TimeoutError) as error:
+                # Dead, restarting, or its ledger is away: called again until it is back. ValueError is Ray's word for a
+                # name that cannot be had yet: the end of the actor that has it is not settled.
                 self._tell_away(item, error)
                 await asyncio.sleep(min(AWAY_CAP_S, WATCH_EVERY_S * 2 ** min(item.failures // 4, 5)))
                 self._bring_back(item, error)
@@ -142,7 +143,7 @@ class Supervisor:
     @staticmethod
     def _bring_back(item: Watched, error: Exception) -> None:
         if isinstance(error, GIVEN_UP):
-            item.handle = item.create()
+            item.handle = None
         elif isinstance(error, TimeoutError):
             ray.kill(item.handle, no_restart=False)
 
