@@ -73,7 +73,9 @@ async def still_serves(cluster: LocalCluster) -> None:
     assert verdict.decision == ADMIT
 
 
-@pytest.mark.parametrize("raw", [b"\xff", b"\x0a", b"hello", b"\x12\x05\x1a\x03\xff\xfe\xfd", bytes(range(200, 240)) + b"\xff"])
+@pytest.mark.parametrize(
+    "raw", [b"\xff", b"\x0a", b"hello", b"\x12\x05\x1a\x03\xff\xfe\xfd", bytes(range(200, 240)) + b"\xff"]
+)
 async def test_a_frame_that_is_no_protobuf_ends_the_stream_and_says_so(
     cluster: LocalCluster, stream: RawStream, raw: bytes
 ) -> None:
