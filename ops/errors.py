@@ -25,7 +25,8 @@ class OpsError(Exception):
         self.mend = mend
 
     def __str__(self) -> str:
-        return f"{self.message} {self.mend}".rstrip()
+        between = "\n" if "\n" in self.message else " "  # after a list, the advice is no part of its last line
+        return f"{self.message}{between}{self.mend}".rstrip()
 
 
 class FolderInUse(OpsError):

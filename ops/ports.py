@@ -2,6 +2,7 @@
 
 import random
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from ops.errors import OpsError
@@ -45,6 +46,17 @@ def holder(port: int) -> str:
     except psutil.Error:
         return ""
     return ""
+
+
+def held_by(pids: Collection[int]) -> set[int]:
+    """The TCP ports on which these processes listen, as far as this user may see."""
+    import psutil
+
+    try:
+        links = psutil.net_connections("tcp")
+    except psutil.Error:
+        return set()
+    return {link.laddr.port for link in links if link.laddr and link.status == psutil.CONN_LISTEN and link.pid in pids}
 
 
 def choose() -> int:

@@ -55,7 +55,7 @@ def publish(folder: Folder = None, data_dir: DataDir = None, config: Config = No
 
     from ops.commands.options import settings
     from ops.screen import OUT
-    from ops.services.catalogue import read_catalogue
+    from ops.services.catalogue import adopt, read_catalogue
 
     found = settings(data_dir, config)
     path = folder or found.catalogue_dir
@@ -64,6 +64,11 @@ def publish(folder: Folder = None, data_dir: DataDir = None, config: Config = No
         OUT.print(f"Catalogue {answer.catalogue_version} is in force, from {path}.", soft_wrap=True)
     else:
         OUT.print(f"Nothing changed: catalogue {answer.catalogue_version} says the same as {path}.", soft_wrap=True)
+    if not adopt(path, found):
+        OUT.print(
+            f"[yellow]The next start puts {found.catalogue_dir} in force again: change it there too.[/yellow]",
+            soft_wrap=True,
+        )
 
 
 async def _get(settings: "Settings") -> "sales_pb2.GetCatalogueResponse":

@@ -50,6 +50,7 @@ def renew(name: Name, out: Out = Path(), data_dir: DataDir = None, config: Confi
     from ops.commands.options import settings
 
     folder = settings(data_dir, config).data_dir
+    _make(out)
     _hand_over(folder, enrolment.renew(folder, name, _now()), out)
 
 
@@ -114,7 +115,19 @@ def _enroll(kind: str, name: str, gates: list[str], options: tuple[Path, Path | 
 
     out, data_dir, config = options
     folder = settings(data_dir, config).data_dir
+    _make(out)
     _hand_over(folder, enrolment.enroll(folder, Kind(kind), name, gates, _now()), out)
+
+
+def _make(out: Path) -> None:
+    """Before anybody is enrolled: a certificate whose key could not be written would only bar its name."""
+    from ops.errors import OpsError
+    from ops.files import make_folder
+
+    try:
+        make_folder(out)
+    except OpsError as error:
+        raise OpsError(f"{error.message} Nobody was enrolled.", "Choose another folder with --out.") from error
 
 
 def _hand_over(folder: Path, made: "tuple[Pair, Issued]", out: Path) -> None:

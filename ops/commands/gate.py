@@ -106,7 +106,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument a command-line option
         _say(console, str(error))
         raise typer.Exit(2) from None
     except NotPermittedError as error:
-        _say(console, f"{error}\nEnrol this device for these gates, or give the gates that its certificate names.")
+        _say(console, str(error))  # it says what the certificate lacks
         raise typer.Exit(1) from None
     except (CallerError, TransientError) as error:
         _say(console, f"{error}\nCheck --server, that the cluster runs, and --cert.")

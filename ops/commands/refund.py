@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ops.settings import Settings
     from parkgate.sales.v1 import sales_pb2
 
+MAX_ID = 2**64 - 1
+"""Ticket ids have 64 bits."""
 WORDS = {
     "REFUNDED": "[green]refunded[/green]",
     "ALREADY_USED": "[red]used already: no refund[/red]",
@@ -19,7 +21,9 @@ WORDS = {
 
 
 def refund(
-    tickets: Annotated[list[int], typer.Argument(metavar="TICKET_ID...", help="Ids of tickets, as sold.", min=1)],
+    tickets: Annotated[
+        list[int], typer.Argument(metavar="TICKET_ID...", help="Ids of tickets, as sold.", min=1, max=MAX_ID)
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Refund them; without it, only tell what it would pay.")] = False,
     window: Annotated[str, typer.Option(help="The window that pays back.")] = "w1",
     data_dir: DataDir = None,

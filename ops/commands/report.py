@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ticketcore.errors import InvalidInputError, ParkgateError
+
+if TYPE_CHECKING:
+    from reporting.client import ReportServer
 
 app = typer.Typer(no_args_is_help=True)
 Answer = TypeVar("Answer")
@@ -53,14 +56,22 @@ Groups = Annotated[list[By] | None, typer.Option("--by", help="What to group by;
 As = Annotated[Format, typer.Option("--format", help="A table here, or a file.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The file of --format csv or xlsx.")]
 Server = Annotated[
-    str, typer.Option(metavar="HOST:PORT", envvar="PARKGATE_REPORT_SERVER", help="The reporting service.")
+    str,
+    typer.Option(
+        metavar="HOST:PORT",
+        envvar="PARKGATE_REPORT_SERVER",
+        help="The reporting service.",
+        show_default="localhost, with the port of the settings",
+    ),
 ]
 Cert = Annotated[
     Path, typer.Option(metavar="DIR", envvar="PARKGATE_REPORT_CERT", help="Folder of a finance certificate.")
 ]
 Digits = Annotated[int, typer.Option(help="Minor digits of the currency.", min=0, max=4)]
-SERVER = "localhost:7445"
+SERVER = ""
 CERT = Path("finance")
+MAX_WIDTH = 2_000
+"""Columns of a table, at most: a dozen of twenty characters and their frame are far below."""
 
 
 @app.callback()
@@ -136,9 +147,9 @@ def occupancy(
 ) -> None:
     """Who came in, went out and is inside, by zone."""
     from parkgate.reporting.v1 import reporting_pb2 as pb
-    from reporting.client import ReportServer, ask_once
+    from reporting.client import ask_once
 
-    answer = _run(ask_once(ReportServer(server, cert), pb.QueryOccupancyRequest(park_date=day)))
+    answer = _run(ask_once(_server(server, cert), pb.QueryOccupancyRequest(park_date=day)))
     columns = ("zone_number", "persons_in", "persons_out", "persons_inside")
     _show(
         f"occupancy on {answer.park_date}", columns, [[getattr(row, name) for name in columns] for row in answer.rows]
@@ -150,9 +161,9 @@ def occupancy(
 def reconcile(server: Server = SERVER, cert: Cert = CERT, digits: Digits = 2) -> None:
     """Compare the counts of sales, ledger and Postgres, to the unit and the cent. Ends with 1 if they differ."""
     from parkgate.reporting.v1 import reporting_pb2 as pb
-    from reporting.client import ReportServer, ask_once
+    from reporting.client import ask_once
 
-    answer = _run(ask_once(ReportServer(server, cert), pb.GetCountsRequest()))
+    answer = _run(ask_once(_server(server, cert), pb.GetCountsRequest()))
     books = {name: {count.name: count for count in getattr(answer, name)} for name in ("sales", "ledger", "postgres")}
     rows = []
     for item in sorted({name for book in books.values() for name in book}):
@@ -170,11 +181,10 @@ def _report(
     kind: str, by: Sequence[By], period: tuple[str, str], shape: tuple[Format, Path | None, int], who: tuple[str, Path]
 ) -> None:
     from parkgate.reporting.v1 import reporting_pb2 as pb
-    from reporting.client import ReportServer
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     form, out, digits = shape
-    server = ReportServer(*who)
+    server = _server(*who)
     common: dict[str, Any] = {
         "period": pb.Period(from_date=period[0], to_date=period[1]),
         "group_by": [pb.Dimension.Value(f"DIMENSION_{one.value.upper()}") for one in by],
@@ -194,6 +204,14 @@ def _report(
         format=pb.FileFormat.Value(f"FILE_FORMAT_{form.value.upper()}"),
     )
     _export(server, export, out)
+
+
+def _server(address: str, cert: Path) -> ReportServer:
+    """Whom to ask; without an address the service of this installation, by its settings."""
+    from ops.commands.options import settings
+    from reporting.client import ReportServer
+
+    return ReportServer(address or f"localhost:{settings(None, None).reporting_port}", cert)
 
 
 def _export(server: Any, export: Any, out: Path | None) -> None:
@@ -261,7 +279,13 @@ def _show(
         table.add_section()
     for row in totals:
         table.add_row(*(escape(str(cell)) for cell in row), style="bold")
-    Console().print(table if rows else f"{title}: nothing in this period")
+    console = Console()
+    if not rows:
+        console.print(f"{title}: nothing in this period")
+        return
+    # A narrow screen wraps a line; it never cuts a digit off.
+    widest = console.measure(table, options=console.options.update(max_width=MAX_WIDTH)).maximum
+    Console(width=max(console.width, widest)).print(table)
 
 
 def _say_as_of(answer: Any) -> None:

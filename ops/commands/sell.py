@@ -188,6 +188,13 @@ def _print(catalogue: "Catalogue", sale: "Sale", images: dict[int, Path]) -> Non
     for ticket in sale.tickets[:1] if len(sale.tickets) > 5 else sale.tickets:
         SCREEN.print(f"[dim]Code of {ticket.ticket_id}:[/dim] ", end="")
         SCREEN.print(to_qr_text(ticket.token), markup=False, soft_wrap=True)
-    gate = next(iter(catalogue.gates))
+    gate = _a_gate(catalogue, line.line.product_id)
     folder = images[sale.tickets[0].ticket_id].parent
     SCREEN.print(f"\nScan: [cyan]parkgate gate run --gate {gate} --source file:{folder}[/cyan]", soft_wrap=True)
+
+
+def _a_gate(catalogue: "Catalogue", product_id: str) -> str:
+    """A gate that the product opens."""
+    product = catalogue.products[product_id]
+    named = sorted(product.gates)
+    return named[0] if named else next(gate.id for gate in catalogue.gates.values() if gate.zone in product.zones)

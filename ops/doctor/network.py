@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ops import ports, state
+from ops import ports, processes, state
 from ops.doctor.finding import Finding, Level, fault, ok, warning
 from ops.errors import OpsError
 from ops.settings import PORTS, Settings
@@ -19,7 +19,8 @@ LEDGER_WANTS = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy"
 
 def ports_free_or_ours(settings: Settings) -> Finding:
     taken = {name: getattr(settings, name) for name in PORTS if not ports.is_free(getattr(settings, name))}
-    foreign = {name: port for name, port in taken.items() if port not in _our_ports(settings)}
+    ours = _our_ports(settings)
+    foreign = {name: port for name, port in taken.items() if port not in ours}
     if foreign:
         found = "; ".join(f"{port} ({name}) is taken{ports.holder(port)}" for name, port in foreign.items())
         names = ", ".join(f"PARKGATE_{name.upper()}" for name in foreign)
@@ -118,8 +119,13 @@ def _runs(settings: Settings, name: str) -> bool:
 
 
 def _our_ports(settings: Settings) -> set[int]:
+    """What the processes of the stack say that they listen on, and what the supervisor and its descendants hold: the
+    ports of its own metrics and of the actors' are on no process's list."""
     now = state.read(settings.data_dir)
-    return {port for one in now.processes for port in one.ports.values()} if now is not None and now.alive else set()
+    if now is None or not now.alive:
+        return set()
+    family = {now.supervisor.pid, *(one.pid for one in processes.descendants(now.supervisor.pid))}
+    return {port for one in now.processes for port in one.ports.values()} | ports.held_by(family)
 
 
 def _config(values: dict[str, str]) -> str:

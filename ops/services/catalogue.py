@@ -20,12 +20,47 @@ def ensure_catalogue(settings: Settings) -> None:
     """
     if settings.catalogue_dir.exists():
         return
-    if settings.catalogue_dir != settings.data_dir / "catalogue":
+    if _incoming(settings).exists():  # a crash between the two renames of `adopt`
+        _incoming(settings).rename(settings.catalogue_dir)
+        return
+    if not _is_ours(settings):
         raise BadInput(
             f"The catalogue's folder {settings.catalogue_dir} does not exist.",
             "Name the folder with your park's files in PARKGATE_CATALOGUE_DIR, or leave it out for the example park.",
         )
     shutil.copytree(EXAMPLE, settings.catalogue_dir)
+
+
+def adopt(folder: Path, settings: Settings) -> bool:
+    """After a publish: makes the folder's files those of the data folder, since every start puts those in force.
+
+    The files that were there go to `catalogue.before`. A catalogue folder that the park keeps elsewhere is its own to
+    change. Returns whether the next start puts `folder`'s files in force.
+    """
+    kept = settings.catalogue_dir
+    if folder.resolve() == kept.resolve():
+        return True
+    if not _is_ours(settings):
+        return False
+    before, incoming = kept.with_name("catalogue.before"), _incoming(settings)
+    partial = kept.with_name("catalogue.partial")
+    for remains in (partial, incoming, before):
+        shutil.rmtree(remains, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    for file in sorted(folder.glob("*.toml")):
+        shutil.copy(file, partial)
+    partial.rename(incoming)  # it is whole from here on
+    kept.rename(before)
+    incoming.rename(kept)
+    return True
+
+
+def _is_ours(settings: Settings) -> bool:
+    return settings.catalogue_dir == settings.data_dir / "catalogue"
+
+
+def _incoming(settings: Settings) -> Path:
+    return settings.data_dir / "catalogue.incoming"
 
 
 def read_catalogue(folder: Path) -> tuple[dict[str, Any], Any]:

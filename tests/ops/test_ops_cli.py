@@ -269,3 +269,16 @@ def test_run_starts_a_registered_service_with_the_settings(
     assert seen == [data_dir]
     assert run.main(["nothing"]) == 2
     assert "kiosk" in capsys.readouterr().err
+
+
+def test_nobody_is_enrolled_when_the_key_cannot_be_written(data_dir: Path, tmp_path: Path) -> None:
+    env = {"PARKGATE_DATA_DIR": str(data_dir)}
+    (tmp_path / "file").touch()
+    refused = parkgate("enroll", "finance", "anna", "--out", str(tmp_path / "file" / "usb"), **env)
+    assert (refused.returncode, "Nobody was enrolled" in refused.stderr, "--out" in refused.stderr) == (1, True, True)
+    assert parkgate("enroll", "finance", "anna", "--out", str(tmp_path / "usb"), **env).returncode == 0
+
+
+def test_a_ticket_id_beyond_64_bits_is_wrong_use(data_dir: Path) -> None:
+    refused = parkgate("refund", str(2**64), PARKGATE_DATA_DIR=str(data_dir))
+    assert (refused.returncode, "TICKET_ID" in refused.stderr) == (2, True)
