@@ -14,6 +14,9 @@ from ops.errors import OpsError
 POLL_S = 0.02
 """How often a wait looks again. Short against every wait here, long against the cost of one look (some 20 µs)."""
 
+REMAINS_S = 4.0
+"""A killed process is gone at once; one that hangs in the kernel is nobody's to wait for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -133,17 +136,13 @@ def _mentions(entry: Path, needle: re.Pattern[bytes]) -> bool:
 
 
 def end_all_in(temp: str, driver: int | None = None) -> None:
-    """Ends what is left of a Ray: asks, and then orders. Its driver is gone, so nothing of it is of use to anybody."""
-    for number, timeout_s in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 2.0)):
-        deadline = time.monotonic() + timeout_s
-        for who in working_in(temp, driver):
-            send(who, number)
-        while working_in(temp, driver):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(POLL_S * 5)
-        else:
-            return
+    """Kills what is left of a Ray. Its driver is gone, so nothing of it is of use to anybody, and a gateway of it would
+    hold the gate port against the next one for as long as it were given to end."""
+    deadline = time.monotonic() + REMAINS_S
+    while (left := working_in(temp, driver)) and time.monotonic() < deadline:
+        for who in left:
+            send(who, signal.SIGKILL)
+        time.sleep(POLL_S)
 
 
 def _boot_id() -> str:
