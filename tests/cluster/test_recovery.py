@@ -120,7 +120,7 @@ def state_of(partition: Partition) -> dict[str, object]:
             if lease.received_total or lease.returned_total or lease.inside
         },
         "changes": partition.changes,
-        "totals": {number: totals for number, totals in partition.totals.items()},
+        "totals": dict(partition.totals),
     }
 
 
