@@ -184,3 +184,20 @@ async def test_a_full_zone_stays_exactly_full_through_restarts_of_owner_and_capa
     waiting = [code for code in codes if ticket_id(code) not in inside]
     again = await send_until_decided(gate, [scan(code) for code in waiting])
     assert [verdict.decision for verdict in again].count(ADMIT) == 3
+
+
+async def test_a_hold_that_has_lapsed_stays_lapsed_under_a_later_owner_with_a_slower_clock(quotas: QuotaDesk) -> None:
+    """I4: time never falls within a log, or a lapsed hold's neighbours would come back to life."""
+    await quotas.place(1, live_ms=1_000)
+    await quotas.place(2, live_ms=2_000)
+    quotas.clock.now_ms += 1_500
+    await quotas.move("pin_hold", 9)
+    await quotas.place(3)
+    quotas.clock.now_ms -= 60_000
+    await quotas.owner.stop()
+    await quotas.take_over()
+    assert (await quotas.move("pin_hold", 1)).outcome == GONE
+    placed = await quotas.place(4, live_ms=1_000)
+    times = [entry.time_ms async for entry in quotas.real.entries("q0", 0, quotas.owner.state.sequence)]
+    assert times == sorted(times)
+    assert placed.lapse_time_ms == times[-1] + 1_000
