@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
+@functools.cache
 def promises_named() -> dict[str, set[str]]:
     """Promise -> tests that name it in their docstring or name."""
     found: dict[str, set[str]] = {promise: set() for promise in PROMISES}
