@@ -97,8 +97,8 @@ class GateService:
             writer.cancel()
 
     async def _open(self, context: Context) -> tuple[list[Gate], bytes]:
-        identity = identity_of(context.auth_context())
-        self._revoked.check(identity)
+        # The hello is read before anybody is refused: a client whose first write meets a stream that has ended sees a
+        # fault of its library instead of the reason.
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 raw = await context.read()
@@ -106,6 +106,8 @@ class GateService:
             raise InvalidInputError(f"no hello came within {HELLO_TIMEOUT_S:.0f} s") from error
         if raw is grpc.aio.EOF:
             raise InvalidInputError("the stream ended before its hello")
+        identity = identity_of(context.auth_context())
+        self._revoked.check(identity)
         frame = _parse(raw)
         if not frame.HasField("hello"):
             raise InvalidInputError("the first frame of a stream must hold a hello")

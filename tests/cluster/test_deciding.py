@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.plain_partition import Bench
 from tests.cluster.small_park import NOON_MS, reason, scan, token
+from ticketcore.admission import Mode
 
 EXIT = gate_pb2.DIRECTION_EXIT
 PASSED, NOT_PASSED = gate_pb2.PASSAGE_OUTCOME_PASSED, gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
@@ -129,7 +132,113 @@ def test_an_older_request_that_comes_again_changes_nothing() -> None:
     assert again.state.lifecycle == events_pb2.LIFECYCLE_ACTIVE
 
 
-def test_noon_is_noon() -> None:
+def test_guests_who_were_seen_leaving_had_passed_whatever_the_turnstile_says() -> None:
+    """I1: an entry given back after its exit would be an entry more, with nobody to show for it."""
+    bench, code = Bench(), token("day", 1)
+    entry = scan(code, 1)
+    bench.send(entry, scan(code, 2, direction=EXIT))
+    assert bench.passage(entry, NOT_PASSED).recorded == PASSED
+    assert bench.partition.visit(int.from_bytes(code[1:9], "big"), 1).admitted == 1
+
+
+@pytest.mark.parametrize("attempts", [1, 39, 40, 41])
+def test_a_flood_of_forgeries_is_checked_up_to_a_bound_and_told_to_come_again_beyond(attempts: int) -> None:
+    """I7, I8: what was not checked is RETRY, never a bad ticket, and is decided when it comes again."""
     bench = Bench()
-    assert bench.batch().context.moment.minute == 12 * 60
-    assert bench.now_ms == NOON_MS
+    forged = [scan(token("day", 1)[:17] + bytes([number]) * 64, number) for number in range(1, attempts + 1)]
+    verdicts = bench.send(*forged)
+    retried = [verdict for verdict in verdicts if verdict.decision == gate_pb2.DECISION_RETRY]
+    assert len(retried) == max(attempts - 40, 0)
+    assert all(verdict.retry_after_ms and reason(verdict) == "BACKPRESSURE" for verdict in retried)
+    again = bench.send(*forged)
+    assert {reason(verdict) for verdict in again} == {"BAD_SIGNATURE"}
+
+
+_tokens = st.one_of(
+    st.binary(max_size=120),
+    st.builds(
+        lambda claims, signature: bytes((1 << 5 | 3,)) + claims + signature,
+        st.binary(min_size=16, max_size=16),
+        st.binary(min_size=64, max_size=64),
+    ),
+    st.builds(
+        lambda number, position, mask: _altered(token("day", number), position, mask),
+        st.integers(1, 3),
+        st.integers(0, 80),
+        st.integers(1, 255),
+    ),
+)
+
+
+def _altered(code: bytes, position: int, mask: int) -> bytes:
+    return code[:position] + bytes((code[position] ^ mask,)) + code[position + 1 :]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(_tokens, st.text(max_size=40), st.integers(0, 6), st.integers(0, 2**32 - 1)), max_size=6))
+def test_nothing_that_sales_did_not_sign_is_admitted_whatever_its_bytes(items: list[tuple]) -> None:
+    """I8: registered or not, known key or not, as bytes or as text."""
+    bench = Bench()
+    bench.register(token("day", 1), token("day", 2))
+    genuine = {token("day", number) for number in (1, 2, 3)}
+    scans = [
+        scan(code, number, qr_text=text, lane=lane, persons=persons)
+        for number, (code, text, lane, persons) in enumerate(items, 1)
+        if code not in genuine
+    ]
+    for verdict in bench.send(*scans):
+        assert verdict.decision in {gate_pb2.DECISION_REJECT, gate_pb2.DECISION_RETRY}
+        assert verdict.ticket_id == 0
+    for item in scans:
+        dry = gate_pb2.Verdict()
+        batch = bench.batch()
+        decider = batch.decider(0)
+        assert decider is not None
+        decider.dry_run(item, 11, dry)
+        assert dry.decision != gate_pb2.DECISION_ADMIT
+    assert not bench.partition.visits
+
+
+def test_a_dry_run_changes_nothing_and_is_not_remembered() -> None:
+    bench, code = Bench(), token("show", 1)
+    bench.register(code)
+    before = len(bench.log)
+    for item in (scan(code, 1), scan(code[:40], 2)):
+        batch, dry = bench.batch(), gate_pb2.Verdict()
+        decider = batch.decider(0)
+        assert decider is not None
+        decider.dry_run(item, 21, dry)
+        bench.commit(batch)
+    assert (len(bench.log), len(bench.partition.scans), bench.partition.visits) == (before, 0, {})
+
+
+def test_the_order_of_checks_from_idempotency_to_capacity() -> None:
+    """Each scan has every fault from its own on; the first that is checked is told."""
+    bench = Bench()
+    code = token("show", 1, entries=1)
+    bench.register(code)
+    other_key = token("show", 2, key_id=9)
+    bench.modes = {21: Mode.SUSPENDED}
+    arena = {"lane": ARENA}
+    late = scan(other_key, 1, NOON_MS - 200_000, lane=9)
+    unknown_key, closed = scan(other_key, 3, **arena), scan(code, 4, **arena)
+    told = [reason(verdict) for verdict in bench.send(late, scan(other_key, 2, NOON_MS - 200_000, **arena))]
+    assert told == ["WRONG_GATE", "CLOCK_SKEW"]
+    bench.change(code, events_pb2.LIFECYCLE_BLOCKED, b"1" * 16)
+    assert [reason(verdict) for verdict in bench.send(unknown_key, closed)] == ["UNKNOWN_KEY", "ENTRY_SUSPENDED"]
+    bench.modes = {}
+    assert reason(bench.send(scan(code, 5, **arena))[0]) == "BLOCKED"
+    bench.change(code, events_pb2.LIFECYCLE_ACTIVE, b"2" * 16)
+    assert reason(bench.send(scan(code, 6, **arena))[0]) == "CAPACITY_FULL"
+    bench.lease(2, 1)
+    assert reason(bench.send(scan(code, 7, **arena))[0]) == "ADMIT"
+    assert reason(bench.send(closed)[0]) == "ENTRY_SUSPENDED", "idempotency comes before everything"
+
+
+def test_another_well_signed_code_of_a_registered_ticket_is_revoked() -> None:
+    """I1, I8: two codes of one ticket would be two entitlements; only the one that sales registered is good."""
+    bench, code = Bench(), token("day", 1)
+    bench.register(code)
+    (other,) = bench.send(scan(token("day", 1, valid_days=9, entries=9), 1))
+    assert reason(other) == "REVOKED"
+    assert reason(bench.send(scan(code, 2))[0]) == "ADMIT"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from cluster.ledger import Ledger
 from cluster.recovery import snapshot
 from parkgate.cluster.v1 import link_pb2
 from parkgate.events.v1 import events_pb2
-from tests.cluster.plain_owner import ARENA, MAIN, SIDE, Desk, Fault, until
-from tests.cluster.small_park import NOON_MS, reason, token
+from parkgate.gate.v1 import gate_pb2
+from tests.cluster.plain_owner import ARENA, LOST_AFTER, LOST_BEFORE, MAIN, SIDE, Desk, Fault, until
+from tests.cluster.small_park import NOON_MS, reason, ticket_id, token
 
 
 async def test_a_snapshot_never_holds_what_is_not_durable_yet(desk: Desk) -> None:
@@ -62,3 +66,131 @@ async def test_time_never_falls_within_a_partition_also_when_the_next_owner_has_
     assert reason(verdict) == "ADMIT"
     times = [entry.time_ms for entry in await desk.log("p1")]
     assert times == sorted(times) == [NOON_MS, NOON_MS]
+
+
+async def test_nobody_is_admitted_before_the_append_is_durable(desk: Desk) -> None:
+    """I2: the reply is lost before the write, then after it; the answer comes only once the ledger says so."""
+    code = token("day", 1)
+    await desk.register(code)
+    held = asyncio.Event()
+    desk.ledger.faults = [LOST_BEFORE, LOST_AFTER, Fault(written=True, replied=True, gate=held)]
+    answer = desk.group(desk.scan(code, lane=MAIN))
+    await until(lambda: len(desk.ledger.appends) == 3)
+    await asyncio.sleep(0.1)
+    assert not answer.done()
+    held.set()
+    await answer
+    batches = [item.batch_id for item in desk.ledger.appends[1:]]
+    assert len(batches) == 3
+    assert len(set(batches)) == 1, "the very same append was repeated"
+    assert [entry.sequence for entry in await desk.log("p1")] == [1, 2]
+    assert desk.owner.counters.append_retries == 2
+
+
+async def test_what_was_admitted_without_an_answer_is_told_by_the_next_owner(desk: Desk) -> None:
+    """I1, I2, I3: the owner dies between the write and the answer."""
+    code = token("day", 1)
+    await desk.register(code)
+    attempt = desk.scan(code, lane=MAIN)
+    desk.ledger.faults = [LOST_AFTER, Fault(written=False, replied=False, gate=asyncio.Event())]
+    answer = desk.group(attempt)
+    await until(lambda: not desk.ledger.faults)
+    await desk.owner.stop()
+    assert not answer.done()
+    await desk.take_over()
+    (told,) = await desk.send(attempt)
+    (other,) = await desk.send(desk.scan(code))
+    assert (reason(told), reason(other)) == ("ADMIT", "ALREADY_USED")
+
+
+async def test_what_was_decided_and_never_written_is_as_if_it_never_was(desk: Desk) -> None:
+    """I1, I2: the owner dies before the write; the next one decides, once."""
+    code = token("day", 1)
+    await desk.register(code)
+    attempt = desk.scan(code, lane=MAIN)
+    desk.ledger.faults = [Fault(written=False, replied=False, gate=asyncio.Event())]
+    answer = desk.group(attempt)
+    await until(lambda: not desk.ledger.faults)
+    await desk.owner.stop()
+    assert not answer.done()
+    await desk.take_over()
+    told = [reason(verdict) for verdict in await desk.send(attempt, desk.scan(code), attempt)]
+    assert told == ["ADMIT", "ALREADY_USED", "ADMIT"]
+    assert len((await desk.log("p1"))[-1].events) == 2
+
+
+async def test_a_fenced_owner_answers_nothing_and_stops_owning(desk: Desk) -> None:
+    """I1: two live owners, every ticket at both."""
+    codes = [token("day", number) for number in range(1, 21)]
+    await desk.register(*codes)
+    zombie = desk.owner
+    await desk.take_over()
+    answers = [desk.group(desk.scan(code, lane=SIDE), owner=zombie) for code in codes]
+    fresh = await desk.send(*(desk.scan(code, lane=SIDE) for code in codes))
+    assert {reason(verdict) for verdict in fresh} == {"ADMIT"}
+    await until(lambda: not zombie.owned)
+    late = [answer.result() for answer in answers if answer.done()]
+    verdicts = [verdict for group in late for verdict in gate_pb2.ServerFrame.FromString(group.server_frame).verdicts]
+    assert all(verdict.decision == gate_pb2.DECISION_RETRY for verdict in verdicts)
+    assert sorted(zombie.counters.fenced) == ["p0", "p1"]
+    misrouted = await desk.group(desk.scan(codes[0]), owner=zombie)
+    assert misrouted.misrouted
+
+
+@pytest.mark.parametrize(("after_ms", "assumed"), [(1_999, False), (2_000, True), (2_001, True)])
+async def test_a_passage_that_nobody_reports_counts_as_passed_when_its_time_is_over(
+    desk: Desk, after_ms: int, assumed: bool
+) -> None:
+    code = token("day", 1)
+    await desk.register(code)
+    entry = desk.scan(code, lane=MAIN)
+    await desk.send(entry)
+    desk.clock.now_ms += after_ms
+    await asyncio.sleep(0.25)  # two ticks of the owner
+    receipt = await desk.passage(entry.scan_id, ticket_id(code), gate_pb2.PASSAGE_OUTCOME_NOT_PASSED)
+    expected = gate_pb2.PASSAGE_OUTCOME_ASSUMED if assumed else gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
+    assert receipt.recorded == expected
+    recorded = [event.passage_recorded for entry in await desk.log("p1") for event in entry.events][-1]
+    assert recorded.outcome == expected
+    assert recorded.persons_given_back == (0 if assumed else 1)
+
+
+async def test_a_crowd_beyond_the_bound_is_told_to_come_again_at_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I7"""
+    monkeypatch.setattr("cluster.owner.MAX_SCANS_WAITING", 3)
+    code = token("day", 1)
+    await desk.register(code)
+    held = asyncio.Event()
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    first = desk.group(desk.scan(code))
+    await asyncio.sleep(0.05)
+    waiting = desk.group(*(desk.scan(code) for _ in range(4)))
+    shed = gate_pb2.ServerFrame.FromString((await desk.group(desk.scan(code))).server_frame).verdicts[0]
+    assert (reason(shed), shed.decision) == ("BACKPRESSURE", gate_pb2.DECISION_RETRY)
+    held.set()
+    await first
+    assert len(gate_pb2.ServerFrame.FromString((await waiting).server_frame).verdicts) == 4
+
+
+async def test_scans_that_wait_for_capacity_are_told_to_come_again_when_nobody_can_say(desk: Desk) -> None:
+    """I4, I7: without the capacity owner nobody is let into a limited zone, and nobody is told that it is full."""
+    codes = [token("show", number) for number in range(1, 4)]
+    await desk.register(*codes)
+    verdicts = await desk.send(*(desk.scan(code, lane=ARENA) for code in codes))
+    assert {(reason(verdict), verdict.decision) for verdict in verdicts} == {
+        ("INTERNAL_ERROR", gate_pb2.DECISION_RETRY)
+    }
+    logged = [event for name in ("p0", "p1") for entry in await desk.log(name) for event in entry.events]
+    assert not any(event.HasField("scan_decided") for event in logged)
+
+
+async def test_an_owner_without_a_catalogue_admits_nobody_and_blames_nobody(valkey_url: str) -> None:
+    """I7"""
+    desk = Desk(valkey_url)
+    desk.real = Ledger(valkey_url)
+    await desk.take_over()
+    (verdict,) = await desk.send(desk.scan(token("day", 1)))
+    assert (reason(verdict), verdict.decision) == ("BACKPRESSURE", gate_pb2.DECISION_RETRY)
+    await desk.stop()

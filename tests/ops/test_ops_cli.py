@@ -23,7 +23,7 @@ HEAVY = ("grpc", "ray", "redis", "psycopg", "pydantic", "cryptography", "structl
 def parkgate(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "ops.cli", *arguments],
-        env={**os.environ, **env},
+        env={**os.environ, "COLUMNS": "200", **env},
         capture_output=True,
         text=True,
         timeout=60,

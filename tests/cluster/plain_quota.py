@@ -1,0 +1,87 @@
+"""A quota owner without links: requests go in by hand, over a real ledger and a clock that tests turn."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.config import ClusterConfig
+from cluster.control import Control
+from cluster.ledger import Ledger
+from cluster.link import LinkClient
+from cluster.quota_owner import QuotaOwner
+from parkgate.cluster.v1 import control_pb2, link_pb2
+from tests.cluster import small_park
+from tests.cluster.plain_owner import Answers, Clock, UnreliableLedger
+from ticketcore.catalogue_document import canonical_json
+
+
+class NoRoutes:
+    """No partition owner can be asked for unused units."""
+
+    async def look_up(self) -> None: ...
+
+    def links(self) -> list[LinkClient]:
+        return []
+
+
+@dataclass
+class QuotaDesk:
+    """A quota owner, and what a test asks it."""
+
+    url: str
+    clock: Clock = field(default_factory=Clock)
+    owners: list[QuotaOwner] = field(default_factory=list)
+    _ids: Any = field(default_factory=lambda: itertools.count(1))
+
+    async def start(self) -> QuotaDesk:
+        self.real = Ledger(self.url)
+        await Control(self.real).publish_catalogue(1, canonical_json(small_park.document()))
+        await self.take_over()
+        return self
+
+    async def take_over(self) -> None:
+        """A new owner takes the log; the earlier one goes on living."""
+        self.ledger = UnreliableLedger(self.real)
+        config = ClusterConfig(self.url, Path("/nowhere"), partitions=2)
+        self.owner = QuotaOwner("quota", config, self.ledger, NoRoutes(), self.clock)  # type: ignore[arg-type]
+        self.owners.append(self.owner)
+        await self.owner.start("")
+
+    async def stop(self) -> None:
+        for owner in self.owners:
+            await owner.stop()
+        await self.real.close()
+
+    def ask(self, **body: Any) -> asyncio.Future[link_pb2.LinkResponse]:
+        answers, call_id = Answers(), next(self._ids)
+        answers.calls[call_id] = asyncio.get_running_loop().create_future()
+        self.owner.request(answers, link_pb2.LinkRequest(call_id=call_id, **body))  # type: ignore[arg-type]
+        return answers.calls[call_id]
+
+    async def place(
+        self, number: int, units: int = 1, limit: int = 10, live_ms: int = 1_000
+    ) -> control_pb2.HoldResponse:
+        request = control_pb2.PlaceHoldRequest(
+            hold_id=number.to_bytes(16, "big"), time_to_live_ms=live_ms, catalogue_version=1
+        )
+        request.lines.add(quota_key="a", units=units, limit=limit)
+        return (await self.ask(place_hold=request)).hold
+
+    async def move(self, what: str, number: int) -> control_pb2.HoldResponse:
+        request = control_pb2.HoldRequest(hold_id=number.to_bytes(16, "big"))
+        async with asyncio.timeout(10):
+            return (await self.ask(**{what: request})).hold
+
+    async def capacity(self, partition: str, received: int, returned: int, wanted: int) -> link_pb2.CapacityResponse:
+        request = link_pb2.CapacityRequest(
+            zone_number=2, partition=partition, received_total=received, returned_total=returned, wanted=wanted
+        )
+        async with asyncio.timeout(10):
+            return (await self.ask(capacity=request)).capacity
+
+    async def quota(self) -> control_pb2.Quota:
+        return (await self.ask(get_quotas=control_pb2.GetQuotasRequest(quota_keys=["a"]))).get_quotas.quotas[0]

@@ -1,0 +1,203 @@
+"""The quota and capacity owner over a real ledger: restarts, lost replies, races, the clock (I2, I4)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cluster import quota_owner
+from cluster.quota_state import replay, restore, snapshot
+from parkgate.cluster.v1 import control_pb2
+from parkgate.events.v1 import events_pb2
+from tests.cluster.harness import LocalCluster, scan, ticket_id
+from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
+from tests.cluster.plain_quota import QuotaDesk
+from tests.cluster.test_gate_day import ADMIT, EXIT, document_with_capacity, reason, send_until_decided
+
+DONE, SOLD_OUT, GONE = (
+    control_pb2.HOLD_OUTCOME_DONE,
+    control_pb2.HOLD_OUTCOME_SOLD_OUT,
+    control_pb2.HOLD_OUTCOME_GONE,
+)
+
+
+@pytest.fixture
+async def quotas(valkey_url: str) -> AsyncIterator[QuotaDesk]:
+    desk = await QuotaDesk(valkey_url).start()
+    yield desk
+    await desk.stop()
+
+
+async def test_a_restart_keeps_holds_and_the_clock_takes_them_only_until_they_are_pinned(quotas: QuotaDesk) -> None:
+    """I4"""
+    for number in (1, 2, 3):
+        assert (await quotas.place(number)).outcome == DONE
+    assert (await quotas.move("pin_hold", 2)).outcome == DONE
+    assert (await quotas.move("pin_hold", 3)).outcome == DONE
+    assert (await quotas.move("confirm_hold", 3)).outcome == DONE
+    await quotas.owner.stop()
+    await quotas.take_over()
+    before = await quotas.quota()
+    assert (before.held, before.pinned, before.sold) == (1, 1, 1)
+    quotas.clock.now_ms += 999
+    assert (await quotas.move("pin_hold", 9)).outcome == control_pb2.HOLD_OUTCOME_UNKNOWN
+    assert (await quotas.quota()).held == 1
+    quotas.clock.now_ms += 1
+    assert (await quotas.move("pin_hold", 1)).outcome == GONE
+    quotas.clock.now_ms += 3_600_000
+    assert (await quotas.move("confirm_hold", 2)).outcome == DONE, "pinned: however late the payment's answer comes"
+    after = await quotas.quota()
+    assert (after.held, after.pinned, after.sold) == (0, 0, 2)
+
+
+@pytest.mark.parametrize("lost", [LOST_BEFORE, LOST_AFTER])
+async def test_an_append_without_an_answer_is_repeated_and_counts_once(quotas: QuotaDesk, lost: Fault) -> None:
+    """I2, I4"""
+    quotas.ledger.faults = [lost, lost]
+    assert (await quotas.place(1, units=4)).outcome == DONE
+    await quotas.owner.stop()
+    await quotas.take_over()
+    assert (await quotas.quota()).held == 4
+    assert (await quotas.place(1, units=4)).outcome == DONE, "the same hold again is the same hold"
+    assert (await quotas.quota()).held == 4
+
+
+async def test_a_fenced_quota_owner_answers_nothing(quotas: QuotaDesk) -> None:
+    """I4: two live owners of one quota would sell it twice."""
+    zombie = quotas.owner
+    await quotas.take_over()
+    late, quotas.owner = quotas.owner, zombie
+    answer = asyncio.ensure_future(quotas.place(1, units=10))
+    await until(lambda: zombie.failure is not None)
+    quotas.owner = late
+    assert not answer.done()
+    assert (await quotas.place(2, units=10)).outcome == DONE
+    answer.cancel()
+
+
+async def test_holds_that_race_never_take_more_than_the_limit_and_end_exactly_full(quotas: QuotaDesk) -> None:
+    """I4"""
+    random.seed(7)
+    units = [random.randint(1, 4) for _ in range(80)] + [1] * 5
+    answers = await asyncio.gather(*(quotas.place(number, count, 100) for number, count in enumerate(units)))
+    taken = sum(count for count, answer in zip(units, answers, strict=True) if answer.outcome == DONE)
+    quota = await quotas.quota()
+    assert taken == quota.held == 100
+    assert all(
+        answer.units_left < count for count, answer in zip(units, answers, strict=True) if answer.outcome == SOLD_OUT
+    )
+
+
+async def test_a_snapshot_of_quotas_never_holds_what_is_not_durable(
+    quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I4: a later owner would have counted the hold twice, and sold less, or forgotten that it was finished."""
+    monkeypatch.setattr(quota_owner, "SNAPSHOT_AFTER_ENTRIES", 1)
+    for number in range(4):
+        held = asyncio.Event()
+        quotas.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+        placing = asyncio.ensure_future(quotas.place(number, 2))
+        await asyncio.sleep(0.15)
+        held.set()
+        await placing
+    await asyncio.sleep(0.05)
+    await quotas.owner.stop()
+    await quotas.take_over()
+    assert await quotas.ledger.snapshot_sequence("q0") > 0
+    assert (await quotas.quota()).held == 8
+
+
+async def test_the_state_comes_back_from_the_log_and_from_a_snapshot(quotas: QuotaDesk) -> None:
+    for number in range(6):
+        await quotas.place(number, 1, 5)
+    for what, number in (("pin_hold", 1), ("pin_hold", 2), ("confirm_hold", 2), ("release_hold", 3)):
+        await quotas.move(what, number)
+    line = events_pb2.QuotaLine(quota_key="a", units=1)
+    await quotas.ask(return_units=control_pb2.ReturnUnitsRequest(request_id=b"r" * 16, lines=[line]))
+    await quotas.capacity("p0", 0, 0, 3)
+    await quotas.capacity("p1", 0, 0, 9)
+    live = quotas.owner.state
+    from cluster.quota_state import QuotaState
+
+    replayed, restored = QuotaState("q0"), QuotaState("q0")
+    async for entry in quotas.real.entries("q0", 0, live.sequence):
+        replay(replayed, entry)
+    restore(restored, snapshot(live))
+    for again in (replayed, restored):
+        assert again.book.counters == live.book.counters
+        assert again.book.holds == live.book.holds
+        assert again.book.returned == live.book.returned
+        assert {number: zone.grants for number, zone in again.zones.items()} == {
+            number: zone.grants for number, zone in live.zones.items()
+        }
+        assert (again.sequence, again.last_time_ms) == (live.sequence, live.last_time_ms)
+
+
+async def test_leases_outlive_their_owner(quotas: QuotaDesk) -> None:
+    """I4: the arena holds five."""
+    first = await quotas.capacity("p0", 0, 0, 3)
+    await quotas.owner.stop()
+    await quotas.take_over()
+    rest = await quotas.capacity("p1", 0, 0, 9)
+    assert (first.granted_total, rest.granted_total, rest.full) == (3, 2, True)
+    again = await quotas.capacity("p0", 0, 0, 3)
+    assert again.granted_total == 3, "a grant whose answer was lost is found again, not given twice"
+    returned = await quotas.capacity("p0", 3, 2, 0)
+    assert returned.granted_total == 3
+    assert (await quotas.capacity("p1", 2, 0, 9)).granted_total == 4
+
+
+async def test_a_zone_without_a_limit_needs_no_lease(quotas: QuotaDesk) -> None:
+    request = {"zone_number": 1, "partition": "p0", "received_total": 7, "wanted": 2}
+    answer = (await quotas.ask(capacity=request)).capacity
+    assert (answer.unlimited, answer.granted_total, answer.full) == (True, 7, False)
+
+
+async def test_a_full_zone_stays_exactly_full_through_restarts_of_owner_and_capacity_owner(
+    two_owners: LocalCluster,
+) -> None:
+    """I2, I4: leases are inherited; nothing is stranded and nobody too many gets in."""
+    cluster = two_owners
+    await cluster.publish(document_with_capacity(cluster, "park", 12), 2)
+    codes = [cluster.token("day") for _ in range(30)]
+    await cluster.register(*codes)
+    gate = await cluster.gate("main-1")
+    first = await send_until_decided(gate, [scan(code) for code in codes[:8]])
+    assert {reason(verdict) for verdict in first} == {"UNSPECIFIED"}
+    old = await cluster.replace_owner(0)
+    await old.stop()
+    from cluster.hosting import QuotaHost
+    from tests.cluster.harness import NODE
+
+    await cluster.quota.stop()
+    cluster.quota = QuotaHost(cluster.config, NODE)
+    await cluster.quota.start()
+    rest = await send_until_decided(gate, [scan(code) for code in codes[8:]])
+    assert [verdict.decision for verdict in rest].count(ADMIT) == 4
+    assert {reason(verdict) for verdict in rest} == {"UNSPECIFIED", "CAPACITY_FULL"}
+    inside = {verdict.ticket_id for verdict in (*first, *rest) if verdict.decision == ADMIT}
+    leaving = [code for code in codes if ticket_id(code) in inside][:3]
+    await send_until_decided(gate, [scan(code, direction=EXIT) for code in leaving])
+    waiting = [code for code in codes if ticket_id(code) not in inside]
+    again = await send_until_decided(gate, [scan(code) for code in waiting])
+    assert [verdict.decision for verdict in again].count(ADMIT) == 3
+
+
+async def test_a_hold_that_has_lapsed_stays_lapsed_under_a_later_owner_with_a_slower_clock(quotas: QuotaDesk) -> None:
+    """I4: time never falls within a log, or a lapsed hold's neighbours would come back to life."""
+    await quotas.place(1, live_ms=1_000)
+    await quotas.place(2, live_ms=2_000)
+    quotas.clock.now_ms += 1_500
+    await quotas.move("pin_hold", 9)
+    await quotas.place(3)
+    quotas.clock.now_ms -= 60_000
+    await quotas.owner.stop()
+    await quotas.take_over()
+    assert (await quotas.move("pin_hold", 1)).outcome == GONE
+    placed = await quotas.place(4, live_ms=1_000)
+    times = [entry.time_ms async for entry in quotas.real.entries("q0", 0, quotas.owner.state.sequence)]
+    assert times == sorted(times)
+    assert placed.lapse_time_ms == times[-1] + 1_000
