@@ -172,6 +172,8 @@ class Event(_message.Message):
     CAPACITY_MOVED_FIELD_NUMBER: _builtins.int
     LIMIT_SET_FIELD_NUMBER: _builtins.int
     ALERT_RAISED_FIELD_NUMBER: _builtins.int
+    SCANS_ADMITTED_FIELD_NUMBER: _builtins.int
+    PASSAGES_RECORDED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scan_decided(self) -> Global___ScanDecided:
         """A scan was decided."""
@@ -212,6 +214,14 @@ class Event(_message.Message):
     def alert_raised(self) -> Global___AlertRaised:
         """A level of quota or capacity was crossed."""
 
+    @_builtins.property
+    def scans_admitted(self) -> Global___ScansAdmitted:
+        """Scans were admitted that are alike."""
+
+    @_builtins.property
+    def passages_recorded(self) -> Global___PassagesRecorded:
+        """Passages were settled that are alike."""
+
     def __init__(
         self,
         *,
@@ -225,12 +235,14 @@ class Event(_message.Message):
         capacity_moved: Global___CapacityMoved | None = ...,
         limit_set: Global___LimitSet | None = ...,
         alert_raised: Global___AlertRaised | None = ...,
+        scans_admitted: Global___ScansAdmitted | None = ...,
+        passages_recorded: Global___PassagesRecorded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alert_raised", b"alert_raised", "body", b"body", "capacity_moved", b"capacity_moved", "hold_changed", b"hold_changed", "lease_changed", b"lease_changed", "limit_set", b"limit_set", "passage_recorded", b"passage_recorded", "scan_decided", b"scan_decided", "ticket_changed", b"ticket_changed", "ticket_registered", b"ticket_registered", "units_returned", b"units_returned"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alert_raised", b"alert_raised", "body", b"body", "capacity_moved", b"capacity_moved", "hold_changed", b"hold_changed", "lease_changed", b"lease_changed", "limit_set", b"limit_set", "passage_recorded", b"passage_recorded", "passages_recorded", b"passages_recorded", "scan_decided", b"scan_decided", "scans_admitted", b"scans_admitted", "ticket_changed", b"ticket_changed", "ticket_registered", b"ticket_registered", "units_returned", b"units_returned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_raised", b"alert_raised", "body", b"body", "capacity_moved", b"capacity_moved", "hold_changed", b"hold_changed", "lease_changed", b"lease_changed", "limit_set", b"limit_set", "passage_recorded", b"passage_recorded", "scan_decided", b"scan_decided", "ticket_changed", b"ticket_changed", "ticket_registered", b"ticket_registered", "units_returned", b"units_returned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_raised", b"alert_raised", "body", b"body", "capacity_moved", b"capacity_moved", "hold_changed", b"hold_changed", "lease_changed", b"lease_changed", "limit_set", b"limit_set", "passage_recorded", b"passage_recorded", "passages_recorded", b"passages_recorded", "scan_decided", b"scan_decided", "scans_admitted", b"scans_admitted", "ticket_changed", b"ticket_changed", "ticket_registered", b"ticket_registered", "units_returned", b"units_returned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["scan_decided", "passage_recorded", "ticket_registered", "ticket_changed", "lease_changed", "hold_changed", "units_returned", "capacity_moved", "limit_set", "alert_raised"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["scan_decided", "passage_recorded", "ticket_registered", "ticket_changed", "lease_changed", "hold_changed", "units_returned", "capacity_moved", "limit_set", "alert_raised", "scans_admitted", "passages_recorded"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -329,6 +341,98 @@ class ScanDecided(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScanDecided: _TypeAlias = ScanDecided  # noqa: Y015
+
+@_typing.final
+class ScansAdmitted(_message.Message):
+    """ScansAdmitted records admissions of one batch that differ in scan, ticket, gate and device time only: a column for each
+    of these, and the rest once. Most of a morning's admissions are alike; a column costs a quarter of the bytes and of
+    the work. It means exactly what as many ScanDecided in its place would; its tickets are all different, and had not
+    been used in the zone before.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIKE_FIELD_NUMBER: _builtins.int
+    SCAN_IDS_FIELD_NUMBER: _builtins.int
+    TICKET_IDS_FIELD_NUMBER: _builtins.int
+    GATE_NUMBERS_FIELD_NUMBER: _builtins.int
+    SCAN_TIMES_MS_FIELD_NUMBER: _builtins.int
+    scan_ids: _builtins.bytes
+    """The scans' ids, 16 bytes each."""
+    @_builtins.property
+    def alike(self) -> Global___ScanDecided:
+        """What they share. Its scan_id, ticket_id, gate_number, scan_time_ms, claims and digest are not set."""
+
+    @_builtins.property
+    def ticket_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their tickets."""
+
+    @_builtins.property
+    def gate_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their gates."""
+
+    @_builtins.property
+    def scan_times_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The devices' clocks when the codes were read."""
+
+    def __init__(
+        self,
+        *,
+        alike: Global___ScanDecided | None = ...,
+        scan_ids: _builtins.bytes = ...,
+        ticket_ids: _abc.Iterable[_builtins.int] | None = ...,
+        gate_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        scan_times_ms: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alike", b"alike"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alike", b"alike", "gate_numbers", b"gate_numbers", "scan_ids", b"scan_ids", "scan_times_ms", b"scan_times_ms", "ticket_ids", b"ticket_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScansAdmitted: _TypeAlias = ScansAdmitted  # noqa: Y015
+
+@_typing.final
+class PassagesRecorded(_message.Message):
+    """PassagesRecorded settles admissions of one batch that differ in scan, ticket and gate only; exactly as many
+    PassageRecorded in its place would. No persons are given back by it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIKE_FIELD_NUMBER: _builtins.int
+    SCAN_IDS_FIELD_NUMBER: _builtins.int
+    TICKET_IDS_FIELD_NUMBER: _builtins.int
+    GATE_NUMBERS_FIELD_NUMBER: _builtins.int
+    scan_ids: _builtins.bytes
+    """The scans' ids, 16 bytes each."""
+    @_builtins.property
+    def alike(self) -> Global___PassageRecorded:
+        """What they share. Its scan_id, ticket_id and gate_number are not set."""
+
+    @_builtins.property
+    def ticket_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their tickets."""
+
+    @_builtins.property
+    def gate_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their gates."""
+
+    def __init__(
+        self,
+        *,
+        alike: Global___PassageRecorded | None = ...,
+        scan_ids: _builtins.bytes = ...,
+        ticket_ids: _abc.Iterable[_builtins.int] | None = ...,
+        gate_numbers: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alike", b"alike"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alike", b"alike", "gate_numbers", b"gate_numbers", "scan_ids", b"scan_ids", "ticket_ids", b"ticket_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PassagesRecorded: _TypeAlias = PassagesRecorded  # noqa: Y015
 
 @_typing.final
 class PassageRecorded(_message.Message):
