@@ -14,9 +14,10 @@ from cluster.deciding import Context, Decider
 from cluster.ledger import Append
 from cluster.link import Connection
 from cluster.partition import Partition, partition_of, partition_of_scan
+from cluster.verdicts import in_frame, retry
 from parkgate.cluster.v1 import link_pb2
-from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
+from ticketcore.token import TOKEN_LENGTH
 
 NOT_OWNED_RETRY_MS = 100
 BATCH_ID_LENGTH = 8
@@ -30,23 +31,37 @@ class Group:
     group_id: int
     frame: gate_pb2.ClientFrame
     gate_numbers: list[int]
-    answer: gate_pb2.ServerFrame = field(default_factory=gate_pb2.ServerFrame)
+    verdicts: list[bytes] = field(default_factory=list)
+    """For each scan a server frame with its verdict; empty while it waits."""
+    receipts: gate_pb2.ServerFrame = field(default_factory=gate_pb2.ServerFrame)
     waiting: int = 0
     misrouted: bool = False
     partitions: set[Partition] = field(default_factory=set)
 
+    def answer(self) -> bytes:
+        """The server frame that answers it all: protobuf joins the frames of a row."""
+        return b"".join((*self.verdicts, self.receipts.SerializeToString()))
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class WaitingScan:
     """A scan that needs capacity before it can be decided."""
 
     group: Group
-    scan: gate_pb2.Scan
+    position: int
     gate_number: int
-    verdict: gate_pb2.Verdict
     partition: str
     zone_number: int
     persons: int
+
+    @property
+    def scan(self) -> gate_pb2.Scan:
+        """The scan."""
+        return self.group.frame.scans[self.position]
+
+    def give_up(self, reason: gate_pb2.Reason.ValueType, after_ms: int) -> None:
+        """Answers RETRY."""
+        self.group.verdicts[self.position] = retry_frame(self.scan.scan_id, reason, after_ms)
 
 
 Reply = Callable[[], None]
@@ -71,7 +86,7 @@ class Batch:
             partition = self.owned.get(index)
             if partition is None:
                 return None
-            decider = self._deciders[index] = Decider(partition, self.context, events_pb2.LogEntry())
+            decider = self._deciders[index] = Decider(partition, self.context)
         return decider
 
     def decider_of_ticket(self, ticket_id: int) -> Decider | None:
@@ -85,12 +100,12 @@ class Batch:
     def decide_group(self, group: Group) -> None:
         """Decides all scans and passages of a group, in order."""
         lanes = group.gate_numbers
-        for scan in group.frame.scans:
-            verdict = group.answer.verdicts.add()
+        for position, scan in enumerate(group.frame.scans):
             gate_number = lanes[scan.lane] if scan.lane < len(lanes) else 0
-            self.decide_scan(group, scan, gate_number, verdict)
+            group.verdicts.append(b"")
+            self.decide_scan(group, position, scan, gate_number)
         for report in group.frame.passages:
-            receipt = group.answer.receipts.add()
+            receipt = group.receipts.receipts.add()
             decider = self.decider_of_ticket(report.ticket_id)
             if decider is None:
                 group.misrouted = True
@@ -99,24 +114,33 @@ class Batch:
             group.partitions.add(decider.partition)
             decider.record_passage(report, receipt)
 
-    def decide_scan(self, group: Group, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict) -> None:
+    def decide_scan(self, group: Group, position: int, scan: gate_pb2.Scan, gate_number: int) -> None:
         """Decides one scan of a group, or puts it among those that wait."""
-        decider = self.decider(partition_of_scan(scan.token, scan.scan_id, self.partitions))
+        scan_id, token = scan.scan_id, scan.token
+        decider = self.decider(partition_of_scan(token, scan_id, self.partitions))
         if decider is None:
             group.misrouted = True
-            retry(verdict, scan.scan_id, gate_pb2.REASON_INTERNAL_ERROR, NOT_OWNED_RETRY_MS)
+            group.verdicts[position] = retry_frame(scan_id, gate_pb2.REASON_INTERNAL_ERROR, NOT_OWNED_RETRY_MS)
             return
         group.partitions.add(decider.partition)
+        if len(token) == TOKEN_LENGTH:
+            admitted = decider.admit_alike(scan, scan_id, token, gate_number)
+            if admitted is not None:
+                group.verdicts[position] = admitted
+                return
+        verdict = gate_pb2.Verdict()
         waits = decider.decide(scan, gate_number, verdict)
-        if waits is not None:
-            group.waiting += 1
-            name = decider.partition.name
-            self.waiting.append(WaitingScan(group, scan, gate_number, verdict, name, waits.zone_number, waits.persons))
+        if waits is None:
+            group.verdicts[position] = in_frame(verdict)
+            return
+        group.waiting += 1
+        name = decider.partition.name
+        self.waiting.append(WaitingScan(group, position, gate_number, name, waits.zone_number, waits.persons))
 
     def appends(self) -> Iterator[tuple[Partition, Append]]:
         """One append for each partition that something happened to."""
         for decider in self._deciders.values():
-            entry, partition = decider.entry, decider.partition
+            entry, partition = decider.entry(), decider.partition
             if not entry.events:
                 continue
             entry.partition = partition.name
@@ -135,17 +159,13 @@ def send_groups(groups: list[Group]) -> None:
     by_connection: dict[Connection, link_pb2.LinkResponse] = {}
     for group in groups:
         response = by_connection.setdefault(group.connection, link_pb2.LinkResponse())
-        response.verdicts.groups.add(
-            group_id=group.group_id, server_frame=group.answer.SerializeToString(), misrouted=group.misrouted
-        )
+        response.verdicts.groups.add(group_id=group.group_id, server_frame=group.answer(), misrouted=group.misrouted)
     for connection, response in by_connection.items():
         connection.send(response)
 
 
-def retry(verdict: gate_pb2.Verdict, scan_id: bytes, reason: gate_pb2.Reason.ValueType, after_ms: int) -> None:
-    """The verdict for what could not be decided, for no fault of the guest (I7)."""
-    verdict.scan_id = scan_id
-    verdict.decision = gate_pb2.DECISION_RETRY
-    verdict.reason = reason
-    verdict.retry_after_ms = after_ms
-    verdict.decided_by = gate_pb2.DECIDED_BY_CLUSTER
+def retry_frame(scan_id: bytes, reason: gate_pb2.Reason.ValueType, after_ms: int) -> bytes:
+    """A server frame with one verdict: RETRY."""
+    verdict = gate_pb2.Verdict()
+    retry(verdict, scan_id, reason, after_ms)
+    return in_frame(verdict)

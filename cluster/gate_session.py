@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cluster.batch import retry
 from cluster.link import LinkClient
 from cluster.partition import partition_of, partition_of_scan
+from cluster.verdicts import retry
 from parkgate.cluster.v1 import link_pb2
 from parkgate.gate.v1 import gate_pb2
 

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from cluster import owner_commands as commands
-from cluster.batch import Batch, Group, WaitingScan, retry, send_groups
+from cluster.batch import Batch, Group, WaitingScan, retry_frame, send_groups
 from cluster.config import ClusterConfig
 from cluster.control import POLL_S, Control
 from cluster.deciding import Context, Minute
@@ -184,9 +184,9 @@ class Owner:
         """Answers RETRY at once: waiting in line would only make the answer too late."""
         self.counters.shed += len(group.frame.scans)
         for scan in group.frame.scans:
-            retry(group.answer.verdicts.add(), scan.scan_id, gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS)
+            group.verdicts.append(retry_frame(scan.scan_id, gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS))
         for report in group.frame.passages:
-            group.answer.receipts.add(scan_id=report.scan_id, retry_after_ms=SHED_RETRY_MS)
+            group.receipts.receipts.add(scan_id=report.scan_id, retry_after_ms=SHED_RETRY_MS)
         send_groups([group])
 
     # A turn
@@ -291,9 +291,9 @@ class Owner:
             group = item.group
             group.waiting -= 1
             if answer is None:
-                retry(item.verdict, item.scan.scan_id, gate_pb2.REASON_INTERNAL_ERROR, SHED_RETRY_MS)
+                item.give_up(gate_pb2.REASON_INTERNAL_ERROR, SHED_RETRY_MS)
             else:
-                batch.decide_scan(group, item.scan, item.gate_number, item.verdict)
+                batch.decide_scan(group, item.position, item.scan, item.gate_number)
             if not group.waiting:
                 batch.ready_groups.append(group)
 

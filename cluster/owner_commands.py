@@ -38,7 +38,7 @@ def register(
         elif decider.partition.is_registered(row):
             response.already_registered += 1
         else:
-            event = decider.entry.events.add().ticket_registered
+            event = decider.log().ticket_registered
             event.claims = issued.token[: tokens.CLAIMS_LENGTH]
             event.digest = digest
             event.lifecycle = issued.lifecycle or events_pb2.LIFECYCLE_ACTIVE
@@ -84,7 +84,7 @@ def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules
     judged = judge_change(current, Lifecycle(wanted.to), partition.admitted(wanted.ticket_id, zones))
     if judged is not Change.DONE:
         return judged
-    event = decider.entry.events.add().ticket_changed
+    event = decider.log().ticket_changed
     event.ticket_id = wanted.ticket_id
     event.request_id = wanted.request_id
     setattr(event, "from", int(current))  # "from" is a keyword of Python
@@ -145,7 +145,7 @@ def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[str]) -> 
 def add_lease_event(decider: Decider, zone_number: int) -> None:
     """Logs where a lease stands."""
     lease = decider.partition.zone_lease(zone_number)
-    event = decider.entry.events.add().lease_changed
+    event = decider.log().lease_changed
     event.zone_number = zone_number
     event.received_total, event.returned_total = lease.received_total, lease.returned_total
 

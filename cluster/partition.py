@@ -1,15 +1,20 @@
 """The state of one partition, and how each event changes it. Live decisions and recovery go through the same methods.
 
 Nothing here decides, waits or writes: `cluster.deciding` decides, `cluster.owner` appends. The methods named `count_*`,
-`settle`, `register`, `change`, `lease` are the only ones that change state, one for each kind of event.
+`join`, `settle`, `register`, `change`, `lease` are the only ones that change state, one for each kind of event.
+
+A `Visit` in `visits` is never changed in place: all first admissions of a run share one.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
+from itertools import islice
 
+from cluster.runs import AdmissionRun
 from cluster.scan_memory import ScanMemory
 from cluster.ticket_table import Origin, Row, TicketTable
 from parkgate.events.v1 import events_pb2
@@ -19,7 +24,8 @@ from ticketcore.capacity import ZoneLease
 from ticketcore.token import CLAIMS_LENGTH
 
 SETTLED_MEMORY = 100_000
-"""Settled passages that are remembered to answer a repeated report; some minutes of the busiest partition."""
+"""Settled passages that are remembered, at least, to answer a repeated report: some minutes of the busiest partition.
+When there are twice as many the elder half is dropped, for dropping one at a time from a dict slows down with each."""
 
 REQUEST_ID_LENGTH = 16
 CHANGES_KEPT = 31 * REQUEST_ID_LENGTH
@@ -60,9 +66,9 @@ class Partition:
         self.name = name
         self.table = TicketTable(partitions)
         self.visits: dict[int, Visit] = {}
-        self.holds: dict[bytes, Passing] = {}
+        self.holds: dict[bytes, Passing | AdmissionRun] = {}
         self.settled: dict[bytes, int] = {}
-        self.deadlines: dict[int, deque[tuple[int, bytes]]] = {}
+        self.deadlines: dict[int, deque[tuple[int, bytes | AdmissionRun]]] = {}
         self.leases: dict[int, ZoneLease] = {}
         self.changes: dict[int, bytes] = {}
         self.scans = ScanMemory()
@@ -89,6 +95,11 @@ class Partition:
         """Person-entries that were counted on a ticket, over its zones."""
         return sum(visit.admitted for visit in self.visits_of(ticket_id, zones))
 
+    def passing(self, scan_id: bytes) -> Passing | None:
+        """The admission whose passage is awaited; None if none is by that scan."""
+        held = self.holds.get(scan_id)
+        return held.passing(scan_id) if isinstance(held, AdmissionRun) else held
+
     def zone_lease(self, zone_number: int) -> ZoneLease:
         """The partition's lease of a zone; also counts who is inside zones without a limit."""
         lease = self.leases.get(zone_number)
@@ -101,10 +112,9 @@ class Partition:
     def count_admission(self, scan_id: bytes, passing: Passing) -> None:
         """Counts an admission, and holds it if its passage is awaited."""
         key = passing.ticket_id << 16 | passing.zone_number
-        visit = self.visits.get(key)
-        if visit is None:
-            visit = self.visits[key] = Visit()
+        visit = copy(self.visits.get(key, EMPTY_VISIT))
         apply_passing(visit, passing)
+        self.visits[key] = visit
         totals = self.totals[passing.product_number]
         kind, persons = passing.kind, passing.persons
         if kind is Kind.EXIT:
@@ -121,14 +131,41 @@ class Partition:
         if passing.deadline_ms:
             self.hold(scan_id, passing)
 
+    def join(self, run: AdmissionRun, scan_id: bytes, ticket_id: int, gate_number: int, scan_time_ms: int) -> None:
+        """Counts an admission that is like the others of a run, and remembers and holds it. `count_run` must follow."""
+        run.add(scan_id, ticket_id, gate_number, scan_time_ms)
+        self.visits[ticket_id << 16 | run.alike.zone_number] = run.visit(gate_number)
+        self.scans.keep_alike(scan_id, run)
+        if run.alike.counts_inside:
+            self.zone_lease(run.alike.zone_number).inside += run.alike.persons
+        if run.deadline_ms:
+            self.holds[scan_id] = run
+
+    def count_run(self, run: AdmissionRun) -> None:
+        """Counts a run that will get no more members."""
+        members = len(run.scan_ids)
+        totals = self.totals[run.alike.product_number]
+        totals.persons_entered += members * run.alike.persons
+        totals.admitted_first += members * run.alike.event.first_admission
+        if run.deadline_ms:
+            self._await(run.alike.timeout_ms, run.deadline_ms, run)
+
+    def hold_run(self, run: AdmissionRun, scan_ids: Iterable[bytes]) -> None:
+        """Awaits passage reports of some members of a run."""
+        self.holds.update(dict.fromkeys(scan_ids, run))
+        self._await(run.alike.timeout_ms, run.deadline_ms, run)
+
     def hold(self, scan_id: bytes, passing: Passing) -> None:
-        """Awaits a passage report. Deadlines of one time-out come in order, so a queue for each needs no sorting."""
+        """Awaits a passage report."""
         self.holds[scan_id] = passing
-        timeout_ms = passing.deadline_ms - passing.time_ms
+        self._await(passing.deadline_ms - passing.time_ms, passing.deadline_ms, scan_id)
+
+    def _await(self, timeout_ms: int, deadline_ms: int, held: bytes | AdmissionRun) -> None:
+        """Deadlines of one time-out come in order, so a queue for each needs no sorting."""
         queue = self.deadlines.get(timeout_ms)
         if queue is None:
             queue = self.deadlines[timeout_ms] = deque()
-        queue.append((passing.deadline_ms, scan_id))
+        queue.append((deadline_ms, held))
 
     def count_refusal(self, product_number: int) -> None:
         """Counts a refusal."""
@@ -136,18 +173,22 @@ class Partition:
 
     def settle(self, scan_id: bytes, outcome: int, first_admission_undone: bool) -> None:
         """Settles a held admission; NOT_PASSED gives the entry back, which may undo the ticket's first admission."""
-        passing = self.holds.pop(scan_id, None)
-        if passing is None:
+        held = self.holds.pop(scan_id, None)
+        if held is None:
             return
         self.settled[scan_id] = outcome
-        if len(self.settled) > SETTLED_MEMORY:
-            del self.settled[next(iter(self.settled))]
+        if len(self.settled) >= 2 * SETTLED_MEMORY:
+            self.settled = dict(islice(self.settled.items(), SETTLED_MEMORY, None))
         if outcome == gate_pb2.PASSAGE_OUTCOME_NOT_PASSED:
+            passing = held.passing(scan_id) if isinstance(held, AdmissionRun) else held
             self._give_back(passing)
             self.totals[passing.product_number].admitted_first -= first_admission_undone
 
     def _give_back(self, passing: Passing) -> None:
-        undo_passing(self.visits[passing.ticket_id << 16 | passing.zone_number], passing)
+        key = passing.ticket_id << 16 | passing.zone_number
+        visit = copy(self.visits[key])
+        undo_passing(visit, passing)
+        self.visits[key] = visit
         totals = self.totals[passing.product_number]
         if passing.kind is Kind.ENTRY:
             totals.persons_entered -= passing.persons
@@ -208,9 +249,9 @@ class Partition:
         due: list[bytes] = []
         for queue in self.deadlines.values():
             while queue and queue[0][0] <= now_ms:
-                scan_id = queue.popleft()[1]
-                if scan_id in self.holds:
-                    due.append(scan_id)
+                held = queue.popleft()[1]
+                scan_ids = held.scan_ids if isinstance(held, AdmissionRun) else (held,)
+                due += [scan_id for scan_id in scan_ids if scan_id in self.holds]
         return due
 
     def is_registered(self, row: Row | None) -> bool:

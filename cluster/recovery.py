@@ -5,10 +5,14 @@ Replay applies the facts that were logged, through the same methods as the live 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import itemgetter
 
-from cluster.deciding import write_uses, write_verdict
 from cluster.partition import Partition, Totals
+from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, scan_ids_of
+from cluster.verdicts import write_uses, write_verdict
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit
@@ -16,6 +20,8 @@ from ticketcore.errors import DamagedDataError
 from ticketcore.lifecycle import Lifecycle
 from ticketcore.reasons import OVERRIDE_ALLOWED, Reason
 from ticketcore.rules import Rules, moment_at
+
+SNAPSHOT_FORMAT = 2
 
 
 def replay(partition: Partition, entry: events_pb2.LogEntry, rules: Rules) -> None:
@@ -40,9 +46,16 @@ def _apply(partition: Partition, event: events_pb2.Event, time_ms: int, day: int
     match event.WhichOneof("body"):
         case "scan_decided":
             _apply_scan(partition, event.scan_decided, time_ms, day)
+        case "scans_admitted":
+            run = run_of(partition, event.scans_admitted, time_ms, day)
+            join_all(partition, run, event.scans_admitted)
+            partition.count_run(run)
         case "passage_recorded":
             passage = event.passage_recorded
             partition.settle(passage.scan_id, passage.outcome, passage.first_admission_undone)
+        case "passages_recorded":
+            for scan_id in scan_ids_of(event.passages_recorded.scan_ids):
+                partition.settle(scan_id, event.passages_recorded.alike.outcome, False)
         case "ticket_registered":
             partition.register(event.ticket_registered)
         case "ticket_changed":
@@ -66,6 +79,26 @@ def _apply_scan(partition: Partition, event: events_pb2.ScanDecided, time_ms: in
         verdict.override_allowed = Reason(event.reason) in OVERRIDE_ALLOWED
         partition.count_refusal(event.product_number)
     partition.scans.keep(event.scan_id, verdict.SerializeToString())
+
+
+def run_of(partition: Partition, event: events_pb2.ScansAdmitted, time_ms: int, day: int) -> AdmissionRun:
+    """An empty run like the logged one.
+
+    Raises:
+        DamagedDataError: its columns are not of one length.
+    """
+    members = len(event.ticket_ids)
+    lengths = {members, len(event.gate_numbers), len(event.scan_times_ms)}
+    if len(lengths) != 1 or len(event.scan_ids) != members * SCAN_ID_LENGTH:
+        raise DamagedDataError(f"the log of partition {partition.name} holds a run whose columns differ in length")
+    return AdmissionRun.of_event(event, time_ms, day)
+
+
+def join_all(partition: Partition, run: AdmissionRun, event: events_pb2.ScansAdmitted) -> None:
+    """Counts every member of a logged run."""
+    columns = (scan_ids_of(event.scan_ids), event.ticket_ids, event.gate_numbers, event.scan_times_ms)
+    for member in zip(*columns, strict=True):
+        partition.join(run, *member)
 
 
 def passing_of(event: events_pb2.ScanDecided, time_ms: int, day: int) -> Passing:
@@ -107,25 +140,49 @@ def snapshot(partition: Partition, partitions: int) -> bytes:
         time_ms=partition.last_time_ms,
         partitions=partitions,
         changes=partition.changes,
+        format=SNAPSHOT_FORMAT,
     )
     for number, rows in partition.table.dump():
         record.chunks.add(number=number, rows=rows)
-    for key, visit in partition.visits.items():
-        counters = [getattr(visit, name) for name in _COUNTERS]
-        record.visits.add(ticket_id=key >> 16, zone_number=key & 0xFFFF, counters=counters)
-    for scan_id, passing in partition.holds.items():
-        record.held.add(admission=_admission_of(scan_id, passing), admit_time_ms=passing.time_ms, day=passing.day)
+    _add_visits(record, partition.visits)
+    for scan_id, held in partition.holds.items():
+        if isinstance(held, Passing):
+            record.held.add(admission=_admission_of(scan_id, held), admit_time_ms=held.time_ms, day=held.day)
+    _add_runs(record, partition)
     for scan_id, outcome in partition.settled.items():
         record.settled.add(scan_id=scan_id, outcome=outcome)
     for lease in partition.leases.values():
         record.leases.add(
             zone_number=lease.zone_number, received_total=lease.received_total, returned_total=lease.returned_total
         )
-    for scan_id, verdict in partition.scans.dump():
+    for scan_id, verdict in partition.scans.single():
         record.verdicts.add(scan_id=scan_id, verdict=verdict)
     for product, totals in partition.totals.items():
         record.totals.append(_totals_record(product, totals))
     return record.SerializeToString()
+
+
+def _add_visits(record: events_pb2.PartitionSnapshot, visits: dict[int, Visit]) -> None:
+    """Tickets that share their counters share a record: there are millions of tickets, and few ways to stand."""
+    sharing: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    for key, visit in visits.items():
+        sharing[id(visit), key & 0xFFFF].append(key >> 16)
+    for (_, zone_number), ticket_ids in sharing.items():
+        visit = visits[ticket_ids[0] << 16 | zone_number]
+        counters = [getattr(visit, name) for name in _COUNTERS]
+        record.visits.add(ticket_ids=ticket_ids, zone_number=zone_number, counters=counters)
+
+
+def _add_runs(record: events_pb2.PartitionSnapshot, partition: Partition) -> None:
+    remembered = set(partition.scans.runs())
+    held: dict[AdmissionRun, list[bytes]] = {run: [] for run in partition.scans.runs()}
+    for scan_id, kept in partition.holds.items():
+        if isinstance(kept, AdmissionRun):
+            held.setdefault(kept, []).append(scan_id)
+    for run, scan_ids in held.items():
+        item = record.runs.add(admit_time_ms=run.time_ms, day=run.day, remembered=run in remembered)
+        item.held_scan_ids = b"".join(scan_ids)
+        run.write_event(item.admitted)
 
 
 def _admission_of(scan_id: bytes, passing: Passing) -> events_pb2.ScanDecided:
@@ -171,15 +228,19 @@ def restore(partition: Partition, data: bytes, partitions: int) -> None:
             f"the snapshot of {record.partition} of {record.partitions} partitions is not one of {partition.name} of "
             f"{partitions}; the number of partitions cannot be changed once tickets are registered"
         )
+    if record.format != SNAPSHOT_FORMAT:
+        raise DamagedDataError(
+            f"the snapshot of {record.partition} has layout {record.format}, this version reads {SNAPSHOT_FORMAT}: "
+            "start the version of Parkgate that wrote it"
+        )
     for chunk in record.chunks:
         partition.table.load(chunk.number, chunk.rows)
     for seen in record.visits:
         visit = Visit(*seen.counters)
-        partition.visits[seen.ticket_id << 16 | seen.zone_number] = visit
-        partition.zone_lease(seen.zone_number).inside += visit.inside
-    for held in record.held:
-        scan_id = held.admission.scan_id
-        partition.hold(scan_id, passing_of(held.admission, held.admit_time_ms, held.day))
+        for ticket_id in seen.ticket_ids:
+            partition.visits[ticket_id << 16 | seen.zone_number] = visit
+        partition.zone_lease(seen.zone_number).inside += visit.inside * len(seen.ticket_ids)
+    _restore_held(partition, record)
     partition.settled = {item.scan_id: item.outcome for item in record.settled}
     partition.changes = dict(record.changes)
     for lease in record.leases:
@@ -189,6 +250,31 @@ def restore(partition: Partition, data: bytes, partitions: int) -> None:
     _restore_totals(partition, record.totals)
     partition.sequence, partition.last_time_ms = record.sequence, record.time_ms
     partition.snapshot_sequence = record.sequence
+
+
+def _restore_held(partition: Partition, record: events_pb2.PartitionSnapshot) -> None:
+    """In the order of their deadlines, as they were awaited."""
+    waiting: list[tuple[int, Callable[[], None]]] = []
+    for held in record.held:
+        passing = passing_of(held.admission, held.admit_time_ms, held.day)
+        waiting.append((passing.deadline_ms, partial(partition.hold, held.admission.scan_id, passing)))
+    for item in record.runs:
+        run = run_of(partition, item.admitted, item.admit_time_ms, item.day)
+        waiting.append((run.deadline_ms, partial(_restore_run, partition, run, item)))
+    for _, hold in sorted(waiting, key=itemgetter(0)):
+        hold()
+
+
+def _restore_run(partition: Partition, run: AdmissionRun, item: events_pb2.RememberedRun) -> None:
+    event = item.admitted
+    scan_ids = scan_ids_of(event.scan_ids)
+    for member in zip(scan_ids, event.ticket_ids, event.gate_numbers, event.scan_times_ms, strict=True):
+        run.add(*member)
+    if item.remembered:
+        for scan_id in scan_ids:
+            partition.scans.keep_alike(scan_id, run)
+    if item.held_scan_ids:
+        partition.hold_run(run, scan_ids_of(item.held_scan_ids))
 
 
 def _restore_totals(partition: Partition, records: Iterable[events_pb2.ProductTotals]) -> None:

@@ -7,6 +7,9 @@ be off by `SCAN_MAX_AHEAD_MS`: an id that has been forgotten can never be decide
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from cluster.runs import AdmissionRun
 from parkgate.gate.v1 import gate_pb2
 
 SCAN_MEMORY_MS = 300_000
@@ -18,8 +21,8 @@ if SCAN_MAX_AGE_MS + SCAN_MAX_AHEAD_MS > SCAN_MEMORY_MS:
     raise AssertionError("a scan could be decided after its id was forgotten")
 
 
-_Kept = bytes | tuple[int, gate_pb2.Verdict]
-"""A serialized verdict; or a ticket id and the verdict that many admissions share but for ticket and scan."""
+_Kept = bytes | AdmissionRun
+"""A serialized verdict; or the run that the admission belongs to."""
 
 
 class ScanMemory:
@@ -33,6 +36,9 @@ class ScanMemory:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
+    def __contains__(self, scan_id: bytes) -> bool:
+        return scan_id in self._young or scan_id in self._old
+
     def recall(self, scan_id: bytes, verdict: gate_pb2.Verdict) -> bool:
         """Writes the verdict that a scan was answered with, if it was decided and is not too old to be retried."""
         kept = self._young.get(scan_id) or self._old.get(scan_id)
@@ -41,17 +47,16 @@ class ScanMemory:
         if isinstance(kept, bytes):
             verdict.MergeFromString(kept)
         else:
-            verdict.CopyFrom(kept[1])
-            verdict.scan_id, verdict.ticket_id = scan_id, kept[0]
+            kept.write_verdict(scan_id, verdict)
         return True
 
     def keep(self, scan_id: bytes, verdict: bytes) -> None:
         """Remembers a serialized verdict."""
         self._young[scan_id] = verdict
 
-    def keep_alike(self, scan_id: bytes, ticket_id: int, verdict: gate_pb2.Verdict) -> None:
-        """Remembers a verdict that differs from a shared one by its ticket and scan only; a third of the memory."""
-        self._young[scan_id] = (ticket_id, verdict)
+    def keep_alike(self, scan_id: bytes, run: AdmissionRun) -> None:
+        """Remembers a verdict that is like the others of a run; a tenth of the memory."""
+        self._young[scan_id] = run
 
     def age(self, now_ms: int) -> None:
         """Drops what may be dropped; called once a batch."""
@@ -59,11 +64,12 @@ class ScanMemory:
             self._old, self._young = self._young, {}
             self._young_since_ms = now_ms
 
-    def dump(self) -> list[tuple[bytes, bytes]]:
-        """Serialized verdicts by scan id, elder first, for a snapshot."""
-        return [(scan_id, self._serialized(scan_id)) for scan_id in (*self._old, *self._young)]
+    def single(self) -> Iterator[tuple[bytes, bytes]]:
+        """Serialized verdicts by scan id, elder first, of scans that belong to no run; for a snapshot."""
+        for generation in (self._old, self._young):
+            yield from ((scan_id, kept) for scan_id, kept in generation.items() if isinstance(kept, bytes))
 
-    def _serialized(self, scan_id: bytes) -> bytes:
-        verdict = gate_pb2.Verdict()
-        self.recall(scan_id, verdict)
-        return verdict.SerializeToString()
+    def runs(self) -> Iterator[AdmissionRun]:
+        """Every run that is remembered, once, elder first. All members of one are of the same generation."""
+        for generation in (self._old, self._young):
+            yield from dict.fromkeys(kept for kept in generation.values() if isinstance(kept, AdmissionRun))

@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ticketcore.admission import Terms, terms_of
+from ticketcore.lifecycle import Lifecycle
 from ticketcore.token import CLAIMS_LENGTH, DIGEST_LENGTH
 
 ROW = struct.Struct(">8s12sBB2xq")
@@ -23,8 +24,10 @@ CHUNK_ROWS_BITS = 8
 CHUNK_ROWS = 1 << CHUNK_ROWS_BITS
 _ROW_MASK = CHUNK_ROWS - 1
 _EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW.size)
+_DIGEST_OFFSET = 8
 _LIFECYCLE_OFFSET = 20
 _ORIGIN_OFFSET = 21
+_SPARE_OFFSET = 22
 _HEAD_OFFSET = 9
 
 
@@ -34,6 +37,9 @@ class Origin(IntEnum):
     REGISTERED = 1
     SEEN = 2  # admitted or refused on its signature, before sales registered it
     CHANGED = 3  # voided or blocked before it was registered; there is no digest
+
+
+_ACTIVE_AND_REGISTERED = bytes((Lifecycle.ACTIVE, Origin.REGISTERED))
 
 
 class Row(NamedTuple):
@@ -71,6 +77,15 @@ class TicketTable:
         if terms is None:
             terms = self._terms[head] = terms_of(bytes(_HEAD_OFFSET) + head)
         return Row(terms, digest, lifecycle, origin, price)
+
+    def is_active(self, ticket_id: int, digest: bytes) -> bool:
+        """Whether sales have registered the ticket with that digest, and nothing stands against it."""
+        number = ticket_id // self._partitions
+        chunk = self._chunks.get(number >> CHUNK_ROWS_BITS)
+        if chunk is None:
+            return False
+        offset = (number & _ROW_MASK) * ROW.size
+        return chunk[offset + _DIGEST_OFFSET : offset + _SPARE_OFFSET] == digest + _ACTIVE_AND_REGISTERED
 
     def put(self, claims: bytes, digest: bytes, lifecycle: int, origin: Origin, price_minor: int) -> None:
         """Stores a ticket by its 17 bytes of claims."""

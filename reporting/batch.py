@@ -7,7 +7,7 @@ so nothing needs escaping; names of partitions are checked when a worker starts.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
@@ -21,6 +21,8 @@ from ticketcore.token import decode_claims
 MINUTE_MS = 60_000
 LAST_MS = 253_402_300_799_000
 """The end of the year 9999, where Python's calendar ends."""
+
+SCAN_ID_LENGTH = 16
 
 ScanKey = tuple[int, str, int, int, int, int, int, int, int]
 PassageKey = tuple[int, str, int, int, int, int, int]
@@ -86,10 +88,20 @@ def _add_entry(batch: Batch, entry: pb.LogEntry, zone: tzinfo) -> None:
     day = park_date.isoformat()
     event_time = utc_text(time_ms)
     minute_ms = time_ms // MINUTE_MS * MINUTE_MS
-    for position, event in enumerate(entry.events):
+    facts = 0
+    for event in entry.events:
+        position, facts = facts, facts + 1
         prefix = f"{day}\t{batch.partition}\t{entry.sequence}\t{position}\t{event_time}"
         body = event.WhichOneof("body")
-        if body == "scan_decided":
+        if body == "scans_admitted":
+            place = _Place(f"{day}\t{batch.partition}\t{entry.sequence}", position, event_time)
+            facts = position + _add_scans(batch, event.scans_admitted, place, (minute_ms, day, time_ms))
+            batch.days.add(park_date)
+        elif body == "passages_recorded":
+            place = _Place(f"{day}\t{batch.partition}\t{entry.sequence}", position, event_time)
+            facts = position + _add_passages(batch, event.passages_recorded, place, (minute_ms, day))
+            batch.days.add(park_date)
+        elif body == "scan_decided":
             _add_scan(batch, event.scan_decided, prefix, (minute_ms, day, time_ms))
             batch.days.add(park_date)
         elif body == "passage_recorded":
@@ -103,9 +115,69 @@ def _add_entry(batch: Batch, entry: pb.LogEntry, zone: tzinfo) -> None:
             text = MessageToJson(getattr(event, body), preserving_proto_field_name=True, indent=None)
             batch.quotas.append((day, batch.partition, entry.sequence, position, event_time, body, text))
     batch.entries += 1
-    batch.events += len(entry.events)
+    batch.events += facts
     batch.last_sequence, batch.last_epoch = entry.sequence, entry.epoch
     batch.last_time_ms, batch.last_day = time_ms, day
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a run's first fact stands: the columns before its position, its position, and the instant."""
+
+    before: str
+    position: int
+    event_time: str
+
+
+def _add_scans(batch: Batch, run: pb.ScansAdmitted, place: _Place, when: tuple[int, str, int]) -> int:
+    """The rows of a run: its columns side by side, and what its members share between them. Answers how many."""
+    minute_ms, day, time_ms = when
+    scan, scan_ids, members = run.alike, _scan_ids(run.scan_ids), len(run.ticket_ids)
+    zone_number, product, persons = scan.zone_number, scan.product_number, scan.persons
+    alike = (scan.direction, scan.decision, scan.reason, scan.kind)
+    middle = f"\t{zone_number}\t{product}\t" + "\t".join(map(str, alike)) + f"\t{persons}\t"
+    after = f"\t{scan.verification}\t{scan.first_admission:d}\n"
+    columns = zip(
+        range(place.position, place.position + members),
+        scan_ids,
+        run.ticket_ids,
+        run.gate_numbers,
+        run.scan_times_ms,
+        strict=True,
+    )
+    batch.scans += [
+        f"{place.before}\t{position}\t{place.event_time}\t\\\\x{scan_id.hex()}\t{_signed(ticket_id)}\t{gate}{middle}"
+        f"{utc_text(scan_time_ms)}{after}"
+        for position, scan_id, ticket_id, gate, scan_time_ms in columns
+    ]
+    for gate, scans in Counter(run.gate_numbers).items():
+        sums = batch.scan_sums[minute_ms, day, gate, zone_number, product, *alike]
+        sums[0] += scans
+        sums[1] += scans * persons
+    if scan.first_admission:
+        for scan_id, ticket_id, gate in zip(scan_ids, run.ticket_ids, run.gate_numbers, strict=True):
+            batch.first[ticket_id] = FirstAdmission(day, time_ms, gate, product, scan_id)
+    return members
+
+
+def _add_passages(batch: Batch, run: pb.PassagesRecorded, place: _Place, when: tuple[int, str]) -> int:
+    """The rows of a run of passages; none of them gives anything back."""
+    passage, members = run.alike, len(run.ticket_ids)
+    zone_number, product = passage.zone_number, passage.product_number
+    after = f"\t{zone_number}\t{product}\t{passage.outcome}\t0\t{passage.kind}\t0\n"
+    positions = range(place.position, place.position + members)
+    columns = zip(positions, _scan_ids(run.scan_ids), run.ticket_ids, run.gate_numbers, strict=True)
+    batch.passages += [
+        f"{place.before}\t{position}\t{place.event_time}\t\\\\x{scan_id.hex()}\t{_signed(ticket_id)}\t{gate}{after}"
+        for position, scan_id, ticket_id, gate in columns
+    ]
+    for gate, passages in Counter(run.gate_numbers).items():
+        batch.passage_sums[(*when, gate, zone_number, product, passage.kind, passage.outcome)][0] += passages
+    return members
+
+
+def _scan_ids(joined: bytes) -> list[bytes]:
+    return [joined[start : start + SCAN_ID_LENGTH] for start in range(0, len(joined), SCAN_ID_LENGTH)]
 
 
 def _add_scan(batch: Batch, scan: pb.ScanDecided, prefix: str, when: tuple[int, str, int]) -> None:

@@ -42,6 +42,11 @@ class Recount:
                 self._scanned(event.scan_decided)
             case "passage_recorded":
                 self._passed(event.passage_recorded)
+            case "scans_admitted":
+                self._run_admitted(event.scans_admitted)
+            case "passages_recorded":
+                for _ in event.passages_recorded.ticket_ids:
+                    self._passed(event.passages_recorded.alike)
 
     def book(self) -> CountBook:
         """What has been counted."""
@@ -74,6 +79,13 @@ class Recount:
             if scan.ticket_id in self._admitted:
                 raise DamagedDataError(f"ticket {scan.ticket_id} is admitted for the first time twice")
             self._admitted[scan.ticket_id] = scan.product_number
+
+    def _run_admitted(self, run: pb.ScansAdmitted) -> None:
+        scan = pb.ScanDecided()
+        scan.CopyFrom(run.alike)
+        for ticket_id in run.ticket_ids:
+            scan.ticket_id = ticket_id
+            self._scanned(scan)
 
     def _passed(self, passage: pb.PassageRecorded) -> None:
         outcome = gate.PassageOutcome.Name(passage.outcome).removeprefix("PASSAGE_OUTCOME_").lower()

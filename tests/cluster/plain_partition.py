@@ -55,7 +55,7 @@ class Bench:
         batch, group = self.batch(), Group(Ignored(), 1, frame, GATES)  # type: ignore[arg-type]
         batch.decide_group(group)
         self.commit(batch)
-        return group.answer
+        return gate_pb2.ServerFrame.FromString(group.answer())
 
     def send(self, *scans: gate_pb2.Scan) -> list[gate_pb2.Verdict]:
         return list(self.frame(gate_pb2.ClientFrame(scans=scans)).verdicts)

@@ -11,6 +11,7 @@ from cluster.recovery import snapshot
 from parkgate.cluster.v1 import link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
+from tests.cluster.elementary import elementary
 from tests.cluster.plain_owner import ARENA, LOST_AFTER, LOST_BEFORE, MAIN, SIDE, Desk, Fault, until
 from tests.cluster.small_park import NOON_MS, reason, ticket_id, token
 
@@ -150,7 +151,7 @@ async def test_a_passage_that_nobody_reports_counts_as_passed_when_its_time_is_o
     receipt = await desk.passage(entry.scan_id, ticket_id(code), gate_pb2.PASSAGE_OUTCOME_NOT_PASSED)
     expected = gate_pb2.PASSAGE_OUTCOME_ASSUMED if assumed else gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
     assert receipt.recorded == expected
-    recorded = [event.passage_recorded for entry in await desk.log("p1") for event in entry.events][-1]
+    recorded = [event.passage_recorded for entry in await desk.log("p1") for event in elementary(entry)][-1]
     assert recorded.outcome == expected
     assert recorded.persons_given_back == (0 if assumed else 1)
 
@@ -182,7 +183,7 @@ async def test_scans_that_wait_for_capacity_are_told_to_come_again_when_nobody_c
     assert {(reason(verdict), verdict.decision) for verdict in verdicts} == {
         ("INTERNAL_ERROR", gate_pb2.DECISION_RETRY)
     }
-    logged = [event for name in ("p0", "p1") for entry in await desk.log(name) for event in entry.events]
+    logged = [event for name in ("p0", "p1") for entry in await desk.log(name) for event in elementary(entry)]
     assert not any(event.HasField("scan_decided") for event in logged)
 
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from cluster.partition import Partition
 from cluster.recovery import replay, restore, snapshot
+from cluster.runs import AdmissionRun
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
+from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench, replayed
 from tests.cluster.small_park import NOON_MS, RULES, reason, scan, scan_id, ticket_id, token
 from ticketcore.errors import DamagedDataError
@@ -110,13 +112,9 @@ def state_of(partition: Partition) -> dict[str, object]:
         "rows": dict(partition.table.dump()),
         "tickets": len(partition.table),
         "visits": partition.visits,
-        "holds": partition.holds,
+        "holds": {scan_id: partition.passing(scan_id) for scan_id in partition.holds},
         "settled": partition.settled,
-        "deadlines": {
-            timeout: [item for item in queue if item[1] in partition.holds]
-            for timeout, queue in partition.deadlines.items()
-            if any(item[1] in partition.holds for item in queue)
-        },
+        "deadlines": awaited(partition),
         "leases": {
             number: lease
             for number, lease in partition.leases.items()
@@ -125,6 +123,16 @@ def state_of(partition: Partition) -> dict[str, object]:
         "changes": partition.changes,
         "totals": dict(partition.totals),
     }
+
+
+def awaited(partition: Partition) -> dict[int, list[tuple[int, bytes]]]:
+    """Scans whose passage is awaited, by time-out, in the order in which they fall due; those of one instant by id."""
+    due: dict[int, list[tuple[int, bytes]]] = {}
+    for timeout, queue in partition.deadlines.items():
+        for deadline_ms, held in queue:
+            members = held.scan_ids if isinstance(held, AdmissionRun) else [held]
+            due.setdefault(timeout, []).extend((deadline_ms, member) for member in members if member in partition.holds)
+    return {timeout: sorted(items) for timeout, items in due.items() if items}
 
 
 def answers_of(bench: Bench, sent: list[gate_pb2.Scan]) -> list[bytes | None]:
@@ -167,7 +175,7 @@ class Recount:
         self._admissions: dict[bytes, events_pb2.ScanDecided] = {}
         self._voided: set[int] = set()
         for entry in log:
-            for event in entry.events:
+            for event in elementary(entry):
                 body = event.WhichOneof("body")
                 getattr(self, str(body), lambda _: None)(getattr(event, str(body)))
 

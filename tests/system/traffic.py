@@ -25,6 +25,7 @@ from parkgate.gate.v1.gate_pb2_grpc import GateServiceStub
 from parkgate.reporting.v1 import reporting_pb2
 from parkgate.reporting.v1.reporting_pb2_grpc import ReportingServiceStub
 from parkgate.sales.v1 import sales_pb2
+from tests.cluster.elementary import elementary
 from tests.system.stack import QUOTA, Stack
 from ticketcore.catalogue_document import parse_catalogue
 
@@ -265,7 +266,9 @@ def ledger_admits(stack: Stack) -> Counter[bytes]:
         for number in range(stack.settings.partitions):
             for _, fields in client.xrange(f"pg:{{p{number}}}:log"):
                 entry = events_pb2.LogEntry.FromString(fields[b"e"])
-                decided = (event.scan_decided for event in entry.events if event.WhichOneof("body") == "scan_decided")
+                decided = (
+                    event.scan_decided for event in elementary(entry) if event.WhichOneof("body") == "scan_decided"
+                )
                 found.update(one.scan_id for one in decided if one.decision == gate_pb2.DECISION_ADMIT)
     return found
 

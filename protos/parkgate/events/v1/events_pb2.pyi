@@ -825,6 +825,8 @@ class PartitionSnapshot(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     VERDICTS_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """The partition's name."""
     sequence: _builtins.int
@@ -833,6 +835,8 @@ class PartitionSnapshot(_message.Message):
     """Time of that entry."""
     partitions: _builtins.int
     """Number of partitions that the ticket space had; another number cannot read it."""
+    format: _builtins.int
+    """Layout of this message and of the rows: 2. A snapshot of another layout is refused, never guessed at."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketChunk]:
         """Ticket rows."""
@@ -865,6 +869,10 @@ class PartitionSnapshot(_message.Message):
     def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProductTotals]:
         """Counts since the partition began."""
 
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RememberedRun]:
+        """Admissions that are alike and are still remembered or held."""
+
     def __init__(
         self,
         *,
@@ -880,10 +888,12 @@ class PartitionSnapshot(_message.Message):
         leases: _abc.Iterable[Global___LeaseChanged] | None = ...,
         verdicts: _abc.Iterable[Global___RememberedVerdict] | None = ...,
         totals: _abc.Iterable[Global___ProductTotals] | None = ...,
+        runs: _abc.Iterable[Global___RememberedRun] | None = ...,
+        format: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "held", b"held", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "sequence", b"sequence", "settled", b"settled", "time_ms", b"time_ms", "totals", b"totals", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "format", b"format", "held", b"held", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "runs", b"runs", "sequence", b"sequence", "settled", b"settled", "time_ms", b"time_ms", "totals", b"totals", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -917,17 +927,19 @@ Global___TicketChunk: _TypeAlias = TicketChunk  # noqa: Y015
 
 @_typing.final
 class VisitRecord(_message.Message):
-    """VisitRecord holds the counters of one entitlement; see ticketcore/admission.py."""
+    """VisitRecord holds the counters of entitlements that stand alike; see ticketcore/admission.py."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    TICKET_ID_FIELD_NUMBER: _builtins.int
+    TICKET_IDS_FIELD_NUMBER: _builtins.int
     ZONE_NUMBER_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
-    ticket_id: _builtins.int
-    """The ticket."""
     zone_number: _builtins.int
     """The zone."""
+    @_builtins.property
+    def ticket_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The tickets."""
+
     @_builtins.property
     def counters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """admitted, admitted_today, entered_today, inside, day, first_ms, first_gate, last_ms, last_gate, last_exit_ms."""
@@ -935,13 +947,13 @@ class VisitRecord(_message.Message):
     def __init__(
         self,
         *,
-        ticket_id: _builtins.int = ...,
+        ticket_ids: _abc.Iterable[_builtins.int] | None = ...,
         zone_number: _builtins.int = ...,
         counters: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "ticket_id", b"ticket_id", "zone_number", b"zone_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "ticket_ids", b"ticket_ids", "zone_number", b"zone_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -978,6 +990,46 @@ class HeldPassage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeldPassage: _TypeAlias = HeldPassage  # noqa: Y015
+
+@_typing.final
+class RememberedRun(_message.Message):
+    """RememberedRun is admissions that are alike, of one batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADMITTED_FIELD_NUMBER: _builtins.int
+    ADMIT_TIME_MS_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    HELD_SCAN_IDS_FIELD_NUMBER: _builtins.int
+    REMEMBERED_FIELD_NUMBER: _builtins.int
+    admit_time_ms: _builtins.int
+    """When they were admitted."""
+    day: _builtins.int
+    """The park's day of it, counted from 2020-01-01."""
+    held_scan_ids: _builtins.bytes
+    """The scans whose passage is still awaited, 16 bytes each."""
+    remembered: _builtins.bool
+    """Their verdicts may still be asked again."""
+    @_builtins.property
+    def admitted(self) -> Global___ScansAdmitted:
+        """As it was logged."""
+
+    def __init__(
+        self,
+        *,
+        admitted: Global___ScansAdmitted | None = ...,
+        admit_time_ms: _builtins.int = ...,
+        day: _builtins.int = ...,
+        held_scan_ids: _builtins.bytes = ...,
+        remembered: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["admitted", b"admitted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admit_time_ms", b"admit_time_ms", "admitted", b"admitted", "day", b"day", "held_scan_ids", b"held_scan_ids", "remembered", b"remembered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RememberedRun: _TypeAlias = RememberedRun  # noqa: Y015
 
 @_typing.final
 class SettledPassage(_message.Message):

@@ -1,0 +1,67 @@
+"""What the workers make of an entry: a run in columns is worth as many single events in its place (I6)."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parkgate.events.v1 import events_pb2
+from parkgate.gate.v1 import gate_pb2
+from reporting.batch import batch_of
+from reporting.recount import Recount
+from tests.cluster.elementary import elementary
+from tests.cluster.plain_partition import Bench
+from tests.cluster.small_park import scan, token
+
+CODES = [token("day", number) for number in range(1, 9)] + [token("family", 20), token("pass", 21), token("show", 22)]
+PASSED, NOT_PASSED = gate_pb2.PASSAGE_OUTCOME_PASSED, gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
+
+
+def morning(order: list[tuple[int, int]], reports: list[tuple[int, int]]) -> list[events_pb2.LogEntry]:
+    bench = Bench()
+    bench.register(*CODES, price_minor=5_900)
+    scans = [scan(CODES[code], number, lane=lane) for number, (code, lane) in enumerate(order, 1)]
+    bench.send(*scans)
+    for number, outcome in reports:
+        bench.passage(scans[number % len(scans)], outcome)
+    bench.now_ms += 2_000
+    bench.assume_passages()
+    return bench.log
+
+
+def taken_apart(log: list[events_pb2.LogEntry]) -> list[events_pb2.LogEntry]:
+    single = []
+    for entry in log:
+        copy = events_pb2.LogEntry()
+        copy.CopyFrom(entry)
+        copy.ClearField("events")
+        copy.events.extend(elementary(entry))
+        single.append(copy)
+    return single
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(CODES) - 1), st.integers(0, 3)), min_size=1, max_size=20),
+    st.lists(st.tuples(st.integers(0, 30), st.sampled_from([PASSED, NOT_PASSED])), max_size=8),
+)
+def test_a_run_is_counted_as_its_members_would_be(order: list[tuple[int, int]], reports: list[tuple[int, int]]) -> None:
+    log = morning(order, reports)
+    assert batch_of("p0", log, UTC) == batch_of("p0", taken_apart(log), UTC)
+    books = []
+    for events in ([event for entry in log for event in entry.events], [e for entry in log for e in elementary(entry)]):
+        recount = Recount()
+        for event in events:
+            recount.take(event)
+        books.append(recount.book())
+    assert books[0] == books[1]
+
+
+def test_a_morning_is_logged_in_runs() -> None:
+    """Or the test above would compare single events with themselves."""
+    log = morning([(number, number % 2) for number in range(8)], [])
+    bodies = [event.WhichOneof("body") for entry in log for event in entry.events]
+    # Half of them through the gate that awaits a passage, half through the one that does not.
+    assert bodies == ["ticket_registered"] * len(CODES) + ["scans_admitted"] * 2 + ["passages_recorded"]
