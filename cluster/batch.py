@@ -74,8 +74,9 @@ class Batch:
         self.context = context
         self.owned = owned
         self.partitions = partitions
+        self.scans = 0
         self.waiting: list[WaitingScan] = []
-        self.replies: list[tuple[set[str], Reply]] = []
+        self.replies: list[tuple[set[Partition], Reply]] = []
         self.ready_groups: list[Group] = []
         self._deciders: dict[int, Decider] = {}
 
@@ -93,7 +94,7 @@ class Batch:
         """The decider of a ticket's partition, or None if it is not owned here."""
         return self.decider(partition_of(ticket_id, self.partitions))
 
-    def answer_later(self, touched: set[str], reply: Reply) -> None:
+    def answer_later(self, touched: set[Partition], reply: Reply) -> None:
         """Answers when the batch is durable; not at all if one of the partitions turns out to be fenced."""
         self.replies.append((touched, reply))
 

@@ -1,9 +1,11 @@
 """The partition owner: decides in memory, appends, then answers. A plain class; `cluster.actors` wraps it for Ray.
 
 One loop does everything that changes state, a turn at a time: take all that has arrived, decide it, append one entry a
-partition in one call, answer. What arrives meanwhile is the next turn, so a lone scan waits for nobody and a crowd
-shares its fsync. Nothing is answered before its entry is durable (I2); an append whose outcome is unknown is repeated
-until the ledger says what became of it; a partition that turns out to be fenced is dropped and nothing of it answered.
+partition in one call, answer. What arrives meanwhile is decided into the next turn's batch, so a lone scan waits for
+nobody, a crowd shares its fsync, and deciding and fsync overlap. One append is in flight at a time. Nothing is answered
+before its entry is durable, and so is all that was decided before it (I2); an append whose outcome is unknown is
+repeated until the ledger says what became of it; a partition that turns out to be fenced is dropped, and nothing of it
+is answered, not even what was decided on it meanwhile.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ MAX_SCANS_A_TURN = 4_000
 """About 40 ms of deciding: longer turns would only add to everybody's wait."""
 MAX_SCANS_WAITING = 40_000
 """Scans in the inbox. Beyond, groups are answered RETRY at once: some 0.4 s of work is enough of a queue."""
+MAX_BATCH_AGE_MS = 500
+"""A batch has one instant. While the ledger does not answer, what arrives later than this waits for the next batch."""
 APPEND_RETRY_S = 0.05
 TICK_S = 0.1
 SHED_RETRY_MS = 500
@@ -82,6 +86,8 @@ class Owner:
         self._wake = asyncio.Event()
         self._snapshots = Snapshots(config, ledger)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._deciding: Batch | None = None
+        self._appending: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None
 
     # Life
@@ -92,10 +98,11 @@ class Owner:
         for loop in (self._turns(), self._ticks(), self._polls()):
             self._spawn(loop)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._loop_ended)
+        return task
 
     def _loop_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -192,37 +199,63 @@ class Owner:
     # A turn
 
     async def _turns(self) -> None:
+        """While one batch is appended the next is decided, and goes on growing until the ledger has answered."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._inbox:
-                await self._turn()
-                # Only here, between turns, is all that a partition holds also durable.
-                for partition in self._snapshots.due(self.owned.values()):
-                    self._spawn(self._snapshots.begin(partition))
+                if self._snapshots.is_due(self.owned.values()):
+                    await self._appended()
+                    self._begin_snapshot()
+                self._deciding = batch = Batch(self._context(), self.owned, self.config.partitions)
+                self._decide_waiting(batch)
+                await self._decide_more(batch)
+                self._deciding = None
+                self._appending = self._spawn(self._commit(batch))
+                self._appending.add_done_callback(lambda _: self._wake.set())
+                await asyncio.sleep(0)  # the append is on its way before anything more is decided
 
-    async def _turn(self) -> None:
-        batch = Batch(self._context(), self.owned, self.config.partitions)
-        taken = 0
-        while self._inbox and taken < MAX_SCANS_A_TURN:
+    async def _appended(self) -> None:
+        """Waits for the append that is in flight."""
+        if self._appending is not None:
+            await self._appending
+
+    async def _decide_more(self, batch: Batch) -> None:
+        """Decides what arrives into the same batch, for as long as the last one is in flight."""
+        while self._appending is not None and not self._appending.done():
+            await self._wake.wait()
+            self._wake.clear()
+            if self._clock() - batch.context.moment.time_ms < MAX_BATCH_AGE_MS:
+                self._decide_waiting(batch)
+        await self._appended()
+
+    def _decide_waiting(self, batch: Batch) -> None:
+        while self._inbox and batch.scans < MAX_SCANS_A_TURN:
             scans, work = self._inbox.popleft()
             self._scans_waiting -= scans
-            taken += scans
+            batch.scans += scans
             work(batch)
         if batch.waiting:
-            self._wait_for_capacity(batch.waiting)
-        fenced = await self._append(batch)
+            waiting, batch.waiting = batch.waiting, []
+            self._wait_for_capacity(waiting)
+
+    async def _commit(self, batch: Batch) -> None:
+        """Makes a batch durable, then answers it."""
+        await self._append(batch)
         self.counters.turns += 1
-        self.counters.scans += taken
-        ready: list[Group] = []
+        self.counters.scans += batch.scans
+        # What was asked may have met a partition that an earlier append, or this one, found to be fenced.
         for touched, reply in batch.replies:
-            if not touched & fenced:
+            if not any(partition.fenced for partition in touched):
                 reply()
-        for group in batch.ready_groups:
-            # A group that waited for capacity may have met a partition that was fenced some turns ago.
-            if not any(partition.fenced for partition in group.partitions):
-                ready.append(group)
-        send_groups(ready)
+        send_groups([group for group in batch.ready_groups if not any(item.fenced for item in group.partitions)])
+        if self._deciding is None:
+            self._begin_snapshot()
+
+    def _begin_snapshot(self) -> None:
+        """Only while nothing is decided that is not durable as well."""
+        for partition in self._snapshots.due(self.owned.values()):
+            self._spawn(self._snapshots.begin(partition))
 
     def _context(self) -> Context:
         rules = self.control.rules or NO_RULES
@@ -240,11 +273,11 @@ class Owner:
         if not group.waiting:
             batch.ready_groups.append(group)
 
-    async def _append(self, batch: Batch) -> set[str]:
-        """Appends the batch; returns the partitions that turned out to be fenced and were dropped."""
+    async def _append(self, batch: Batch) -> None:
+        """Appends the batch. Partitions that turn out to be fenced are dropped, and marked so."""
         pairs = list(batch.appends())
         if not pairs:
-            return set()
+            return
         appends = [append for _, append in pairs]
         while True:
             try:
@@ -254,23 +287,21 @@ class Owner:
                 self.counters.append_retries += 1
                 log.warning("append repeated", owner=self.name, error=str(error))
                 await asyncio.sleep(APPEND_RETRY_S)
-        fenced: set[str] = set()
         for (partition, append), answer in zip(pairs, answers, strict=True):
             if answer is Appended.FENCED:
                 partition.fenced = True
-                fenced.add(partition.name)
                 continue
             partition.sequence = append.sequence
             partition.last_time_ms = batch.context.moment.time_ms
-        if fenced:
-            self._drop_fenced(fenced)
+        self._drop_fenced()
         self._snapshots.count(pairs)
-        return fenced
 
-    def _drop_fenced(self, fenced: set[str]) -> None:
-        log.warning("partitions fenced", owner=self.name, partitions=sorted(fenced))
-        self.counters.fenced += sorted(fenced)
-        self.drop([index for index, partition in self.owned.items() if partition.fenced])
+    def _drop_fenced(self) -> None:
+        fenced = {index: partition.name for index, partition in self.owned.items() if partition.fenced}
+        if fenced:
+            log.warning("partitions fenced", owner=self.name, partitions=sorted(fenced.values()))
+            self.counters.fenced += sorted(fenced.values())
+            self.drop(list(fenced))
 
     # Capacity
 
@@ -311,7 +342,7 @@ class Owner:
     # Commands
 
     def _command(self, batch: Batch, connection: Connection, request: link_pb2.LinkRequest) -> None:
-        touched: set[str] = set()
+        touched: set[Partition] = set()
         response = link_pb2.LinkResponse(call_id=request.call_id)
         try:
             self._run_command(batch, request, response, touched)
@@ -320,7 +351,7 @@ class Owner:
         batch.answer_later(touched, lambda: connection.send(response))
 
     def _run_command(
-        self, batch: Batch, request: link_pb2.LinkRequest, response: link_pb2.LinkResponse, touched: set[str]
+        self, batch: Batch, request: link_pb2.LinkRequest, response: link_pb2.LinkResponse, touched: set[Partition]
     ) -> None:
         body = request.WhichOneof("body")
         if self.control.rules is None and body not in ("refresh", "status"):

@@ -21,7 +21,7 @@ NOT_OWNED = "a ticket's partition is not owned here; look the routes up again"
 
 
 def register(
-    batch: Batch, request: control_pb2.RegisterTicketsRequest, touched: set[str]
+    batch: Batch, request: control_pb2.RegisterTicketsRequest, touched: set[Partition]
 ) -> control_pb2.RegisterTicketsResponse:
     """Registers tickets; the same again changes nothing."""
     response = control_pb2.RegisterTicketsResponse()
@@ -60,7 +60,7 @@ def _may_begin(issued: control_pb2.IssuedTicket) -> bool:
 
 
 def change(
-    batch: Batch, request: control_pb2.ChangeTicketsRequest, touched: set[str]
+    batch: Batch, request: control_pb2.ChangeTicketsRequest, touched: set[Partition]
 ) -> control_pb2.ChangeTicketsResponse:
     """Changes lifecycles, each on its own; the same request again is answered as before."""
     response = control_pb2.ChangeTicketsResponse()
@@ -96,7 +96,7 @@ def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules
 
 
 def inspect(
-    batch: Batch, request: control_pb2.InspectTicketsRequest, touched: set[str]
+    batch: Batch, request: control_pb2.InspectTicketsRequest, touched: set[Partition]
 ) -> control_pb2.InspectTicketsResponse:
     """Tells what is known of tickets."""
     response = control_pb2.InspectTicketsResponse()
@@ -106,19 +106,19 @@ def inspect(
     return response
 
 
-def dry_run(batch: Batch, request: link_pb2.ScanGroup, touched: set[str]) -> link_pb2.VerdictGroup:
+def dry_run(batch: Batch, request: link_pb2.ScanGroup, touched: set[Partition]) -> link_pb2.VerdictGroup:
     """Answers scans as they would be answered now, and changes nothing."""
     answer = gate_pb2.ServerFrame()
     for scan in gate_pb2.ClientFrame.FromString(request.client_frame).scans:
         decider = batch.decider(partition_of_scan(scan.token, scan.scan_id, batch.partitions))
         if decider is None:
             raise UnavailableError(NOT_OWNED)
-        touched.add(decider.partition.name)
+        touched.add(decider.partition)
         decider.dry_run(scan, request.gate_numbers[scan.lane], answer.verdicts.add())
     return link_pb2.VerdictGroup(server_frame=answer.SerializeToString())
 
 
-def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[str]) -> link_pb2.RecallResponse:
+def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[Partition]) -> link_pb2.RecallResponse:
     """Gives unused units of a zone back, until enough are found."""
     response = link_pb2.RecallResponse()
     wanted = request.wanted
@@ -132,7 +132,7 @@ def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[str]) -> 
             decider = batch.decider(index)
             assert decider is not None
             add_lease_event(decider, request.zone_number)
-            touched.add(partition.name)
+            touched.add(partition)
         response.totals.add(
             zone_number=request.zone_number,
             partition=partition.name,
@@ -182,9 +182,9 @@ def ticket_state(partition: Partition, ticket_id: int, rules: Rules) -> control_
     return state
 
 
-def _decider(batch: Batch, ticket_id: int, touched: set[str]) -> Decider:
+def _decider(batch: Batch, ticket_id: int, touched: set[Partition]) -> Decider:
     decider = batch.decider_of_ticket(ticket_id)
     if decider is None:
         raise UnavailableError(NOT_OWNED)
-    touched.add(decider.partition.name)
+    touched.add(decider.partition)
     return decider

@@ -46,6 +46,10 @@ class Snapshots:
                 yield partition
                 return
 
+    def is_due(self, owned: Iterable[Partition]) -> bool:
+        """Whether a partition should be snapshotted as soon as nothing is in flight."""
+        return any(True for _ in self.due(owned))
+
     def begin(self, partition: Partition) -> Coroutine[Any, Any, None]:
         """Serializes a partition now, which must be between two turns: during an append it holds what the ledger may
         not. Awaiting what is returned writes it and trims the log. A failure is tried again when the next one is due.

@@ -5,17 +5,19 @@ A service is a line in `processes` here and a line in `ops.run.SERVICES`.
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGKILL
 
 from ops import ports
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey, ray_node
-from ops.embedded.base import Command, dying_with_parent
+from ops.embedded.base import Command, dying_with_parent, tool
 from ops.readiness import is_ready
 from ops.settings import Settings
 from ops.supervise import Process
 
+POSTGRES_NICENESS = 10
+"""Where gates, Postgres and reporting share cores, gates go first: a guest stands and waits, a report does not."""
 SERVICE_READY_TIMEOUT_S = 150.0
 """Ray starts a dozen Python processes: 10 s on an idle machine of two cores, a minute on one that is overloaded."""
 
@@ -49,7 +51,7 @@ def processes(settings: Settings) -> list[Process]:
     """Everything that `parkgate up` keeps alive. Services are added here, with `service`."""
     servers: list[Process] = []
     if settings.embedded_postgres:
-        servers.append(embedded(EmbeddedPostgres(settings.data_dir)))
+        servers.append(embedded(EmbeddedPostgres(settings.data_dir), POSTGRES_NICENESS))
     if settings.embedded_ledger:
         servers.append(embedded(EmbeddedValkey(settings.data_dir)))
     names = tuple(server.name for server in servers)
@@ -64,11 +66,16 @@ def processes(settings: Settings) -> list[Process]:
     ]
 
 
-def embedded(server: EmbeddedPostgres | EmbeddedValkey) -> Process:
+def embedded(server: EmbeddedPostgres | EmbeddedValkey, niceness: int = 0) -> Process:
     """An embedded server as a process of the stack."""
+
+    def command() -> Command:
+        prepared = server.prepare()
+        return replace(prepared, argv=[tool("nice"), "-n", str(niceness), *prepared.argv])
+
     return Process(
         name=server.name,
-        command=server.prepare,
+        command=command,
         ready=server.ready,
         ports=lambda: {server.name: server.port},
         stop_signal=server.stop_signal,

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.ledger import Ledger
 from cluster.recovery import snapshot
-from parkgate.cluster.v1 import link_pb2
+from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
@@ -36,6 +36,44 @@ async def test_a_snapshot_never_holds_what_is_not_durable_yet(desk: Desk) -> Non
     assert [events_pb2.PartitionSnapshot.FromString(data) for data in live] == [
         events_pb2.PartitionSnapshot.FromString(snapshot(partition, 2)) for partition in again.values()
     ]
+
+
+async def test_what_arrives_while_an_append_is_in_flight_is_decided_at_once_and_appended_together(desk: Desk) -> None:
+    """Deciding and fsync overlap, and a crowd shares one fsync; nobody is answered before (I2)."""
+    codes = [token("day", number) for number in range(2, 12, 2)]  # of one partition
+    await desk.register(*codes)
+    held, before = asyncio.Event(), len(desk.ledger.appends)
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    first = desk.group(desk.scan(codes[0], lane=SIDE))
+    await until(lambda: not desk.ledger.faults)
+    others = []
+    for code in codes[1:]:
+        others.append(desk.group(desk.scan(code, lane=SIDE)))
+        await until(lambda code=code: desk.owner.owned[0].admitted(ticket_id(code), [1]) == 1)  # type: ignore[misc]
+    assert not any(group.done() for group in (first, *others))
+    held.set()
+    await asyncio.gather(first, *others)
+    assert len(desk.ledger.appends) - before == 2
+
+
+async def test_what_was_decided_after_an_append_that_turns_out_to_be_fenced_is_not_answered(desk: Desk) -> None:
+    """I2, I5: "already registered", "already changed" and a repeated verdict all lean on what was never written."""
+    code, other = token("day", 2), token("day", 4)
+    await desk.register(other)
+    held, zombie = asyncio.Event(), desk.owner
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    tickets = [control_pb2.IssuedTicket(token=code)]
+    first = desk.ask(register=control_pb2.RegisterTicketsRequest(tickets=tickets))
+    await until(lambda: not desk.ledger.faults)
+    again = desk.ask(register=control_pb2.RegisterTicketsRequest(tickets=tickets))
+    scanned = desk.group(desk.scan(code, lane=SIDE), desk.scan(other, lane=SIDE))
+    await until(lambda: zombie.owned[0].admitted(ticket_id(other), [1]) == 1)
+    await desk.take_over()
+    held.set()
+    await until(lambda: bool(zombie.counters.fenced))
+    await asyncio.sleep(0.05)  # the batch that was decided meanwhile is appended, and fenced as well
+    assert not any(answer.done() for answer in (first, again, scanned))
+    assert reason((await desk.send(desk.scan(other, lane=SIDE)))[0]) == "ADMIT"
 
 
 async def test_a_frame_that_waits_for_capacity_is_not_answered_when_its_other_partition_is_fenced(desk: Desk) -> None:
