@@ -341,7 +341,7 @@ class Decider:
         event.direction = _EXIT if scan.direction == _EXIT else _ENTRY
         event.decision, event.reason = verdict.decision, verdict.reason
         event.scan_time_ms = min(max(scan.scan_time_ms, 0), LAST_LOGGED_MS)
-        self.partition.count_refusal(event.product_number)
+        self.partition.count_refusal(event.product_number, event.reason)
         self.partition.scans.keep(scan.scan_id, verdict.SerializeToString())
 
     def _admit(

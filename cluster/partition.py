@@ -45,6 +45,13 @@ class Totals:
     refused: int = 0
     changed: dict[int, int] = field(default_factory=dict)
     changed_minor: dict[int, int] = field(default_factory=dict)
+    scans_entered: int = 0
+    scans_reentered: int = 0
+    scans_exited: int = 0
+    entered_given_back: int = 0
+    reentered_given_back: int = 0
+    refusals: dict[int, int] = field(default_factory=dict)
+    passages: dict[int, int] = field(default_factory=dict)
 
 
 def partition_of(ticket_id: int, partitions: int) -> int:
@@ -120,11 +127,14 @@ class Partition:
         if kind is Kind.EXIT:
             self.zone_lease(passing.zone_number).inside -= persons
             totals.persons_exited += persons
+            totals.scans_exited += 1
             return
         if kind is Kind.ENTRY:
+            totals.scans_entered += 1
             totals.persons_entered += persons
             totals.admitted_first += passing.first_admission
         else:
+            totals.scans_reentered += 1
             totals.persons_reentered += persons
         if passing.counts_inside:
             self.zone_lease(passing.zone_number).inside += persons
@@ -145,6 +155,7 @@ class Partition:
         """Counts a run that will get no more members."""
         members = len(run.scan_ids)
         totals = self.totals[run.alike.product_number]
+        totals.scans_entered += members
         totals.persons_entered += members * run.alike.persons
         totals.admitted_first += members * run.alike.event.first_admission
         if run.deadline_ms:
@@ -167,9 +178,11 @@ class Partition:
             queue = self.deadlines[timeout_ms] = deque()
         queue.append((deadline_ms, held))
 
-    def count_refusal(self, product_number: int) -> None:
+    def count_refusal(self, product_number: int, reason: int) -> None:
         """Counts a refusal."""
-        self.totals[product_number].refused += 1
+        totals = self.totals[product_number]
+        totals.refused += 1
+        totals.refusals[reason] = totals.refusals.get(reason, 0) + 1
 
     def settle(self, scan_id: bytes, outcome: int, first_admission_undone: bool) -> None:
         """Settles a held admission; NOT_PASSED gives the entry back, which may undo the ticket's first admission."""
@@ -179,6 +192,9 @@ class Partition:
         self.settled[scan_id] = outcome
         if len(self.settled) >= 2 * SETTLED_MEMORY:
             self.settled = dict(islice(self.settled.items(), SETTLED_MEMORY, None))
+        product_number = held.alike.product_number if isinstance(held, AdmissionRun) else held.product_number
+        passages = self.totals[product_number].passages
+        passages[outcome] = passages.get(outcome, 0) + 1
         if outcome == gate_pb2.PASSAGE_OUTCOME_NOT_PASSED:
             passing = held.passing(scan_id) if isinstance(held, AdmissionRun) else held
             self._give_back(passing)
@@ -192,8 +208,10 @@ class Partition:
         totals = self.totals[passing.product_number]
         if passing.kind is Kind.ENTRY:
             totals.persons_entered -= passing.persons
+            totals.entered_given_back += passing.persons
         else:
             totals.persons_reentered -= passing.persons
+            totals.reentered_given_back += passing.persons
         if passing.counts_inside:
             self.zone_lease(passing.zone_number).inside -= passing.persons
 

@@ -77,7 +77,7 @@ def _apply_scan(partition: Partition, event: events_pb2.ScanDecided, time_ms: in
         partition.count_admission(event.scan_id, passing_of(event, time_ms, day))
     else:
         verdict.override_allowed = Reason(event.reason) in OVERRIDE_ALLOWED
-        partition.count_refusal(event.product_number)
+        partition.count_refusal(event.product_number, event.reason)
     partition.scans.keep(event.scan_id, verdict.SerializeToString())
 
 
@@ -129,6 +129,20 @@ _COUNTERS = (
     "last_ms",
     "last_gate",
     "last_exit_ms",
+)
+_TOTALS = (
+    "registered",
+    "registered_minor",
+    "admitted_first",
+    "persons_entered",
+    "persons_reentered",
+    "persons_exited",
+    "refused",
+    "scans_entered",
+    "scans_reentered",
+    "scans_exited",
+    "entered_given_back",
+    "reentered_given_back",
 )
 
 
@@ -201,18 +215,15 @@ def _admission_of(scan_id: bytes, passing: Passing) -> events_pb2.ScanDecided:
 
 
 def _totals_record(product: int, totals: Totals) -> events_pb2.ProductTotals:
-    record = events_pb2.ProductTotals(
-        product_number=product,
-        registered=totals.registered,
-        registered_minor=totals.registered_minor,
-        admitted_first=totals.admitted_first,
-        persons_entered=totals.persons_entered,
-        persons_reentered=totals.persons_reentered,
-        persons_exited=totals.persons_exited,
-        refused=totals.refused,
-    )
+    record = events_pb2.ProductTotals(product_number=product)
+    for name in _TOTALS:
+        setattr(record, name, getattr(totals, name))
     for to, tickets in totals.changed.items():
         record.changed.add(to=to, tickets=tickets, price_minor=totals.changed_minor[to])
+    for reason, scans in totals.refusals.items():
+        record.refusals.add(reason=reason, scans=scans)
+    for outcome, passages in totals.passages.items():
+        record.passages.add(outcome=outcome, passages=passages)
     return record
 
 
@@ -280,13 +291,9 @@ def _restore_run(partition: Partition, run: AdmissionRun, item: events_pb2.Remem
 def _restore_totals(partition: Partition, records: Iterable[events_pb2.ProductTotals]) -> None:
     for record in records:
         partition.totals[record.product_number] = Totals(
-            registered=record.registered,
-            registered_minor=record.registered_minor,
-            admitted_first=record.admitted_first,
-            persons_entered=record.persons_entered,
-            persons_reentered=record.persons_reentered,
-            persons_exited=record.persons_exited,
-            refused=record.refused,
+            **{name: getattr(record, name) for name in _TOTALS},
             changed={item.to: item.tickets for item in record.changed},
             changed_minor={item.to: item.price_minor for item in record.changed},
+            refusals={item.reason: item.scans for item in record.refusals},
+            passages={item.outcome: item.passages for item in record.passages},
         )

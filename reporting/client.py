@@ -19,11 +19,15 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ReportServer:
-    """Whom to ask: `address` is HOST:PORT, `cert_dir` a folder as enrolment leaves it (ca.pem, NAME.pem, NAME.key)."""
+    """Whom to ask: `address` is HOST:PORT, `cert_dir` a folder as enrolment leaves it (ca.pem, NAME.pem, NAME.key).
+
+    `name`: which certificate, in a folder that holds several.
+    """
 
     address: str
     cert_dir: Path
     server_name: str = ""
+    name: str = "*"
 
     def channel(self) -> grpc.aio.Channel:
         """A channel.
@@ -32,11 +36,11 @@ class ReportServer:
             InvalidInputError: the folder is not as it must be.
         """
         options = [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
-        return grpc.aio.secure_channel(self.address, _credentials(self.cert_dir), options=options)
+        return grpc.aio.secure_channel(self.address, _credentials(self.cert_dir, self.name), options=options)
 
 
-def _credentials(folder: Path) -> grpc.ChannelCredentials:
-    keys = sorted(folder.glob("*.key")) if folder.is_dir() else []
+def _credentials(folder: Path, name: str) -> grpc.ChannelCredentials:
+    keys = sorted(folder.glob(f"{name}.key")) if folder.is_dir() else []
     if len(keys) != 1:
         raise InvalidInputError(
             f"certificate folder {folder} must hold ca.pem, NAME.pem and one NAME.key; enrol a finance user to get one"

@@ -21,16 +21,26 @@ from parkgate.reporting.v1 import reporting_pb2 as pb
 from parkgate.reporting.v1 import reporting_pb2_grpc as pb_grpc
 from reporting.access import caller_of
 from reporting.config import ReportingConfig
-from reporting.database import Pool, make_pool, migrate, reading
+from reporting.database import Connection, Pool, make_pool, migrate, reading
 from reporting.export import CsvWriter, Table, XlsxWriter
 from reporting.log_reader import LogReader, make_client
 from reporting.queries.counts import postgres_book, sales_book
+from reporting.queries.park import Park, refresh
 from reporting.queries.places import occupancy, progress
-from reporting.queries.rows import Row, all_rows, as_of_ms, fill, fill_measures, page_of, shown, totals_of
+from reporting.queries.rows import (
+    Row,
+    all_rows,
+    as_of_ms,
+    fill,
+    fill_measures,
+    key_columns,
+    keys_of,
+    page_of,
+    totals_of,
+)
 from reporting.queries.statements import (
     Filter,
     Statement,
-    dimension_name,
     finance_statement,
     sales_statement,
     scans_statement,
@@ -67,6 +77,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
         self._config = config
         self._pool = pool
         self._ledger = ledger
+        self._park = Park()
 
     async def QueryScans(self, request: pb.QueryScansRequest, context: Context) -> pb.QueryScansResponse:
         """See the protocol."""
@@ -102,7 +113,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
         async with guarded(context):
             day = checked_date(request.park_date) or self._today()
             async with reading(self._pool) as connection:
-                rows = await occupancy(connection, day)
+                rows = await occupancy(connection, day, await self._known(connection))
                 return pb.QueryOccupancyResponse(rows=rows, park_date=day, as_of_time_ms=await as_of_ms(connection))
 
     async def GetCounts(self, request: pb.GetCountsRequest, context: Context) -> pb.GetCountsResponse:
@@ -110,11 +121,12 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
         async with guarded(context):
             async with reading(self._pool) as connection:
                 books = [await sales_book(connection), await postgres_book(connection)]
+                park = await self._known(connection)
             try:
                 books.append(await recount(self._ledger, self._config.partitions))
             except (redis.RedisError, OSError) as error:
                 raise UnavailableError("the ledger is away; ask again shortly") from error
-            sales, postgres, ledger = (_counts(book) for book in books)
+            sales, postgres, ledger = (_counts(book, park) for book in books)
             differences = [str(difference) for difference in compare(books)]
             return pb.GetCountsResponse(sales=sales, postgres=postgres, ledger=ledger, differences=differences)
 
@@ -135,9 +147,8 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
         """See the protocol."""
         async with guarded(context):
             statement = self._exported(request)
-            names = [dimension_name(dimension) for dimension in statement.dimensions]
             table = Table(
-                [*names, *statement.labels, *statement.measures],
+                [*key_columns(statement), *statement.labels, *statement.measures],
                 self._config.currency_digits,
                 ZoneInfo(self._config.time_zone),
             )
@@ -149,14 +160,14 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
     async def _written(self, statement: Statement, writer: CsvWriter | XlsxWriter) -> AsyncIterator[pb.ExportResponse]:
         rows, width = 0, len(statement.dimensions)
         async with reading(self._pool) as connection:
+            park = await self._known(connection)
             async for row in all_rows(connection, statement):
-                keys = [shown(dimension, value) for dimension, value in zip(statement.dimensions, row, strict=False)]
-                writer.write([*keys, *row[width:]])
+                writer.write([*keys_of(statement, row, park), *row[width:]])
                 rows += 1
                 if rows % 500 == 0:
                     yield pb.ExportResponse(content=writer.take(), rows=rows)
             for total in await totals_of(connection, statement):
-                writer.write_total([*[""] * width, *total])
+                writer.write_total([*("" for _ in key_columns(statement)), *total])
         rest = await asyncio.to_thread(writer.finish)
         for start in range(0, max(len(rest), 1), CHUNK_BYTES):
             yield pb.ExportResponse(content=rest[start : start + CHUNK_BYTES], rows=rows)
@@ -167,11 +178,17 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
         async with reading(self._pool) as connection:
             rows = await page_of(connection, statement, size, start)
             totals = await totals_of(connection, statement)
+            park = await self._known(connection)
             if hasattr(response, "as_of_time_ms"):
                 response.as_of_time_ms = await as_of_ms(connection)
-        response.rows.extend(fill(row_type(), statement, row) for row in rows[:size])
+        response.rows.extend(fill(row_type(), statement, row, park) for row in rows[:size])
         response.next_page_token = str(start + size) if len(rows) > size else ""
         return totals
+
+    async def _known(self, connection: Connection) -> Park:
+        """The park as sales have published it up to now."""
+        await refresh(self._park, connection)
+        return self._park
 
     def _exported(self, request: pb.ExportRequest) -> Statement:
         chosen = self._filter(request.period, request.selection)
@@ -227,11 +244,16 @@ def _writer(request: pb.ExportRequest, table: Table, path: Path) -> CsvWriter | 
     raise InvalidInputError("format must be CSV or XLSX")
 
 
-def _counts(book: CountBook) -> list[pb.Count]:
+def _counts(book: CountBook, park: Park) -> list[pb.Count]:
     return [
-        pb.Count(name=name, units=count.units, amount_minor=count.amount_minor)
+        pb.Count(name=name, units=count.units, amount_minor=count.amount_minor, product_name=_product_name(name, park))
         for name, count in sorted(book.counts.items())
     ]
+
+
+def _product_name(item: str, park: Park) -> str:
+    _, _, number = item.partition(" product=")
+    return park.products.get(int(number), "") if number else ""
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -10,9 +10,16 @@ from zoneinfo import ZoneInfo
 from parkgate.gate.v1 import gate_pb2 as gate
 from parkgate.reporting.v1 import reporting_pb2 as pb
 from reporting.database import Connection
-from reporting.queries.statements import Dimension, Statement
+from reporting.queries.park import Park
+from reporting.queries.statements import Dimension, Statement, dimension_name
 
 CURSOR_ROWS = 2_000
+NAMED: dict[Dimension, str] = {
+    pb.DIMENSION_PRODUCT: "product_name",
+    pb.DIMENSION_GATE: "gate_name",
+    pb.DIMENSION_ZONE: "zone_name",
+}
+"""Dimensions that the books keep by number, and the field and column of their names."""
 Row = TypeVar("Row", pb.ScanRow, pb.SalesRow, pb.FinanceRow)
 
 
@@ -47,10 +54,12 @@ async def as_of_ms(connection: Connection) -> int:
     return _milliseconds(row[0]) if row and row[0] is not None else 0
 
 
-def fill(message: Row, statement: Statement, row: Sequence[Any]) -> Row:
+def fill(message: Row, statement: Statement, row: Sequence[Any], park: Park) -> Row:
     """Sets a message from a row of `statement.text`."""
     for dimension, value in zip(statement.dimensions, row, strict=False):
         _set_group(message.group, dimension, value, str(statement.values["zone"]))
+        if dimension in NAMED:
+            setattr(message.group, NAMED[dimension], name_of(park, dimension, value))
     return fill_measures(message, statement, row[len(statement.dimensions) :])
 
 
@@ -67,6 +76,28 @@ def _set_group(group: pb.Group, dimension: Dimension, value: Any, zone: str) -> 
         group.start_text = f"{value.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
     else:
         setattr(group, _FIELDS[dimension], shown(dimension, value))
+
+
+def name_of(park: Park, dimension: Dimension, number: Any) -> str:
+    """The name of a product, gate or zone; empty for what the catalogues do not know."""
+    names = {pb.DIMENSION_PRODUCT: park.products, pb.DIMENSION_GATE: park.gates, pb.DIMENSION_ZONE: park.zones}
+    return names[dimension].get(number, "")
+
+
+def keys_of(statement: Statement, row: Sequence[Any], park: Park) -> Iterator[Any]:
+    """The dimensions of a row for a file: numbers with their names beside them."""
+    for dimension, value in zip(statement.dimensions, row, strict=False):
+        yield shown(dimension, value)
+        if dimension in NAMED:
+            yield name_of(park, dimension, value)
+
+
+def key_columns(statement: Statement) -> Iterator[str]:
+    """The headings of `keys_of`."""
+    for dimension in statement.dimensions:
+        yield dimension_name(dimension)
+        if dimension in NAMED:
+            yield NAMED[dimension]
 
 
 def shown(dimension: Dimension, value: Any) -> Any:

@@ -44,6 +44,15 @@ def test_a_ticket_that_was_admitted_is_already_used_also_after_a_restart(stack: 
     assert stack.ok("catalogue", "show", "--json") == catalogue
 
 
+def test_reports_are_asked_as_the_installation_itself_and_name_what_was_sold(stack: CommandLine) -> None:
+    """No certificate is enrolled for it, and no server is named."""
+    shown = stack.ok("report", "sales", "--by", "product", "--data-dir", str(stack.data_dir))
+    assert "Day ticket" in shown
+    kept = stack.data_dir.with_name("elsewhere")
+    done = stack.run("report", "sales", "--cert", str(kept))
+    assert (done.returncode, "certificate folder" in done.stderr) == (2, True)
+
+
 def test_a_refund_is_quoted_first_and_never_paid_for_a_used_ticket(stack: CommandLine, tmp_path: Path) -> None:
     """I5"""
     images = {name: tmp_path / name for name in ("used", "unused")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -116,6 +116,25 @@ def passage(admission: pb.Event, outcome: gate.PassageOutcome.ValueType, *, undo
             first_admission_undone=undone,
         )
     )
+
+
+def columns_of(events: Sequence[pb.Event]) -> pb.Event:
+    """Admissions, or passages, that are alike but for scan, ticket, gate and time, as one event in columns."""
+    singles = [event.scan_decided if event.HasField("scan_decided") else event.passage_recorded for event in events]
+    columns = {
+        "scan_ids": b"".join(single.scan_id for single in singles),
+        "ticket_ids": [single.ticket_id for single in singles],
+        "gate_numbers": [single.gate_number for single in singles],
+    }
+    alike = type(singles[0])()
+    alike.CopyFrom(singles[0])
+    for name in ("scan_id", "ticket_id", "gate_number"):
+        alike.ClearField(name)
+    if isinstance(alike, pb.PassageRecorded):
+        return pb.Event(passages_recorded=pb.PassagesRecorded(alike=alike, **columns))
+    alike.ClearField("scan_time_ms")
+    times = [event.scan_decided.scan_time_ms for event in events]
+    return pb.Event(scans_admitted=pb.ScansAdmitted(alike=alike, scan_times_ms=times, **columns))
 
 
 @dataclass

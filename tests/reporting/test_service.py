@@ -27,10 +27,14 @@ from reporting.database import make_pool
 from reporting.log_reader import make_client
 from reporting.service import start_server
 from reporting.worker import PartitionWorker
+from sales.catalogue_folder import load_folder
 from sales.database import migrate as migrate_sales
+from ticketcore.catalogue_document import canonical_json
 from ticketcore.errors import InvalidInputError, NotPermittedError
 
 NOW = datetime.now(UTC)
+CATALOGUE = Path(__file__).parents[2] / "catalogue"
+MAIN_GATE, RIDE_GATE = 11, 41
 TICKET = (
     "INSERT INTO sales.tickets VALUES (%(id)s, 1, 1, %(product)s, 'day', 'adult', %(channel)s, %(window)s,"
     " '2026-05-01', 1, 0, 1, %(price)s, 'EUR', 1, '{}', %(time)s, %(time)s, '2026-05-01', %(state)s, NULL, NULL,"
@@ -99,6 +103,16 @@ def sell(config: ReportingConfig, tickets: list[tuple[int, int, str, str, int, s
                     " '2026-05-02', %s)",
                     (key, bytes(16), number, window, price, fee, price - fee, NOW, NOW, NOW),
                 )
+
+
+def publish(config: ReportingConfig, version: int = 1, **renamed: str) -> None:
+    """Publishes the shipped park, whose zone 1 is the park itself, with some gates under other names."""
+    document, _ = load_folder(CATALOGUE)
+    for gate_row in document["gates"]:
+        gate_row["name"] = renamed.get(gate_row["id"].replace("-", "_"), gate_row["name"])
+    with psycopg.connect(config.postgres_url) as books:
+        values = (version, canonical_json(document).decode(), NOW)
+        books.execute("INSERT INTO sales.catalogues VALUES (%s, %s, %s)", values)
 
 
 async def a_day(config: ReportingConfig, ledger: redis.Redis) -> None:
@@ -204,6 +218,46 @@ async def test_occupancy_is_who_came_less_who_went_and_who_turned_back(
     ]
 
 
+async def test_a_ride_counts_its_entries_and_nobody_as_inside(
+    served: tuple[ReportServer, ReportingConfig], ledger: redis.Redis
+) -> None:
+    server, config = served
+    ride, turned_back, main = admitted(1, 1, persons=3), admitted(2, 2, persons=2), admitted(3, 3, persons=4)
+    for event, number in ((ride, RIDE_GATE), (turned_back, RIDE_GATE), (main, MAIN_GATE)):
+        event.scan_decided.gate_number = number
+    log = PartitionLog(ledger, "p0")
+    log.append([ride, turned_back, main, passage(turned_back, gate.PASSAGE_OUTCOME_NOT_PASSED, undone=True)])
+    await report(config)
+    asked = pb.QueryOccupancyRequest(park_date="2026-05-01")
+    (blind,) = (await ask_once(server, asked)).rows
+    assert (blind.persons_inside, blind.zone_name) == (7, "")
+    publish(config)
+    (row,) = (await ask_once(server, asked)).rows
+    assert (row.persons_in, row.persons_out, row.persons_inside, row.zone_name) == (4, 0, 4, "Park")
+    _, (persons,) = await rows_of(server, pb.QueryScansRequest(group_by=[pb.DIMENSION_GATE]))
+    assert (persons.persons_in, persons.persons_given_back) == (9, 2)
+
+
+async def test_rows_name_products_gates_and_zones_as_the_newest_catalogue_does(
+    served: tuple[ReportServer, ReportingConfig], ledger: redis.Redis
+) -> None:
+    server, config = served
+    publish(config)
+    event = admitted(1, 1)
+    event.scan_decided.gate_number = MAIN_GATE
+    PartitionLog(ledger, "p0").append([registered(1), event, admitted(9, 2, product=999)])
+    await report(config)
+    by = [pb.DIMENSION_GATE, pb.DIMENSION_PRODUCT, pb.DIMENSION_ZONE]
+    rows, _ = await rows_of(server, pb.QueryScansRequest(group_by=by))
+    named = [(row.group.gate_name, row.group.product_name, row.group.zone_name) for row in rows]
+    assert named == [("", "", "Park"), ("Main entrance, lane 1", "Day ticket", "Park")]
+    publish(config, 2, main_1="South gate")
+    rows, _ = await rows_of(server, pb.QueryScansRequest(group_by=by))
+    assert [row.group.gate_name for row in rows] == ["", "South gate"]
+    counted = {one.name: one.product_name for one in (await ask_once(server, pb.GetCountsRequest())).postgres}
+    assert (counted["registered product=1"], counted["scans entry"]) == ("Day ticket", "")
+
+
 async def test_pages_hold_every_row_once(served: tuple[ReportServer, ReportingConfig], ledger: redis.Redis) -> None:
     server, config = served
     BusyDay(PartitionLog(ledger, "p0"), random.Random(1), 1_000).write(60)
@@ -233,7 +287,7 @@ async def test_exports_hold_the_rows_of_the_report_and_foot(
     sold, deferred = heading.index("sold"), heading.index("deferred")
     assert [(row[sold], row[deferred]) for row in rows] == [(99.99, 0), (58.34, 33.34)]
     assert total[0] == "Total"
-    assert all(total[column] == pytest.approx(sum(row[column] for row in rows)) for column in range(2, len(heading)))
+    assert all(total[column] == pytest.approx(sum(row[column] for row in rows)) for column in range(3, len(heading)))
     request.format = pb.FILE_FORMAT_CSV
     await export_to(server, request, tmp_path / "f.csv", lambda _: None)
     lines = list(csv.DictReader(io.StringIO((tmp_path / "f.csv").read_text())))

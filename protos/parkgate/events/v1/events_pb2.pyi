@@ -901,7 +901,16 @@ Global___PartitionSnapshot: _TypeAlias = PartitionSnapshot  # noqa: Y015
 
 @_typing.final
 class TicketChunk(_message.Message):
-    """TicketChunk is a run of ticket rows as cluster/ticket_table.py lays them out."""
+    """TicketChunk is a run of 256 ticket rows. Row r of chunk c, in a ticket space of P partitions, is of the partition's
+    ticket (c * 256 + r) * P + i, where i is the partition's number. A row has 32 bytes, big-endian:
+
+      0   8   the last 8 bytes of the claims; product number first
+      8  12   digest of the token
+     20   1   Lifecycle
+     21   1   origin: 0 no ticket, 1 registered, 2 seen at a gate before that, 3 changed before that
+     22   2   spare
+     24   8   what was paid for it, in the currency's minor unit
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1098,6 +1107,13 @@ class ProductTotals(_message.Message):
     PERSONS_EXITED_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
+    SCANS_ENTERED_FIELD_NUMBER: _builtins.int
+    SCANS_REENTERED_FIELD_NUMBER: _builtins.int
+    SCANS_EXITED_FIELD_NUMBER: _builtins.int
+    ENTERED_GIVEN_BACK_FIELD_NUMBER: _builtins.int
+    REENTERED_GIVEN_BACK_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
     product_number: _builtins.int
     """The product."""
     registered: _builtins.int
@@ -1114,9 +1130,27 @@ class ProductTotals(_message.Message):
     """Persons who left."""
     refused: _builtins.int
     """Scans refused."""
+    scans_entered: _builtins.int
+    """Scans that were admitted on counted entries, given back or not."""
+    scans_reentered: _builtins.int
+    """Scans that were admitted on re-entries, given back or not."""
+    scans_exited: _builtins.int
+    """Scans that were admitted on exits."""
+    entered_given_back: _builtins.int
+    """Persons who were given back of counted entries."""
+    reentered_given_back: _builtins.int
+    """Persons who were given back of re-entries."""
     @_builtins.property
     def changed(self) -> _containers.RepeatedCompositeFieldContainer[Global___LifecycleTotal]:
         """Lifecycle changes."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalTotal]:
+        """Scans refused, by reason."""
+
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassageTotal]:
+        """Passages settled, by outcome."""
 
     def __init__(
         self,
@@ -1130,14 +1164,73 @@ class ProductTotals(_message.Message):
         persons_exited: _builtins.int = ...,
         refused: _builtins.int = ...,
         changed: _abc.Iterable[Global___LifecycleTotal] | None = ...,
+        scans_entered: _builtins.int = ...,
+        scans_reentered: _builtins.int = ...,
+        scans_exited: _builtins.int = ...,
+        entered_given_back: _builtins.int = ...,
+        reentered_given_back: _builtins.int = ...,
+        refusals: _abc.Iterable[Global___RefusalTotal] | None = ...,
+        passages: _abc.Iterable[Global___PassageTotal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_first", b"admitted_first", "changed", b"changed", "persons_entered", b"persons_entered", "persons_exited", b"persons_exited", "persons_reentered", b"persons_reentered", "product_number", b"product_number", "refused", b"refused", "registered", b"registered", "registered_minor", b"registered_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_first", b"admitted_first", "changed", b"changed", "entered_given_back", b"entered_given_back", "passages", b"passages", "persons_entered", b"persons_entered", "persons_exited", b"persons_exited", "persons_reentered", b"persons_reentered", "product_number", b"product_number", "reentered_given_back", b"reentered_given_back", "refusals", b"refusals", "refused", b"refused", "registered", b"registered", "registered_minor", b"registered_minor", "scans_entered", b"scans_entered", "scans_exited", b"scans_exited", "scans_reentered", b"scans_reentered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProductTotals: _TypeAlias = ProductTotals  # noqa: Y015
+
+@_typing.final
+class RefusalTotal(_message.Message):
+    """RefusalTotal counts refusals for one reason."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    SCANS_FIELD_NUMBER: _builtins.int
+    reason: _gate_pb2.Reason.ValueType
+    """Why."""
+    scans: _builtins.int
+    """Scans."""
+    def __init__(
+        self,
+        *,
+        reason: _gate_pb2.Reason.ValueType = ...,
+        scans: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "scans", b"scans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusalTotal: _TypeAlias = RefusalTotal  # noqa: Y015
+
+@_typing.final
+class PassageTotal(_message.Message):
+    """PassageTotal counts passages with one outcome."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    outcome: _gate_pb2.PassageOutcome.ValueType
+    """What happened."""
+    passages: _builtins.int
+    """Passages."""
+    def __init__(
+        self,
+        *,
+        outcome: _gate_pb2.PassageOutcome.ValueType = ...,
+        passages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "passages", b"passages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PassageTotal: _TypeAlias = PassageTotal  # noqa: Y015
 
 @_typing.final
 class LifecycleTotal(_message.Message):

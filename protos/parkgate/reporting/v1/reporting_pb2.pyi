@@ -185,6 +185,9 @@ class Group(_message.Message):
     CONCESSION_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     START_TEXT_FIELD_NUMBER: _builtins.int
+    PRODUCT_NAME_FIELD_NUMBER: _builtins.int
+    GATE_NAME_FIELD_NUMBER: _builtins.int
+    ZONE_NAME_FIELD_NUMBER: _builtins.int
     park_date: _builtins.str
     """The park's civil day."""
     start_time_ms: _builtins.int
@@ -209,6 +212,12 @@ class Group(_message.Message):
     """Name of the kind as in parkgate.gate.v1.AdmissionKind without its prefix; empty if not admitted."""
     start_text: _builtins.str
     """start_time_ms in the park's own time, "2026-05-01 10:00"."""
+    product_name: _builtins.str
+    """The product's name in the newest catalogue that has it; empty for product 0 and where sales know of none."""
+    gate_name: _builtins.str
+    """The gate's name, likewise."""
+    zone_name: _builtins.str
+    """The zone's name, likewise."""
     def __init__(
         self,
         *,
@@ -224,10 +233,13 @@ class Group(_message.Message):
         concession: _builtins.str = ...,
         kind: _builtins.str = ...,
         start_text: _builtins.str = ...,
+        product_name: _builtins.str = ...,
+        gate_name: _builtins.str = ...,
+        zone_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "concession", b"concession", "decision", b"decision", "gate_number", b"gate_number", "kind", b"kind", "park_date", b"park_date", "product_number", b"product_number", "reason", b"reason", "start_text", b"start_text", "start_time_ms", b"start_time_ms", "window_id", b"window_id", "zone_number", b"zone_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "concession", b"concession", "decision", b"decision", "gate_name", b"gate_name", "gate_number", b"gate_number", "kind", b"kind", "park_date", b"park_date", "product_name", b"product_name", "product_number", b"product_number", "reason", b"reason", "start_text", b"start_text", "start_time_ms", b"start_time_ms", "window_id", b"window_id", "zone_name", b"zone_name", "zone_number", b"zone_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,14 +695,19 @@ class OccupancyRow(_message.Message):
     PERSONS_IN_FIELD_NUMBER: _builtins.int
     PERSONS_OUT_FIELD_NUMBER: _builtins.int
     PERSONS_INSIDE_FIELD_NUMBER: _builtins.int
+    ZONE_NAME_FIELD_NUMBER: _builtins.int
     zone_number: _builtins.int
     """The zone as the catalogue numbers it."""
     persons_in: _builtins.int
-    """Persons who came in, those who came back in among them, less those given back."""
+    """Persons who came in, those who came back in among them, less those given back. Gates that do not count who is
+    inside (rides) have no part in it.
+    """
     persons_out: _builtins.int
     """Persons who went out."""
     persons_inside: _builtins.int
     """The difference."""
+    zone_name: _builtins.str
+    """The zone's name; empty where sales know of none."""
     def __init__(
         self,
         *,
@@ -698,10 +715,11 @@ class OccupancyRow(_message.Message):
         persons_in: _builtins.int = ...,
         persons_out: _builtins.int = ...,
         persons_inside: _builtins.int = ...,
+        zone_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["persons_in", b"persons_in", "persons_inside", b"persons_inside", "persons_out", b"persons_out", "zone_number", b"zone_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["persons_in", b"persons_in", "persons_inside", b"persons_inside", "persons_out", b"persons_out", "zone_name", b"zone_name", "zone_number", b"zone_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -765,22 +783,26 @@ class Count(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     UNITS_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    PRODUCT_NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """What is counted, for example "registered product=3"."""
     units: _builtins.int
     """How many."""
     amount_minor: _builtins.int
     """What they are worth, in minor units; 0 where money has no part."""
+    product_name: _builtins.str
+    """The name of the product that `name` numbers; empty where it numbers none or sales know of none."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         units: _builtins.int = ...,
         amount_minor: _builtins.int = ...,
+        product_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "name", b"name", "units", b"units"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "name", b"name", "product_name", b"product_name", "units", b"units"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

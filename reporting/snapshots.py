@@ -1,0 +1,90 @@
+"""Reads what an owner's snapshot says of a partition's trimmed past: for the recount, and for nothing else.
+
+A reader of its own of the format in events.proto, so that the recount depends on no code of the owners.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple, cast
+
+import redis.asyncio as redis
+from google.protobuf.message import DecodeError
+
+from parkgate.events.v1 import events_pb2 as pb
+from ticketcore.errors import DamagedDataError, TransientError
+
+ROW = struct.Struct(">H6x12xBB2xq")
+"""Product number, lifecycle, origin, price; see TicketChunk."""
+CHUNK_ROWS = 256
+FORMAT = 2
+REGISTERED = 1
+ATTEMPTS = 3
+"""How often a snapshot is read again that was replaced meanwhile; the next is minutes away."""
+
+
+class Ticket(NamedTuple):
+    """A ticket as the snapshot has it."""
+
+    ticket_id: int
+    product_number: int
+    lifecycle: int
+    is_registered: bool
+    price_minor: int
+
+
+async def read_snapshot(client: redis.Redis, partition: str) -> pb.PartitionSnapshot | None:
+    """The newest snapshot of a partition, or None if it has none.
+
+    Raises:
+        DamagedDataError: it is not whole.
+        TransientError: it was replaced again and again while it was read.
+    """
+    key = f"pg:{{{partition}}}:snapshot"
+    for _ in range(ATTEMPTS):
+        before = await _head(client, key)
+        if before[0] is None:
+            return None
+        # A chunk at a time: owners append meanwhile, and one answer of many megabytes would hold them up.
+        parts = [await cast(Any, client.hget(key, f"chunk:{number}")) for number in range(int(before[1]))]
+        if await _head(client, key) == before:
+            return _parse(partition, b"".join(part or b"" for part in parts), int(before[2]))
+    raise TransientError(f"the snapshot of {partition} is being replaced; ask again shortly")
+
+
+async def _head(client: redis.Redis, key: str) -> list[Any]:
+    return cast("list[Any]", await cast(Any, client.hmget(key, ["sequence", "chunks", "length"])))
+
+
+def _parse(partition: str, data: bytes, length: int) -> pb.PartitionSnapshot:
+    if len(data) != length:
+        raise DamagedDataError(f"the snapshot of {partition} has {len(data)} bytes, not {length}")
+    try:
+        snapshot = pb.PartitionSnapshot.FromString(data)
+    except DecodeError as error:
+        raise DamagedDataError(f"the snapshot of {partition} cannot be read: {error}") from error
+    if snapshot.partition != partition:
+        raise DamagedDataError(f"the snapshot of {partition} says that it is of {snapshot.partition!r}")
+    if snapshot.format != FORMAT:
+        raise DamagedDataError(
+            f"the snapshot of {partition} has layout {snapshot.format}, this version reads {FORMAT}: what it "
+            "stands for cannot be counted again"
+        )
+    return snapshot
+
+
+def tickets_of(snapshot: pb.PartitionSnapshot) -> Iterator[Ticket]:
+    """The tickets that it holds."""
+    index = int(snapshot.partition[1:])
+    for chunk in snapshot.chunks:
+        first = chunk.number * CHUNK_ROWS
+        for row, (product, lifecycle, origin, price) in enumerate(ROW.iter_unpack(chunk.rows)):
+            if origin:
+                ticket_id = (first + row) * snapshot.partitions + index
+                yield Ticket(ticket_id, product, lifecycle, origin == REGISTERED, price)
+
+
+def admitted_of(snapshot: pb.PartitionSnapshot) -> set[int]:
+    """Tickets with an admission that was not given back."""
+    return {ticket_id for visit in snapshot.visits if visit.counters[0] for ticket_id in visit.ticket_ids}
