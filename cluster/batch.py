@@ -10,9 +10,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from cluster.deciding import Context, Decider
+from cluster.deciding import Decider
 from cluster.ledger import Append
 from cluster.link import Connection
+from cluster.minute import Context
 from cluster.partition import Partition, partition_of, partition_of_scan
 from cluster.verdicts import in_frame, retry
 from parkgate.cluster.v1 import link_pb2

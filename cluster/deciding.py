@@ -5,22 +5,22 @@ entry before anybody hears a verdict. A scan that needs more of a zone's capacit
 `Waiting`, with nothing changed.
 
 Within a minute most scans of a gate differ in ticket and scan id only. What they share (how the ticket's terms stand at
-the gate, and the verdict and event of their admission) is worked out once and kept in `Minute`. The first entry of a
+the gate, and the verdict and event of their admission) is worked out once (`cluster.minute`). The first entry of a
 registered ticket, the commonest scan of all, takes a short way to the same decision (`Decider.admit_alike`): it asks
 what can be asked in a few look-ups, and leaves the scan to `decide` wherever an answer is not the usual one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 
+from cluster.minute import TERMS_OFFSET, Context, Known, look_of
 from cluster.partition import Partition
-from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, Alike, PassageRun, alike_of
+from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, Alike, PassageRun
 from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS
 from cluster.ticket_table import Origin, Row
-from cluster.verdicts import write_uses, write_verdict
+from cluster.verdicts import write_uses
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
@@ -30,29 +30,21 @@ from ticketcore.admission import (
     PLAIN_ENTRY,
     Admission,
     Kind,
-    Mode,
     Passing,
     Request,
-    Standing,
-    Terms,
     Visit,
     decide,
-    standing,
     terms_of,
 )
 from ticketcore.lifecycle import Lifecycle
 from ticketcore.reasons import OVERRIDE_ALLOWED, Decision, Reason, decision_for
-from ticketcore.rules import Moment, Rule, Rules
+from ticketcore.rules import Rule
 
-SIGNATURE_CHECKS_PER_BATCH = 40
-"""Each costs about 110 µs: a flood of forged codes may not hold a batch up by more than some 4 ms. Beyond: RETRY."""
 BACKPRESSURE_RETRY_MS = 200
 MAX_QR_TEXT = 512
 LAST_LOGGED_MS = 4_102_444_800_000
 """2100-01-01: a device's clock may say anything, but readers of the log must be able to make a date of it."""
 
-TERMS_OFFSET = 9
-"""Where in a token's claims its terms begin: behind version, key and ticket id."""
 
 _ENTRY = gate_pb2.DIRECTION_ENTRY
 _EXIT = gate_pb2.DIRECTION_EXIT
@@ -66,92 +58,6 @@ _REGISTERED = int(Origin.REGISTERED)
 _ACTIVE = int(Lifecycle.ACTIVE)
 _NEW = 0
 """Origin of a row that is not in the table yet: a well signed token that was never registered."""
-
-
-@dataclass(slots=True)
-class Known:
-    """How terms stand at a gate this minute, and what their admissions look like."""
-
-    standing: Standing
-    fresh: Admission | Reason
-    """What a ticket that was never used here is told on a plain entry: most scans of a morning."""
-    looks: dict[tuple[int, int, int, int, int, bool], Look] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Look:
-    """Verdict and event of admissions that are alike; ticket, scan and times are filled in for each."""
-
-    verdict: gate_pb2.Verdict
-    event: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class FirstEntry:
-    """How a registered ticket that was never used enters at a gate, this minute."""
-
-    alike: Alike
-    capacity_limited: bool
-    other_zones: tuple[int, ...]
-
-
-class Minute:
-    """What holds for every scan of one minute: rules, modes, and what was worked out from them so far."""
-
-    __slots__ = ("day", "first_entries", "known", "minute", "modes", "rules")
-
-    def __init__(self, rules: Rules, moment: Moment, modes: Mapping[int, Mode]) -> None:
-        self.rules = rules
-        self.day = moment.day
-        self.minute = moment.minute
-        self.modes = modes
-        self.known: dict[tuple[Terms, int], Known] = {}
-        self.first_entries: dict[tuple[int, bytes], FirstEntry | None] = {}
-        """By gate, and the part of a token's claims that holds its terms."""
-
-    def holds(self, rules: Rules, moment: Moment, modes: Mapping[int, Mode]) -> bool:
-        """Whether it still holds."""
-        same_time = self.minute == moment.minute and self.day == moment.day
-        return same_time and self.rules is rules and self.modes is modes
-
-
-@dataclass(slots=True)
-class Context:
-    """What all scans of a batch share."""
-
-    moment: Moment
-    minute: Minute
-    ring: tokens.KeyRing
-    signature_checks_left: int = SIGNATURE_CHECKS_PER_BATCH
-    full_zones: frozenset[tuple[str, int]] = frozenset()
-    """(partition, zone) for which the capacity owner has just said that nothing is left."""
-
-    @property
-    def rules(self) -> Rules:
-        """The rules in force."""
-        return self.minute.rules
-
-    def known(self, terms: Terms, gate_number: int) -> Known:
-        """How terms stand at a gate."""
-        key = (terms, gate_number)
-        known = self.minute.known.get(key)
-        if known is None:
-            stands = standing(terms, self.minute.rules, gate_number, self.moment)
-            fresh = decide(terms, Lifecycle.ACTIVE, EMPTY_VISIT, stands, self.moment, PLAIN_ENTRY)
-            known = self.minute.known[key] = Known(stands, fresh)
-        return known
-
-    def first_entry(self, claims: bytes, gate_number: int) -> FirstEntry | None:
-        """How a ticket with these claims enters first; None if it does not, or not without being looked at closely."""
-        modes, found = self.minute.modes, None
-        if gate_number in self.rules.gate_zone and (modes.get(gate_number), False) not in MODE_REASON:
-            known = self.known(terms_of(claims), gate_number)
-            rule, fresh = known.standing.rule, known.fresh
-            if rule is not None and isinstance(fresh, Admission):
-                event = _event(rule, fresh, _DIGEST, first=True).SerializeToString(deterministic=True)
-                found = FirstEntry(alike_of(event, rule.passage_timeout_ms), rule.capacity_limited, rule.other_zones)
-        self.minute.first_entries[gate_number, claims[TERMS_OFFSET:]] = found
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +267,7 @@ class Decider:
         key = (kind, persons, *left, verification, first)
         look = known.looks.get(key)
         if look is None:
-            look = known.looks[key] = _look(rule, admission, verification, first)
+            look = known.looks[key] = look_of(rule, admission, verification, first)
         passing = Passing(
             ticket_id,
             rule.zone_number,
@@ -494,31 +400,6 @@ def _malformed(scan: gate_pb2.Scan) -> Reason:
     except tokens.TokenFault as fault:
         return fault.reason
     return Reason.MALFORMED_CODE
-
-
-def _look(rule: Rule, admission: Admission, verification: int, first: bool) -> Look:
-    event = _event(rule, admission, verification, first)
-    event.gate_number = rule.gate_number
-    verdict = gate_pb2.Verdict()
-    write_verdict(verdict, event)
-    return Look(verdict, event.SerializeToString())
-
-
-def _event(rule: Rule, admission: Admission, verification: int, first: bool) -> events_pb2.ScanDecided:
-    """The event of an admission, without scan, ticket, gate and times."""
-    return events_pb2.ScanDecided(
-        zone_number=rule.zone_number,
-        product_number=rule.product_number,
-        direction=_EXIT if admission.kind is Kind.EXIT else _ENTRY,
-        decision=gate_pb2.DECISION_ADMIT,
-        kind=int(admission.kind),  # type: ignore[arg-type]
-        persons=admission.persons,
-        verification=verification,  # type: ignore[arg-type]
-        first_admission=first,
-        counts_inside=rule.counts_inside,
-        persons_remaining=admission.persons_remaining,
-        entries_remaining=admission.entries_remaining,
-    )
 
 
 def _passage(passing: Passing, outcome: int) -> events_pb2.PassageRecorded:

@@ -38,6 +38,8 @@ SERVICE = "parkgate.gate.v1.GateService"
 FRAME_TIMEOUT_S = 2.0
 """After this a frame's outcome is unknown and the gate is told to retry; take-over of an owner takes longer."""
 HELLO_TIMEOUT_S = 10.0
+LAST_WRITES_TIMEOUT_S = 2.0
+"""For a client that ends its stream and does not read what it is still told."""
 MAX_GATES = 64
 MAX_FRAME_BYTES = 1024 * 1024
 """A thousand scans take some 130 kB. Frames of many streams share a link, so none may be much larger."""
@@ -89,7 +91,9 @@ class GateService:
         try:
             outbox.put(self._welcome(gates).SerializeToString())
             await self._read(context, outbox, [gate.number for gate in gates], hello)
+            await _written(writer, outbox)
         except ParkgateError as error:
+            await _written(writer, outbox)
             await abort(context, error)
         finally:
             self.streams -= 1
@@ -221,8 +225,14 @@ async def abort(context: Context, error: ParkgateError) -> NoReturn:
 
 
 async def _write(context: Context, outbox: Outbox) -> None:
-    while True:
-        await context.write(await outbox.next())
+    while (frame := await outbox.next()) is not None:
+        await context.write(frame)
+
+
+async def _written(writer: asyncio.Task[None], outbox: Outbox) -> None:
+    """What a stream still has to say is written before it ends: gRPC cannot send a status while it sends a frame."""
+    outbox.close()
+    await asyncio.wait((writer,), timeout=LAST_WRITES_TIMEOUT_S)
 
 
 def _parse(raw: bytes) -> gate_pb2.ClientFrame:

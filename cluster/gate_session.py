@@ -178,6 +178,7 @@ class Outbox:
         self._frames: deque[bytes] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
+        self._closed = False
         self.in_flight = 0
 
     def put(self, frame: bytes) -> None:
@@ -192,13 +193,20 @@ class Outbox:
         if frame:
             self.put(frame)
 
-    async def next(self) -> bytes:
-        """The next frame to write."""
+    async def next(self) -> bytes | None:
+        """The next frame to write; None once it is closed and empty."""
         while not self._frames:
+            if self._closed:
+                return None
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
         _resolve(self._room)
         return self._frames.popleft()
+
+    def close(self) -> None:
+        """Nothing more comes; what is here is still to be written."""
+        self._closed = True
+        _resolve(self._wake)
 
     async def drained(self) -> None:
         """Waits until every frame in flight is answered and written."""

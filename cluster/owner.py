@@ -23,10 +23,10 @@ from cluster import owner_commands as commands
 from cluster.batch import Batch, Group, WaitingScan, retry_frame, send_groups
 from cluster.config import ClusterConfig
 from cluster.control import POLL_S, Control
-from cluster.deciding import Context, Minute
 from cluster.leasing import Leasing
 from cluster.ledger import Appended, Ledger
 from cluster.link import Connection
+from cluster.minute import Context, Minute
 from cluster.partition import Partition
 from cluster.recovery import replay, restore
 from cluster.snapshots import Snapshots

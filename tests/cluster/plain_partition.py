@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster import owner_commands
 from cluster.batch import Batch, Group
-from cluster.deciding import Context, Minute
+from cluster.minute import Context, Minute
 from cluster.partition import Partition
 from cluster.recovery import replay, restore, snapshot
 from parkgate.cluster.v1 import control_pb2, link_pb2
