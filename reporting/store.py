@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from reporting.batch import Batch, utc_text
+from reporting.copy_rows import HEADER, TRAILER
 from reporting.database import Connection
 from ticketcore.errors import DamagedDataError
 
@@ -21,9 +22,9 @@ DAY_LOCK = 0x7061726D
 """Advisory lock for making a day's tables: two workers meet each new day at the same moment."""
 DAILY_TABLES = ("scan_events", "passage_events")
 
-TICKET_COLUMNS = (
-    "park_date, partition, sequence, position, event_time, ticket_id, product_number, from_lifecycle, to_lifecycle, "
-    "price_minor, request_id, registered"
+_COPY_TICKETS = (
+    b"COPY reporting.ticket_events (park_date, partition, sequence, position, event_time, ticket_id, product_number,"
+    b" from_lifecycle, to_lifecycle, price_minor, request_id, registered) FROM STDIN"
 )
 
 
@@ -121,9 +122,11 @@ async def _make_day(connection: Connection, table: str, day: date) -> None:
 
 
 async def _copy_events(connection: Connection, batch: Batch) -> None:
-    await _copy(connection, "COPY reporting.scan_events FROM STDIN", batch.scans)
-    await _copy(connection, "COPY reporting.passage_events FROM STDIN", batch.passages)
-    await _copy(connection, f"COPY reporting.ticket_events ({TICKET_COLUMNS}) FROM STDIN", batch.tickets)
+    await _copy_rows(connection, "scan_events", batch.scans)
+    await _copy_rows(connection, "passage_events", batch.passages)
+    if batch.tickets:
+        async with connection.cursor() as cursor, cursor.copy(_COPY_TICKETS) as copy:
+            await copy.write("".join(batch.tickets))
     if batch.quotas:
         async with connection.cursor() as cursor:
             await cursor.executemany(
@@ -133,22 +136,26 @@ async def _copy_events(connection: Connection, batch: Batch) -> None:
             )
 
 
-async def _copy(connection: Connection, statement: str, lines: list[str]) -> None:
-    if not lines:
+async def _copy_rows(connection: Connection, table: str, rows: bytes | bytearray) -> None:
+    """Copies rows of the binary format."""
+    if not rows:
         return
+    statement = f"COPY reporting.{table} FROM STDIN (FORMAT BINARY)"
     async with connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-        await copy.write("".join(lines))
+        await copy.write(HEADER)
+        await copy.write(rows)
+        await copy.write(TRAILER)
 
 
 async def _add_sums(connection: Connection, batch: Batch) -> None:
     """Adds to the aggregates. Only this partition's rows are touched, and only under its lock."""
-    scans = [(batch.partition, utc_text(key[0]), *key[1:], *sums) for key, sums in batch.scan_sums.items()]
-    passages = [(batch.partition, utc_text(key[0]), *key[1:], *sums) for key, sums in batch.passage_sums.items()]
-    tickets = [(batch.partition, *key, *sums) for key, sums in batch.ticket_sums.items()]
-    async with connection.cursor() as cursor:
-        for statement, rows in ((_ADD_SCANS, scans), (_ADD_PASSAGES, passages), (_ADD_TICKETS, tickets)):
-            if rows:
-                await cursor.executemany(statement, rows)
+    scans = [(utc_text(key[0]), *key[1:], *sums) for key, sums in batch.scan_sums.items()]
+    passages = [(utc_text(key[0]), *key[1:], *sums) for key, sums in batch.passage_sums.items()]
+    tickets = [(*key, *sums) for key, sums in batch.ticket_sums.items()]
+    for statement, rows in ((_ADD_SCANS, scans), (_ADD_PASSAGES, passages), (_ADD_TICKETS, tickets)):
+        if rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            await connection.execute(statement.encode(), [batch.partition, *columns])
 
 
 async def _write_first_admissions(connection: Connection, batch: Batch) -> None:
@@ -156,13 +163,8 @@ async def _write_first_admissions(connection: Connection, batch: Batch) -> None:
         await connection.execute(
             "DELETE FROM reporting.first_admissions WHERE ticket_id = ANY(%s)", (list(batch.undone),)
         )
-    lines = [
-        f"{ticket_id}\t{batch.partition}\t{first.park_date}\t{utc_text(first.time_ms)}\t{first.gate_number}"
-        f"\t{first.product_number}\t\\\\x{first.scan_id.hex()}\n"
-        for ticket_id, first in batch.first.items()
-    ]
     try:
-        await _copy(connection, "COPY reporting.first_admissions FROM STDIN", lines)
+        await _copy_rows(connection, "first_admissions", b"".join(batch.first.values()))
     except psycopg.errors.UniqueViolation as error:
         raise DamagedDataError(
             f"the ledger of {batch.partition} up to {batch.last_sequence} has a second first admission"
@@ -171,28 +173,32 @@ async def _write_first_admissions(connection: Connection, batch: Batch) -> None:
 
 
 def _upsert(table: str, key: str, sums: tuple[str, str]) -> str:
-    columns = [*key.split(", "), *sums]
-    marks = ", ".join(["%s"] * len(columns))
+    """Adds to many rows at once: the partition, then an array a column. `key` is written "name type, name type"."""
+    types = dict(pair.split() for pair in key.split(", ")) | dict.fromkeys(sums, "bigint")
+    arrays = ", ".join(f"%s::{kind}[]" for kind in types.values())
     adds = ", ".join(f"{column} = t.{column} + excluded.{column}" for column in sums)
-    unique = ", ".join(column for column in key.split(", ") if column != "park_date" or table == "ticket_days")
+    unique = [column for column in types if column not in sums and (column != "park_date" or table == "ticket_days")]
     return (
-        f"INSERT INTO reporting.{table} AS t ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of ours
-        f" ON CONFLICT ({unique}) DO UPDATE SET {adds}"
+        f"INSERT INTO reporting.{table} AS t (partition, {', '.join(types)})"  # noqa: S608 - names of ours
+        f" SELECT %s, rows.* FROM unnest({arrays}) AS rows"
+        f" ON CONFLICT (partition, {', '.join(unique)}) DO UPDATE SET {adds}"
     )
 
 
 _ADD_SCANS = _upsert(
     "scan_minutes",
-    "partition, minute, park_date, gate_number, zone_number, product_number, direction, decision, reason, kind",
+    "minute timestamptz, park_date date, gate_number integer, zone_number integer, product_number integer,"
+    " direction smallint, decision smallint, reason smallint, kind smallint",
     ("scans", "persons"),
 )
 _ADD_PASSAGES = _upsert(
     "passage_minutes",
-    "partition, minute, park_date, gate_number, zone_number, product_number, kind, outcome",
+    "minute timestamptz, park_date date, gate_number integer, zone_number integer, product_number integer,"
+    " kind smallint, outcome smallint",
     ("passages", "persons_given_back"),
 )
 _ADD_TICKETS = _upsert(
     "ticket_days",
-    "partition, park_date, product_number, from_lifecycle, to_lifecycle, registered",
+    "park_date date, product_number integer, from_lifecycle smallint, to_lifecycle smallint, registered boolean",
     ("tickets", "price_minor"),
 )

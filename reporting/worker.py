@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import re
+import struct
 import time
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
@@ -24,7 +25,7 @@ from ticketcore.token import TokenFault
 
 log = logging.getLogger(__name__)
 
-TARGET_EVENTS = 20_000
+TARGET_EVENTS = 50_000
 """A transaction of about this many events costs one fsync in 0.3 s of work; more only adds memory and lag."""
 COUNT_RANGE = (16, 5_000)
 """Entries asked for at once. One entry may hold 1,000 events."""
@@ -114,7 +115,7 @@ class PartitionWorker:
                 failures += 1
                 await self._drop_connection()
                 await self._wait("postgres", error, failures)
-            except (DamagedDataError, TokenFault, psycopg.DataError, psycopg.IntegrityError) as error:
+            except (DamagedDataError, TokenFault, struct.error, psycopg.DataError, psycopg.IntegrityError) as error:
                 raise self._damaged(error) from error
 
     async def _begin(self) -> None:
