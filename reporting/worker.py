@@ -26,7 +26,7 @@ from ticketcore.token import TokenFault
 log = logging.getLogger(__name__)
 
 TARGET_EVENTS = 50_000
-"""A transaction of about this many events costs one fsync in 0.3 s of work; more only adds memory and lag."""
+"""A transaction of about this many events costs one fsync in 0.15 s of work; more only adds memory and lag."""
 COUNT_RANGE = (16, 5_000)
 """Entries asked for at once. One entry may hold 1,000 events."""
 FULL_SHARE = 0.5

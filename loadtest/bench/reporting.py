@@ -11,11 +11,15 @@ import asyncio
 import os
 import random
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import redis
+from psycopg import sql
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
@@ -47,22 +51,39 @@ class CaughtUp:
 
 
 async def measure(postgres_url: str, valkey_url: str) -> CaughtUp:
-    """Fills the ledger, lets the workers catch up, and counts.
+    """Fills the ledger, lets the workers catch up in a database of this run's own, and counts.
 
     Raises:
         RuntimeError: a row or a sum is not what was written.
     """
     persons = write_ledger(valkey_url)
-    await migrate(postgres_url)
-    config = ReportingConfig(postgres_url, valkey_url, PARTITIONS, "Europe/Paris")
-    workers = [PartitionWorker(config, name) for name in PARTITIONS]
+    with fresh_database(postgres_url) as url:
+        seconds = await catch_up(ReportingConfig(url, valkey_url, PARTITIONS, "Europe/Paris"))
+        scans = len(PARTITIONS) * ENTRIES * BATCH
+        check(url, scans, persons)
+    return CaughtUp(2 * scans, seconds)
+
+
+async def catch_up(config: ReportingConfig) -> float:
+    """Lets workers of all partitions catch up, one transaction at a time as in production; answers the seconds."""
+    await migrate(config.postgres_url)
+    turn = asyncio.Semaphore()
+    workers = [PartitionWorker(config, name, turn) for name in config.partitions]
     began = time.perf_counter()
     await asyncio.gather(*(worker.catch_up() for worker in workers))
     seconds = time.perf_counter() - began
     await asyncio.gather(*(worker.close() for worker in workers))
-    scans = len(PARTITIONS) * ENTRIES * BATCH
-    check(postgres_url, scans, persons)
-    return CaughtUp(2 * scans, seconds)
+    return seconds
+
+
+@contextmanager
+def fresh_database(url: str) -> Iterator[str]:
+    """A database that is there for one run."""
+    name = sql.Identifier(f"reporting_{uuid.uuid4().hex}")
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        yield f"{url.rpartition('/')[0]}/{name.as_string()[1:-1]}"
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 def write_ledger(url: str) -> int:
@@ -71,6 +92,7 @@ def write_ledger(url: str) -> int:
     persons = 0
     with redis.Redis.from_url(url) as client:
         for index, name in enumerate(PARTITIONS):
+            client.delete(f"pg:{{{name}}}:log", f"pg:{{{name}}}:reported")
             with client.pipeline(transaction=False) as pipe:
                 for sequence in range(1, ENTRIES + 1):
                     entry = _entry(name, sequence, index, chance)
