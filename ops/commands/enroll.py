@@ -10,6 +10,7 @@ from ops.commands.options import AsJson, Config, DataDir
 
 if TYPE_CHECKING:
     from ops.pki import Issued, Pair
+    from ops.settings import Settings
 
 app = typer.Typer(help="Give devices and people certificates, and take them back.", no_args_is_help=True)
 
@@ -111,12 +112,24 @@ def list_(data_dir: DataDir = None, config: Config = None, as_json: AsJson = Fal
 def _enroll(kind: str, name: str, gates: list[str], options: tuple[Path, Path | None, Path | None]) -> None:
     from ops import enrolment
     from ops.commands.options import settings
-    from ops.pki import Kind
+    from ops.pki import Kind, identities
 
     out, data_dir, config = options
-    folder = settings(data_dir, config).data_dir
+    found = settings(data_dir, config)
+    folder = found.data_dir
+    identities(Kind(kind), name, gates)
+    _check_gates(found, gates)
     _make(out)
     _hand_over(folder, enrolment.enroll(folder, Kind(kind), name, gates, _now()), out)
+
+
+def _check_gates(found: "Settings", gates: list[str]) -> None:
+    """A device that spoke for a gate that is none would be refused by the gateways, once it hangs at its lane."""
+    from ops.services.catalogue import ensure_catalogue, read_catalogue, require_gates
+
+    if gates:
+        ensure_catalogue(found)
+        require_gates(read_catalogue(found.catalogue_dir)[1], gates)
 
 
 def _make(out: Path) -> None:

@@ -120,9 +120,8 @@ def _of_this_stack(
     """Server, certificate folder and time zone as given, and those that were not from the stack that runs here."""
     from ops.commands.options import settings
     from ops.devices import gate_folder
-    from ops.errors import BadInput
     from ops.running import port, require_running
-    from ops.services.catalogue import read_catalogue
+    from ops.services.catalogue import read_catalogue, require_gates
 
     servers, cert, time_zone = given
     if servers and cert is None:
@@ -130,10 +129,7 @@ def _of_this_stack(
     found = settings(*options)
     running = require_running(found.data_dir)
     catalogue = read_catalogue(found.catalogue_dir)[1]
-    unknown = [gate for gate in gates if gate not in catalogue.gates]
-    if unknown:
-        known = ", ".join(catalogue.gates)
-        raise BadInput(f"There is no gate {', '.join(unknown)} in the catalogue.", f"Known are {known}.")
+    require_gates(catalogue, gates)
     return (
         servers or [f"localhost:{port(running, 'gate_port')}"],
         cert or gate_folder(found.data_dir, gates),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,18 @@ def adopt(folder: Path, settings: Settings) -> bool:
     kept.rename(before)
     incoming.rename(kept)
     return True
+
+
+def require_gates(catalogue: Any, gates: Sequence[str]) -> None:
+    """Raises: BadInput when a gate is not in the catalogue, with those that it may have been meant to be."""
+    unknown = [gate for gate in gates if gate not in catalogue.gates]
+    if not unknown:
+        return
+    meant = list(dict.fromkeys(near for gate in unknown for near in get_close_matches(gate, catalogue.gates, n=3)))
+    raise BadInput(
+        f"There is no gate {', '.join(unknown)} in the catalogue.",
+        f"Nearest: {', '.join(meant)}." if meant else f"Known are {', '.join(catalogue.gates)}.",
+    )
 
 
 def _is_ours(settings: Settings) -> bool:

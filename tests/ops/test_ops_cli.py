@@ -61,6 +61,8 @@ def test_every_command_has_help(command: str) -> None:
         (["enroll", "gate", "Nord", "--gates", "a"], {}, 2, "cannot be a gate name"),
         (["enroll", "gate", "nord", "--gates", ","], {}, 2, "would speak for no gate"),
         (["enroll", "revoke", "nobody"], {}, 2, "No certificate has"),
+        (["enroll", "gate", "nord", "--gates", "main-1,mian-2"], {}, 2, "Nearest: main-2"),
+        (["enroll", "gate", "nord", "--gates", "xyz"], {}, 2, "Known are main-1"),
         (["enroll", "gate"], {}, 2, "Missing argument"),
         (["fly"], {}, 2, "No such command"),
         (["status", "--nope"], {}, 2, "No such option"),
