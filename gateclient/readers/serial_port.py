@@ -11,6 +11,7 @@ import serial
 
 from gateclient.readers.base import ReadCode
 from gateclient.readers.framing import IDLE_GAP_MS, Framer
+from gateclient.readers.outage import Outage
 
 READ_BYTES = 4_096
 REOPEN_S = (0.2, 5.0)
@@ -26,6 +27,8 @@ class SerialReader:
         self._port = port
         self._baud = baud
         self.framer = Framer()
+        # Its return is a warning too: logs that show no more than warnings would leave it missing for ever.
+        self._outage = Outage(f"scanner {port}", log.warning, log.warning)
 
     async def codes(self) -> AsyncIterator[ReadCode]:
         """See Reader."""
@@ -34,11 +37,12 @@ class SerialReader:
             try:
                 device = serial.Serial(self._port, self._baud, timeout=0, exclusive=True)
             except (serial.SerialException, OSError) as error:
-                log.warning("scanner %s cannot be opened, trying again in %.1f s: %s", self._port, wait_s, error)
+                self._outage.missing(error, time.monotonic())
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, longest_s)
                 continue
             wait_s = REOPEN_S[0]
+            self._outage.back(time.monotonic())
             async for text in self._until_unplugged(device):
                 yield ReadCode(text, self._port)
 
@@ -55,7 +59,7 @@ class SerialReader:
                 except TimeoutError:
                     data = b""
                 except (serial.SerialException, OSError) as error:
-                    log.warning("scanner %s is gone: %s", self._port, error)
+                    self._outage.missing(error, time.monotonic())
                     return
                 now_ms = time.monotonic_ns() // 1_000_000
                 for text in self.framer.feed(data, now_ms) if data else self.framer.pause(now_ms):

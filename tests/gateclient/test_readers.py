@@ -8,6 +8,7 @@ import os
 import random
 import tty
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from gateclient.readers import (
     read_image,
 )
 from gateclient.readers.base import MAX_LINE_BYTES
+from gateclient.readers.outage import Outage
 from gateclient.scans import Debouncer, LaneSetting, make_scan
 from ticketcore.errors import InvalidInputError
 from ticketcore.token import TOKEN_LENGTH, to_qr_text
@@ -150,6 +152,43 @@ async def test_a_serial_scanner_is_read_and_opened_again_after_it_was_unplugged(
             await asyncio.wait([second], timeout=0.5)
     assert second.result().text == "NO END"
     await codes.aclose()  # type: ignore[attr-defined]
+
+
+def test_a_device_that_is_away_is_reported_ever_more_seldom_and_when_it_is_back() -> None:
+    told: list[tuple[float, str]] = []
+    now = 0.0
+    outage = Outage("scanner", lambda text: told.append((now, text)), lambda text: told.append((now, text)))
+    outage.back(now)
+    assert told == []
+    for second in range(0, 24 * 3_600, 5):
+        now = float(second)
+        outage.missing("no such file", now)
+    reported = [moment for moment, _ in told]
+    assert reported[:6] == [0, 60, 180, 420, 900, 1_860]
+    assert all(later - earlier <= 3_600 for earlier, later in pairwise(reported))
+    assert len(reported) == 29
+    now += 5
+    outage.back(now)
+    outage.back(now)
+    assert told[29:] == [(86_400, "scanner is back after 86400 s")]
+    outage.missing("unplugged", now)
+    assert told[30:] == [(86_400, "scanner is not there; it is taken up as soon as it is: unplugged")]
+
+
+async def test_a_scanner_that_is_not_there_is_reported_once_and_when_it_comes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port, masters = tmp_path / "scanner", []
+    first = asyncio.create_task(anext(SerialReader(str(port)).codes()))
+    await asyncio.sleep(1.0)  # tried at 0, 0.2 and 0.6 s
+    plug(port, masters)
+    async with asyncio.timeout(10):
+        while not first.done():
+            os.write(masters[0], b"CODE\r\n")
+            await asyncio.wait([first], timeout=0.2)
+    said = [record.getMessage() for record in caplog.records]
+    assert [("is not there" in text, "is back" in text) for text in said] == [(True, False), (False, True)]
+    os.close(masters[0])
 
 
 async def test_a_simulated_crowd_is_the_same_for_a_seed_and_another_for_another() -> None:
