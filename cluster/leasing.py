@@ -60,7 +60,7 @@ class Leasing:
         if partition is not None:
             lease = partition.zone_lease(zone_number)
             request.capacity.received_total = lease.received_total
-            request.capacity.returned_total = lease.returned_total
+            request.capacity.returned_total = lease.returned_by(partition.sequence)
         link = await self._routes.wait(QUOTA_PARTITION, ASK_TIMEOUT_S)
         return (await link.call(request, ASK_TIMEOUT_S)).capacity
 

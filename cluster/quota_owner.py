@@ -281,6 +281,8 @@ class QuotaOwner:
         recall = link_pb2.LinkRequest()
         recall.recall.zone_number, recall.recall.wanted = request.zone_number, missing
         recall.recall.except_partition = request.partition
+        for partition, grant in self.state.zone(request.zone_number).grants.items():
+            recall.recall.granted_totals[partition] = grant.granted_total
         calls = [link.call(_copy(recall), RECALL_TIMEOUT_S) for link in self._routes.links()]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         totals = [
