@@ -50,6 +50,7 @@ class Leasing:
                 answer = await self._call(key, sum(item.persons for item in waiting))
             except TransientError:
                 answer = None
+                self._routes.look_up_soon()  # it may be silent because another has taken over
             self._resume(waiting, answer)
 
     async def _call(self, key: tuple[str, int], wanted: int) -> link_pb2.CapacityResponse:
