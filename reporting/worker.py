@@ -126,7 +126,12 @@ class PartitionWorker:
         self._connection = connection
 
     async def _step(self) -> None:
-        entries = await self._log.read_after(self._offset, self._count)
+        try:
+            entries = await self._log.read_after(self._offset, self._count)
+        except DamagedDataError:
+            if await self._was_overtaken():
+                return
+            raise
         if not entries or self._connection is None:
             metrics.LAG_ENTRIES.labels(self._partition).set(0)
             return
@@ -135,6 +140,12 @@ class PartitionWorker:
         if written:
             self._record(batch)
         await self._publish()
+
+    async def _was_overtaken(self) -> bool:
+        """Whether another worker has moved the offset: then what seems to be missing was trimmed after it was read."""
+        assert self._connection is not None
+        known, self._offset = self._offset, await read_offset(self._connection, self._partition)
+        return self._offset != known
 
     def _record(self, batch: Batch) -> None:
         self._events += batch.events
