@@ -83,13 +83,11 @@ class OwnerActor:
         """Starts, or takes over what is missing; returns the process id once all is owned."""
         async with self._lock:
             _die_if_broken(self._host.owner.failure)
+            await self._host.start(indexes)
             if not self._started:
-                await self._host.start(indexes)
                 _serve_metrics(self._metrics_port, self._host.owner)
                 self._started = True
                 self._freezing = asyncio.create_task(_freeze_garbage())
-            elif set(indexes) - set(self._host.owner.owned):
-                await self._host.own(indexes)
         return os.getpid()
 
     async def drop(self, indexes: Sequence[int]) -> None:

@@ -140,7 +140,7 @@ class Batch:
         self.waiting.append(WaitingScan(group, position, gate_number, name, waits.zone_number, waits.persons))
 
     def appends(self) -> Iterator[tuple[Partition, Append]]:
-        """One append for each partition that something happened to."""
+        """One append for each partition that something happened to; from now on that entry is on its way."""
         for decider in self._deciders.values():
             entry, partition = decider.entry(), decider.partition
             if not entry.events:
@@ -150,6 +150,7 @@ class Batch:
             entry.epoch = partition.epoch
             entry.time_ms = self.context.moment.time_ms
             entry.batch_id = os.urandom(BATCH_ID_LENGTH)
+            partition.appending = True
             yield (
                 partition,
                 Append(partition.name, partition.epoch, entry.sequence, entry.batch_id, entry.SerializeToString()),

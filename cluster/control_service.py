@@ -17,7 +17,7 @@ from cluster.partition import partition_of
 from cluster.routes import Routes
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc, link_pb2
 from parkgate.gate.v1 import gate_pb2
-from ticketcore.errors import InvalidInputError, NotPermittedError, ParkgateError
+from ticketcore.errors import InvalidInputError, NotPermittedError, ParkgateError, TransientError
 
 CALL_TIMEOUT_S = 5.0
 FIND_TIMEOUT_S = 2.0
@@ -170,7 +170,11 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
 
     async def _ask_quota(self, call: link_pb2.LinkRequest) -> link_pb2.LinkResponse:
         link = await self._routes.wait(QUOTA_PARTITION, FIND_TIMEOUT_S)
-        return await link.call(call, CALL_TIMEOUT_S)
+        try:
+            return await link.call(call, CALL_TIMEOUT_S)
+        except TransientError:
+            self._routes.look_up_soon()  # it may be silent because another has taken over
+            raise
 
     # Occupancy and status
 

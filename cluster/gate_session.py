@@ -118,7 +118,10 @@ class Dispatcher:
             self._finish(pending, merge(pending).SerializeToString())
 
     def expire(self, now: float) -> int:
-        """Answers RETRY to frames whose time is over: the outcome is unknown, the same scan_id will tell (I7)."""
+        """Answers RETRY to frames whose time is over: the outcome is unknown, the same scan_id will tell (I7).
+
+        An owner may be silent because it stands still and another has taken over: its routes are looked up again.
+        """
         late = []
         for pending in self._pending:
             if pending.deadline > now:
@@ -126,6 +129,8 @@ class Dispatcher:
             late.append(pending)
         for pending in late:
             self._finish(pending, retry_frame(pending.frame, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS))
+        if late:
+            self._misrouted()
         return len(late)
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluster.config import ClusterConfig
 from cluster.leasing import Leasing
-from cluster.ledger import Ledger
+from cluster.ledger import Head, Ledger
 from cluster.link import Address, LinkServer
 from cluster.owner import Owner
 from cluster.quota_owner import QuotaOwner
@@ -65,17 +65,29 @@ class OwnerHost(_Host):
         self._runs = False
 
     async def start(self, indexes: Sequence[int]) -> None:
-        """Listens, then takes partitions over. May be called again after a failure: it goes on where that happened."""
+        """Listens, then takes partitions over. To be called again and again: it does what is missing, after a failure
+        too, and does nothing where all is well."""
         await self.listen(self.owner)
         if not self._runs:
             self.owner.leasing = Leasing(self.owner.owned, self.routes, self.owner.resume)
             await self.owner.start()
             self._runs = True
-        await self.own(indexes)
+        names = self.config.partition_names
+        heads = await self.ledger.heads([names[index] for index in indexes])
+        self._drop_lost(heads)
+        if not all(self._serves(index, heads.get(names[index])) for index in indexes):
+            await self.owner.own(indexes, self.address)
 
-    async def own(self, indexes: Sequence[int]) -> None:
-        """Takes more partitions over."""
-        await self.owner.own(indexes, self.address)
+    def _drop_lost(self, heads: Mapping[str, Head]) -> None:
+        """Gives up what another has taken. An owner that nobody asks anything would never notice at an append: nobody
+        asks, because its address went with its epoch."""
+        owned = self.owner.owned
+        lost = [index for index, item in owned.items() if item.name in heads and heads[item.name].epoch != item.epoch]
+        self.owner.drop(lost)
+
+    def _serves(self, index: int, head: Head | None) -> bool:
+        """Owned, and known to be: taking a partition may have succeeded and publishing its address failed."""
+        return index in self.owner.owned and head is not None and head.address == self.address
 
     async def stop(self) -> None:
         """Stops in order."""

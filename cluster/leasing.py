@@ -50,6 +50,7 @@ class Leasing:
                 answer = await self._call(key, sum(item.persons for item in waiting))
             except TransientError:
                 answer = None
+                self._routes.look_up_soon()  # it may be silent because another has taken over
             self._resume(waiting, answer)
 
     async def _call(self, key: tuple[str, int], wanted: int) -> link_pb2.CapacityResponse:
@@ -60,7 +61,7 @@ class Leasing:
         if partition is not None:
             lease = partition.zone_lease(zone_number)
             request.capacity.received_total = lease.received_total
-            request.capacity.returned_total = lease.returned_total
+            request.capacity.returned_total = lease.returned_by(partition.sequence)
         link = await self._routes.wait(QUOTA_PARTITION, ASK_TIMEOUT_S)
         return (await link.call(request, ASK_TIMEOUT_S)).capacity
 

@@ -155,23 +155,32 @@ class Ledger:
 
         Raises:
             DamagedDataError: a sequence is missing or an entry cannot be read.
+            UnavailableError: what is missing was trimmed while it was read, below a later snapshot: begin with that.
         """
         expected = after + 1
         while expected <= until:
             async with self._errors(f"reading the log of {partition}"):
                 page = await self._redis.xrange(_key(partition, "log"), f"{expected}-0", f"{until}-0", count=READ_PAGE)
             if not page:
-                raise DamagedDataError(
-                    f"the log of {partition} ends before sequence {expected}, but should reach {until}"
+                raise await self._missing(
+                    partition, after, f"ends before sequence {expected}, but should reach {until}"
                 )
             for stream_id, fields in page:
                 entry = _parse_entry(partition, int(stream_id.split(b"-")[0]), fields)
                 if entry.sequence != expected:
-                    raise DamagedDataError(
-                        f"the log of {partition} has sequence {entry.sequence} where {expected} must be"
+                    raise await self._missing(
+                        partition, after, f"has sequence {entry.sequence} where {expected} must be"
                     )
                 expected += 1
                 yield entry
+
+    async def _missing(self, partition: str, after: int, what: str) -> DamagedDataError | UnavailableError:
+        """What a hole after `after` is. An owner that recovers slowly may have a successor already, which has written a
+        snapshot and trimmed the log below it: that is no damage."""
+        snapshot = await self.snapshot_sequence(partition)
+        if snapshot > after:
+            return UnavailableError(f"the log of {partition} was trimmed while it was read: now begin at {snapshot}")
+        return DamagedDataError(f"the log of {partition} {what}")
 
     async def write_snapshot(self, partition: str, epoch: int, sequence: int, data: bytes) -> None:
         """Replaces the partition's snapshot by one that holds everything up to `sequence`.

@@ -291,8 +291,7 @@ class Owner:
             if answer is Appended.FENCED:
                 partition.fenced = True
                 continue
-            partition.sequence = append.sequence
-            partition.last_time_ms = batch.context.moment.time_ms
+            partition.appended(append.sequence, batch.context.moment.time_ms)
         self._drop_fenced()
         self._snapshots.count(pairs)
 

@@ -119,20 +119,23 @@ def dry_run(batch: Batch, request: link_pb2.ScanGroup, touched: set[Partition]) 
 
 
 def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[Partition]) -> link_pb2.RecallResponse:
-    """Gives unused units of a zone back, until enough are found."""
+    """Gives unused units of a zone back, until enough are found. A grant whose answer was lost is received first, or
+    its units would lie idle until somebody happens to ask for more here."""
     response = link_pb2.RecallResponse()
     wanted = request.wanted
     for index, partition in batch.owned.items():
-        lease = partition.leases.get(request.zone_number)
-        if lease is None or partition.name == request.except_partition:
+        granted = request.granted_totals.get(partition.name, 0)
+        if partition.name == request.except_partition or not (granted or request.zone_number in partition.leases):
             continue
-        units = lease.give_back(wanted)
+        lease = partition.zone_lease(request.zone_number)
+        # Nothing of it may be told unless it is durable, nor what an earlier recall of the same turn has given back.
+        touched.add(partition)
+        received, units = lease.receive(granted), lease.give_back(wanted, partition.next_sequence)
         wanted -= units
-        if units:
+        if received or units:
             decider = batch.decider(index)
             assert decider is not None
             add_lease_event(decider, request.zone_number)
-            touched.add(partition)
         response.totals.add(
             zone_number=request.zone_number,
             partition=partition.name,

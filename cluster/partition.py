@@ -82,10 +82,22 @@ class Partition:
         self.totals: defaultdict[int, Totals] = defaultdict(Totals)
         self.epoch = 0
         self.sequence = 0
+        """Of the last entry that is durable."""
+        self.appending = False
+        """The entry after it is on its way to the ledger."""
         self.last_time_ms = 0
         self.snapshot_sequence = 0
         self.fenced = False
         """A later owner has taken it: what was decided here since the last append that was done counts for nothing."""
+
+    @property
+    def next_sequence(self) -> int:
+        """Of the entry that is being decided."""
+        return self.sequence + 1 + self.appending
+
+    def appended(self, sequence: int, time_ms: int) -> None:
+        """Takes note that an entry is durable."""
+        self.sequence, self.last_time_ms, self.appending = sequence, time_ms, False
 
     # Looking
 

@@ -66,7 +66,10 @@ class QuotaOwner:
     # Life
 
     async def start(self, address: str) -> None:
-        """Takes the log over, recovers, publishes where it listens, starts the loops."""
+        """Takes the log over, recovers, publishes where it listens, starts the loops. May be called again after a
+        failure: it begins with an empty state, for what a half-done recovery has counted would be counted twice."""
+        self.state = QuotaState(QUOTA_PARTITION)
+        self._snapshot_sequence = 0
         await self.control.refresh()
         taken = await self.ledger.take(self.state.name, self.name)
         stored = await self.ledger.read_snapshot(self.state.name)
@@ -170,7 +173,10 @@ class QuotaOwner:
             result = work(changes)
             self._apply(changes, entry)
             answers.append((future, result))
-        await self._append(entry)
+        if entry.events:
+            await self._append(entry)
+        else:
+            await self._prove_ownership()
         for future, result in answers:
             if not future.done():
                 future.set_result(result)
@@ -180,9 +186,23 @@ class QuotaOwner:
             self.state.apply(change)
             write_event(entry, change)
 
+    async def _prove_ownership(self) -> None:
+        """An answer that changes nothing must be as true as one that does: a fenced owner's "sold out" or "no such
+        hold" would be believed. An append proves it by itself."""
+        while True:
+            try:
+                await self._check_epoch()
+                return
+            except UnavailableError as error:
+                log.warning("ownership asked again", error=str(error))
+                await asyncio.sleep(APPEND_RETRY_S)
+
+    async def _check_epoch(self) -> None:
+        epoch = (await self.ledger.heads([self.state.name]))[self.state.name].epoch
+        if epoch != self.state.epoch:
+            raise FencedError("a later quota owner has taken over")
+
     async def _append(self, entry: events_pb2.LogEntry) -> None:
-        if not entry.events:
-            return
         state = self.state
         entry.partition, entry.epoch, entry.sequence = state.name, state.epoch, state.sequence + 1
         entry.time_ms, entry.batch_id = self._last_ms, os.urandom(BATCH_ID_LENGTH)
@@ -281,6 +301,8 @@ class QuotaOwner:
         recall = link_pb2.LinkRequest()
         recall.recall.zone_number, recall.recall.wanted = request.zone_number, missing
         recall.recall.except_partition = request.partition
+        for partition, grant in self.state.zone(request.zone_number).grants.items():
+            recall.recall.granted_totals[partition] = grant.granted_total
         calls = [link.call(_copy(recall), RECALL_TIMEOUT_S) for link in self._routes.links()]
         answers = await asyncio.gather(*calls, return_exceptions=True)
         totals = [
@@ -336,7 +358,8 @@ class QuotaOwner:
             await asyncio.sleep(POLL_S)
             try:
                 await self.control.refresh()
-            except TransientError as error:
+                await self._check_epoch()  # without an address nobody asks, and without an append it would never notice
+            except UnavailableError as error:
                 log.warning("control records not read", error=str(error))
 
 

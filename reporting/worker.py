@@ -137,7 +137,12 @@ class PartitionWorker:
 
     async def _step(self) -> float:
         """Writes the next entries, once there are any; returns how long to let more of them gather."""
-        entries = await self._log.read_after(self._offset, self._count)
+        try:
+            entries = await self._log.read_after(self._offset, self._count)
+        except DamagedDataError:
+            if await self._was_overtaken():
+                return 0.0
+            raise
         if not entries or self._connection is None:
             metrics.LAG_ENTRIES.labels(self._partition).set(0)
             return 0.0
@@ -148,6 +153,12 @@ class PartitionWorker:
             self._record(batch)
         await self._publish()
         return 0.0 if batch.events > FULL_SHARE * TARGET_EVENTS else PACE_S
+
+    async def _was_overtaken(self) -> bool:
+        """Whether another worker has moved the offset: then what seems to be missing was trimmed after it was read."""
+        assert self._connection is not None
+        known, self._offset = self._offset, await read_offset(self._connection, self._partition)
+        return self._offset != known
 
     def _record(self, batch: Batch) -> None:
         self._events += batch.events

@@ -11,6 +11,7 @@ keep totals that only rise, so a lost or doubled message changes nothing:
 Invariants (I4): the sum of `leased` over partitions never grows beyond the capacity; `inside` <= what was received and
 not returned. A return is durable at the partition before the owner hears of it, a grant is durable at the owner before
 the partition hears of it; whatever is lost in between is found again by the next message. Nothing expires by the clock.
+Memory runs ahead of the log while an entry is being appended, so a lease knows since which entry it returned what.
 """
 
 from __future__ import annotations
@@ -71,12 +72,14 @@ class ZoneBook:
         return CapacityMove(self.zone_number, partition, grant.granted_total, returned_total)
 
     def grant(self, partition: str, received_total: int, wanted: int, partitions: int) -> CapacityMove | None:
-        """The move that grants units, or None: nothing is free, or an earlier grant has not been received yet."""
+        """The move that grants units, or None: nothing is free, or what was granted before and is not received yet is
+        enough. So a question may be repeated, and one that overtakes the last answer still gets what is free."""
         known = self.grants.get(partition, Grant())
-        if wanted <= 0 or known.granted_total > received_total or self.free <= 0:
+        missing = received_total + wanted - known.granted_total
+        if wanted <= 0 or missing <= 0 or self.free <= 0:
             return None
         share = self.free // (CHUNK_DIVISOR * max(partitions, 1))
-        units = min(max(wanted, share), self.free)
+        units = min(max(missing, share), self.free)
         return CapacityMove(self.zone_number, partition, known.granted_total + units, known.returned_total)
 
     def apply(self, move: CapacityMove) -> None:
@@ -94,6 +97,8 @@ class ZoneLease:
     received_total: int = 0
     returned_total: int = 0
     inside: int = 0
+    _returned_before: int = field(default=0, compare=False, repr=False)
+    _return_sequence: int = field(default=0, compare=False, repr=False)
 
     @property
     def spare(self) -> int:
@@ -107,8 +112,15 @@ class ZoneLease:
         self.received_total = granted_total
         return True
 
-    def give_back(self, wanted: int) -> int:
-        """Gives up to `wanted` spare units back and says how many."""
+    def give_back(self, wanted: int, sequence: int) -> int:
+        """Gives up to `wanted` spare units back, in the log entry of that sequence, and says how many."""
         units = max(min(self.spare, wanted), 0)
+        if units and sequence > self._return_sequence:
+            self._returned_before, self._return_sequence = self.returned_total, sequence
         self.returned_total += units
         return units
+
+    def returned_by(self, sequence: int) -> int:
+        """Units that were ever given back by the entries up to `sequence`, the last that is durable. More than these
+        the capacity owner must not hear of: if the entry is fenced, the next owner of the partition spends them."""
+        return self.returned_total if sequence >= self._return_sequence else self._returned_before

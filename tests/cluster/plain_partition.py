@@ -49,7 +49,7 @@ class Bench:
     def commit(self, batch: Batch) -> None:
         for partition, append in batch.appends():
             self.log.append(events_pb2.LogEntry.FromString(append.entry))
-            partition.sequence, partition.last_time_ms = append.sequence, self.now_ms
+            partition.appended(append.sequence, self.now_ms)
 
     def frame(self, frame: gate_pb2.ClientFrame) -> gate_pb2.ServerFrame:
         batch, group = self.batch(), Group(Ignored(), 1, frame, GATES)  # type: ignore[arg-type]

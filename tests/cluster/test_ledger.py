@@ -263,3 +263,20 @@ async def test_an_append_that_was_done_without_an_answer_is_found_by_asking_agai
         assert await ledger.append([append(2)]) == [DONE]
     assert await sequences(ledger, 2) == [1, 2]
     await ledger.close()
+
+
+async def test_a_log_that_is_trimmed_while_it_is_read_is_no_damage_but_a_reason_to_begin_with_the_snapshot(
+    ledger: Ledger,
+) -> None:
+    """I2: an owner that recovers slowly, and whose successor has already recovered, snapshotted and trimmed."""
+    taken = await ledger.take("p0", "a")
+    for sequence in range(1, 6):
+        await ledger.append([append(sequence)])
+    await ledger.write_snapshot("p0", taken.epoch, 4, b"state")
+    await ledger.trim("p0", 4)
+    with pytest.raises(UnavailableError, match="begin at 4"):
+        await sequences(ledger, 5)
+    assert await sequences(ledger, 5, after=4) == [5]
+    await ledger.trim("p0", 6)
+    with pytest.raises(DamagedDataError, match="ends before sequence 5"):
+        await sequences(ledger, 5, after=4)

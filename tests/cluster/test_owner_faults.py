@@ -76,6 +76,25 @@ async def test_what_was_decided_after_an_append_that_turns_out_to_be_fenced_is_n
     assert reason((await desk.send(desk.scan(other, lane=SIDE)))[0]) == "ADMIT"
 
 
+async def test_units_given_back_while_an_append_is_in_flight_are_told_of_with_their_own_entry_only(desk: Desk) -> None:
+    """I4: told of with the entry before, a fenced one would leave them with both the next owner and the whole park."""
+    show, other = token("show", 2), token("show", 4)
+    await desk.register(show, other)
+    partition, held = desk.owner.owned[0], asyncio.Event()
+    partition.zone_lease(2).receive(5)
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    scanned = desk.group(desk.scan(show, lane=ARENA))
+    await until(lambda: not desk.ledger.faults)
+    recalled = desk.ask(recall=link_pb2.RecallRequest(zone_number=2, wanted=3))
+    await until(lambda: partition.zone_lease(2).returned_total == 3)
+    in_flight = partition.sequence + 1
+    assert partition.zone_lease(2).returned_by(in_flight) == 0
+    assert partition.zone_lease(2).returned_by(in_flight + 1) == 3
+    held.set()
+    await asyncio.gather(scanned, recalled)
+    assert partition.zone_lease(2).returned_by(partition.sequence) == 3
+
+
 async def test_a_frame_that_waits_for_capacity_is_not_answered_when_its_other_partition_is_fenced(desk: Desk) -> None:
     """I1, I2: the first scan is decided by an owner that turns out to be fenced while the second waits for capacity."""
     day, show = token("day", 2), token("show", 3)  # of two partitions

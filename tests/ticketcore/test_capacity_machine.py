@@ -48,6 +48,7 @@ class Capacity(RuleBasedStateMachine):
         self.book = ZoneBook(1, capacity)
         self.sides = [Side() for _ in range(PARTITIONS)]
         self.flying: list[Ask | Tell] = []
+        self.sequence = 0
 
     def send(self, message: Ask | Tell) -> None:
         self.flying.append(message)
@@ -71,7 +72,8 @@ class Capacity(RuleBasedStateMachine):
     @rule(partition=st.integers(0, PARTITIONS - 1), wanted=st.integers(1, 6))
     def recall(self, partition: int, wanted: int) -> None:
         lease = self.sides[partition].lease
-        units = lease.give_back(wanted)
+        self.sequence += 1
+        units = lease.give_back(wanted, self.sequence)
         assert 0 <= units <= wanted
         self.send(Ask(partition, lease.received_total, lease.returned_total, 0))
 
@@ -138,7 +140,7 @@ class Capacity(RuleBasedStateMachine):
             lease = side.lease
             self.arrive(Ask(number, lease.received_total, lease.returned_total, 0))  # learns lost grants
             lease.receive(self.book.grants[f"p{number}"].granted_total if f"p{number}" in self.book.grants else 0)
-            lease.give_back(self.book.capacity)
+            lease.give_back(self.book.capacity, self.sequence + 1)
             self.arrive(Ask(number, lease.received_total, lease.returned_total, 0))
         assert self.book.free == free
         if free:
@@ -190,3 +192,26 @@ def test_a_repeated_question_is_not_granted_twice_and_a_repeated_return_is_no_ne
         assert (returned is not None) is news
         if returned is not None:
             book.apply(returned)
+
+
+def test_a_question_that_overtakes_the_answer_before_it_still_gets_what_is_free() -> None:
+    """I4: or its guests would be told that the zone is full while units lie idle."""
+    book = ZoneBook(1, 4)
+    move = book.grant("p0", 0, 1, 1)
+    assert move is not None
+    book.apply(move)
+    assert move.granted_total == 2
+    again = book.grant("p0", 0, 4, 1)
+    assert again is not None
+    assert again.granted_total == 4
+
+
+def test_what_was_given_back_is_told_only_once_its_entry_is_durable() -> None:
+    """I4: an entry that is fenced was never written, and the next owner spends its units."""
+    lease = ZoneLease(1, received_total=5)
+    assert lease.give_back(2, 8) == 2
+    assert [lease.returned_by(sequence) for sequence in (7, 8, 9)] == [0, 2, 2]
+    assert lease.give_back(1, 8) == 1
+    assert [lease.returned_by(sequence) for sequence in (7, 8)] == [0, 3]
+    assert lease.give_back(1, 9) == 1
+    assert [lease.returned_by(sequence) for sequence in (8, 9)] == [3, 4]

@@ -429,25 +429,51 @@ class RecallRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class GrantedTotalsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ZONE_NUMBER_FIELD_NUMBER: _builtins.int
     WANTED_FIELD_NUMBER: _builtins.int
     EXCEPT_PARTITION_FIELD_NUMBER: _builtins.int
+    GRANTED_TOTALS_FIELD_NUMBER: _builtins.int
     zone_number: _builtins.int
     """The zone."""
     wanted: _builtins.int
     """Units wanted in all; partitions give what they do not use."""
     except_partition: _builtins.str
     """Not asked: the partition on whose behalf it is."""
+    @_builtins.property
+    def granted_totals(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Units ever granted to each partition: one that has not heard of its last grant receives it now, to give it back."""
+
     def __init__(
         self,
         *,
         zone_number: _builtins.int = ...,
         wanted: _builtins.int = ...,
         except_partition: _builtins.str = ...,
+        granted_totals: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["except_partition", b"except_partition", "wanted", b"wanted", "zone_number", b"zone_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["except_partition", b"except_partition", "granted_totals", b"granted_totals", "wanted", b"wanted", "zone_number", b"zone_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

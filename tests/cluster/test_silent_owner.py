@@ -1,0 +1,81 @@
+"""An owner that stands still for good and has been replaced, its connections open: who asks it looks for another."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from cluster.batch import WaitingScan
+from cluster.config import ClusterConfig
+from cluster.control_service import ControlService
+from cluster.gate_session import Dispatcher
+from cluster.leasing import Leasing
+from parkgate.cluster.v1 import link_pb2
+from parkgate.gate.v1 import gate_pb2
+from tests.cluster.small_park import scan, token
+from ticketcore.errors import UnknownOutcomeError
+
+
+class Silent:
+    """A link on which no answer ever comes."""
+
+    broken = False
+
+    def scan(self, *_: object) -> int:
+        return 1
+
+    async def call(self, *_: object) -> Any:
+        raise UnknownOutcomeError("the owner did not answer within 5 s")
+
+
+@dataclass
+class Routes:
+    """Finds the silent one, and counts how often it was asked to look again."""
+
+    looked: int = 0
+    link: Any = field(default_factory=Silent)
+
+    async def wait(self, *_: object) -> Any:
+        return self.link
+
+    def look_up_soon(self) -> None:
+        self.looked += 1
+
+
+@pytest.fixture
+def routes() -> Routes:
+    return Routes()
+
+
+async def test_a_frame_that_nobody_answers_is_retried_elsewhere(routes: Routes) -> None:
+    """I7, I10"""
+    dispatcher = Dispatcher(lambda: [routes.link], routes.look_up_soon, 2.0)  # type: ignore[list-item]
+    frame, answers = gate_pb2.ClientFrame(scans=[scan(token("day", 1), 1)]), list[bytes]()
+    dispatcher.send(frame.SerializeToString(), frame, [11], answers.append)
+    now = asyncio.get_running_loop().time()
+    assert (dispatcher.expire(now + 1.9), routes.looked) == (0, 0)
+    assert (dispatcher.expire(now + 2.1), routes.looked) == (1, 1)
+    (verdict,) = gate_pb2.ServerFrame.FromString(answers[0]).verdicts
+    assert (verdict.decision, verdict.reason) == (gate_pb2.DECISION_RETRY, gate_pb2.REASON_TIMEOUT)
+
+
+async def test_a_call_to_a_silent_quota_owner_looks_for_another(routes: Routes) -> None:
+    """I10"""
+    service = ControlService(ClusterConfig("", None), None, None, routes, None)  # type: ignore[arg-type]
+    with pytest.raises(UnknownOutcomeError):
+        await service._ask_quota(link_pb2.LinkRequest())
+    assert routes.looked == 1
+
+
+async def test_scans_that_wait_for_a_silent_capacity_owner_are_told_retry_and_it_is_looked_for(routes: Routes) -> None:
+    """I4, I7"""
+    resumed: list[Any] = []
+    leasing = Leasing({}, routes, lambda waiting, answer: resumed.append(answer))  # type: ignore[arg-type]
+    waiting = WaitingScan(None, 0, 21, "p0", 2, 1)  # type: ignore[arg-type]
+    leasing.want([waiting])
+    while not resumed:  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0)
+    assert (resumed, routes.looked) == ([None], 1)
