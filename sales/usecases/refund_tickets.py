@@ -57,7 +57,7 @@ async def refund_tickets(sales: Sales, caller: Caller, request: pb.RefundTickets
     check_ids(request.ticket_ids)
     key = key_of(caller, request)
     response = pb.RefundTicketsResponse()
-    if await find(sales.database, key, response):
+    if await find(sales.books, key, response):
         return response
     rows = await rows_of_request(sales, key.request_id)
     if not rows:

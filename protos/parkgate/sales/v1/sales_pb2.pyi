@@ -668,6 +668,84 @@ class PayOrderResponse(_message.Message):
 Global___PayOrderResponse: _TypeAlias = PayOrderResponse  # noqa: Y015
 
 @_typing.final
+class SellTicketsRequest(_message.Message):
+    """SellTicketsRequest sells."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    WINDOW_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    TENDERED_MINOR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """Made by the caller, 16 bytes."""
+    channel: _builtins.str
+    """The channel's id, for example "window"."""
+    window_id: _builtins.str
+    """The window or kiosk; empty on channels without one. A window's certificate must be this window's."""
+    method: Global___PaymentMethod.ValueType
+    """CASH or AGENCY; whom the payment provider charges is asked for with CreateOrder and PayOrder."""
+    tendered_minor: _builtins.int
+    """With CASH: what the guest gave, at least the total, or 0 for the exact total. Else 0."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
+        """1 to 64 lines."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        lines: _abc.Iterable[Global___OrderLine] | None = ...,
+        channel: _builtins.str = ...,
+        window_id: _builtins.str = ...,
+        method: Global___PaymentMethod.ValueType = ...,
+        tendered_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "lines", b"lines", "method", b"method", "request_id", b"request_id", "tendered_minor", b"tendered_minor", "window_id", b"window_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SellTicketsRequest: _TypeAlias = SellTicketsRequest  # noqa: Y015
+
+@_typing.final
+class SellTicketsResponse(_message.Message):
+    """SellTicketsResponse answers it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    CHANGE_MINOR_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
+    change_minor: _builtins.int
+    """With CASH: what to give back."""
+    @_builtins.property
+    def order(self) -> Global___Order:
+        """The order, ISSUED."""
+
+    @_builtins.property
+    def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ticket]:
+        """The tickets, if at most 200; else ask ListTickets."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___Order | None = ...,
+        change_minor: _builtins.int = ...,
+        tickets: _abc.Iterable[Global___Ticket] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_minor", b"change_minor", "order", b"order", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SellTicketsResponse: _TypeAlias = SellTicketsResponse  # noqa: Y015
+
+@_typing.final
 class GetOrderRequest(_message.Message):
     """GetOrderRequest asks for an order."""
 

@@ -53,6 +53,10 @@ class SalesServiceStub:
     """PayOrder takes the money. CASH answers an issued order; PROVIDER answers a paying one, which is issued when the
     provider's webhook comes.
     """
+    SellTickets: _grpc.UnaryUnaryMultiCallable[_sales_pb2.SellTicketsRequest, _sales_pb2.SellTicketsResponse]
+    """SellTickets is CreateOrder and PayOrder in one call, for windows that sell over the counter: answers an issued order
+    with its tickets. The same call again resumes what a lost answer or a crash has left, and never sells twice.
+    """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_sales_pb2.GetOrderRequest, _sales_pb2.GetOrderResponse]
     """GetOrder returns an order."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_sales_pb2.ListOrdersRequest, _sales_pb2.ListOrdersResponse]
@@ -96,6 +100,10 @@ class SalesServiceAsyncStub(SalesServiceStub):
     PayOrder: _aio.UnaryUnaryMultiCallable[_sales_pb2.PayOrderRequest, _sales_pb2.PayOrderResponse]  # type: ignore[assignment]
     """PayOrder takes the money. CASH answers an issued order; PROVIDER answers a paying one, which is issued when the
     provider's webhook comes.
+    """
+    SellTickets: _aio.UnaryUnaryMultiCallable[_sales_pb2.SellTicketsRequest, _sales_pb2.SellTicketsResponse]  # type: ignore[assignment]
+    """SellTickets is CreateOrder and PayOrder in one call, for windows that sell over the counter: answers an issued order
+    with its tickets. The same call again resumes what a lost answer or a crash has left, and never sells twice.
     """
     GetOrder: _aio.UnaryUnaryMultiCallable[_sales_pb2.GetOrderRequest, _sales_pb2.GetOrderResponse]  # type: ignore[assignment]
     """GetOrder returns an order."""
@@ -167,6 +175,16 @@ class SalesServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sales_pb2.PayOrderResponse, _abc.Awaitable[_sales_pb2.PayOrderResponse]]:
         """PayOrder takes the money. CASH answers an issued order; PROVIDER answers a paying one, which is issued when the
         provider's webhook comes.
+        """
+
+    @_abc_1.abstractmethod
+    def SellTickets(
+        self,
+        request: _sales_pb2.SellTicketsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sales_pb2.SellTicketsResponse, _abc.Awaitable[_sales_pb2.SellTicketsResponse]]:
+        """SellTickets is CreateOrder and PayOrder in one call, for windows that sell over the counter: answers an issued order
+        with its tickets. The same call again resumes what a lost answer or a crash has left, and never sells twice.
         """
 
     @_abc_1.abstractmethod
