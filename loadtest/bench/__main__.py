@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from loadtest.bench import redis_lua, system
+from loadtest.bench import orders, redis_lua, system
 from loadtest.bench.client import Plan, Result
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey
 
@@ -50,6 +50,7 @@ class Bench:
     tokens: Path
     valkey_url: str
     postgres_url: str
+    orders: orders.Orders
     next_token: int = 0
     next_of_peer: int = 0
     results: dict[str, list[Result]] = field(default_factory=dict)
@@ -136,6 +137,8 @@ async def one_round(bench: Bench) -> None:
     await bench.measure("system_frames_200", lambda: bench.of_system("frames_200", FRAME_STREAMS, FRAME))
     await bench.measure("echo_lone", lambda: bench.of_peer(echo, ["1"], 1, 1))
     await bench.measure("system_lone", lambda: bench.of_system("lone", 1, 1))
+    for form in orders.FORMS:
+        await bench.measure(f"orders_{form}", lambda f=form: bench.orders.measure(f))  # type: ignore[misc]
 
 
 def summary(results: dict[str, list[Result]]) -> dict[str, Result]:
@@ -163,7 +166,9 @@ def ratios(figures: dict[str, Result]) -> dict[str, float]:
 
 def show(figures: dict[str, Result], found: dict[str, float]) -> None:
     """Prints both tables."""
-    table = Table("scenario", title="Scans per second, fsync always, client included", title_justify="left")
+    table = Table(
+        "scenario", title="Scans (and orders) per second, fsync always, client included", title_justify="left"
+    )
     for column in ("per second", "p50 ms", "p99 ms", "retried"):
         table.add_column(column, justify="right")
     for name, figure in figures.items():
@@ -226,7 +231,8 @@ def main() -> int:
             calls, f"registering {wanted:,} tickets", total=wanted // system.REGISTER_AT_ONCE, console=console
         ):
             pass
-        bench = Bench(stack, gate, tokens, valkey.url, postgres.url)
+        sales = orders.Orders(stack, stack.enroll("service", "bench-orders"), SECONDS)
+        bench = Bench(stack, gate, tokens, valkey.url, postgres.url, sales)
         asyncio.run(measure_all(bench))
     shutil.rmtree(peers, ignore_errors=True)
     figures = summary(bench.results)
