@@ -62,6 +62,9 @@ class Cluster(Protocol):
     async def change_tickets(self, changes: Sequence[control.TicketChange]) -> Sequence[control.ChangeResult]:
         """Changes lifecycles, each on its own."""
 
+    async def inspect_tickets(self, ticket_ids: Sequence[int]) -> Sequence[control.TicketState]:
+        """What the owners know of tickets, in their order. Changes nothing."""
+
     async def return_units(self, request: control.ReturnUnitsRequest) -> None:
         """Makes sold units sellable again."""
 
@@ -122,6 +125,14 @@ class GrpcCluster:
             lambda stub: stub.ChangeTickets, control.ChangeTicketsRequest(changes=changes)
         )
         return list(answer.results)
+
+    async def inspect_tickets(self, ticket_ids: Sequence[int]) -> Sequence[control.TicketState]:
+        """See `Cluster`."""
+        request = control.InspectTicketsRequest(ticket_ids=ticket_ids)
+        answer: control.InspectTicketsResponse = await self._call(lambda stub: stub.InspectTickets, request)
+        if len(answer.states) != len(ticket_ids):
+            raise UnknownOutcomeError(f"the cluster answered {len(answer.states)} of {len(ticket_ids)} look-ups")
+        return list(answer.states)
 
     async def return_units(self, request: control.ReturnUnitsRequest) -> None:
         """See `Cluster`."""

@@ -1020,6 +1020,7 @@ class RefundQuote(_message.Message):
     FEE_MINOR_FIELD_NUMBER: _builtins.int
     REFUND_MINOR_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    USE_UNKNOWN_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.int
     """The ticket."""
     price_minor: _builtins.int
@@ -1029,7 +1030,9 @@ class RefundQuote(_message.Message):
     refund_minor: _builtins.int
     """What is paid back."""
     refusal: _builtins.str
-    """Why it cannot be refunded; empty: it can, if it is unused."""
+    """Why it cannot be refunded, for example that it was used; empty: it can."""
+    use_unknown: _builtins.bool
+    """The owners did not answer: whether it was used is not known, and is found out by the refund itself."""
     def __init__(
         self,
         *,
@@ -1038,10 +1041,11 @@ class RefundQuote(_message.Message):
         fee_minor: _builtins.int = ...,
         refund_minor: _builtins.int = ...,
         refusal: _builtins.str = ...,
+        use_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_minor", b"fee_minor", "price_minor", b"price_minor", "refund_minor", b"refund_minor", "refusal", b"refusal", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_minor", b"fee_minor", "price_minor", b"price_minor", "refund_minor", b"refund_minor", "refusal", b"refusal", "ticket_id", b"ticket_id", "use_unknown", b"use_unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

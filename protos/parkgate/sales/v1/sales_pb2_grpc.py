@@ -194,7 +194,7 @@ class SalesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def QuoteRefund(self, request, context):
-        """QuoteRefund tells what a refund would pay now. Writes nothing.
+        """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

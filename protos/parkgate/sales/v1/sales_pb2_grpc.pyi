@@ -64,7 +64,7 @@ class SalesServiceStub:
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_sales_pb2.CancelOrderRequest, _sales_pb2.CancelOrderResponse]
     """CancelOrder gives an order up that is not paid, and its quota back."""
     QuoteRefund: _grpc.UnaryUnaryMultiCallable[_sales_pb2.QuoteRefundRequest, _sales_pb2.QuoteRefundResponse]
-    """QuoteRefund tells what a refund would pay now. Writes nothing."""
+    """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
     RefundTickets: _grpc.UnaryUnaryMultiCallable[_sales_pb2.RefundTicketsRequest, _sales_pb2.RefundTicketsResponse]
     """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
     RescheduleTicket: _grpc.UnaryUnaryMultiCallable[_sales_pb2.RescheduleTicketRequest, _sales_pb2.RescheduleTicketResponse]
@@ -112,7 +112,7 @@ class SalesServiceAsyncStub(SalesServiceStub):
     CancelOrder: _aio.UnaryUnaryMultiCallable[_sales_pb2.CancelOrderRequest, _sales_pb2.CancelOrderResponse]  # type: ignore[assignment]
     """CancelOrder gives an order up that is not paid, and its quota back."""
     QuoteRefund: _aio.UnaryUnaryMultiCallable[_sales_pb2.QuoteRefundRequest, _sales_pb2.QuoteRefundResponse]  # type: ignore[assignment]
-    """QuoteRefund tells what a refund would pay now. Writes nothing."""
+    """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
     RefundTickets: _aio.UnaryUnaryMultiCallable[_sales_pb2.RefundTicketsRequest, _sales_pb2.RefundTicketsResponse]  # type: ignore[assignment]
     """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
     RescheduleTicket: _aio.UnaryUnaryMultiCallable[_sales_pb2.RescheduleTicketRequest, _sales_pb2.RescheduleTicketResponse]  # type: ignore[assignment]
@@ -217,7 +217,7 @@ class SalesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sales_pb2.QuoteRefundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sales_pb2.QuoteRefundResponse, _abc.Awaitable[_sales_pb2.QuoteRefundResponse]]:
-        """QuoteRefund tells what a refund would pay now. Writes nothing."""
+        """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
 
     @_abc_1.abstractmethod
     def RefundTickets(
