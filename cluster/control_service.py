@@ -23,6 +23,8 @@ CALL_TIMEOUT_S = 5.0
 FIND_TIMEOUT_S = 2.0
 MAX_TICKETS = 10_000
 MAX_LINES = 64
+MAX_HOLD_COMMANDS = 1_000
+"""Commands of a ChangeHolds call: one entry of the log holds them all, and stays below a megabyte."""
 ID_LENGTH = 16
 
 Request = TypeVar("Request")
@@ -134,8 +136,7 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
     @guarded
     async def PlaceHold(self, request: control_pb2.PlaceHoldRequest, context: Context) -> Any:
         """Takes units, all lines or none."""
-        _check_id("hold_id", request.hold_id)
-        _check_lines([line.quota_key for line in request.lines], [line.units for line in request.lines])
+        _check_place(request)
         return (await self._ask_quota(link_pb2.LinkRequest(place_hold=request))).hold
 
     @guarded
@@ -155,6 +156,15 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         """Gives held units back."""
         _check_id("hold_id", request.hold_id)
         return (await self._ask_quota(link_pb2.LinkRequest(release_hold=request))).hold
+
+    @guarded
+    async def ChangeHolds(self, request: control_pb2.ChangeHoldsRequest, context: Context) -> Any:
+        """Many calls on holds, in their order."""
+        if not 1 <= len(request.commands) <= MAX_HOLD_COMMANDS:
+            raise InvalidInputError(f"a call holds 1 to {MAX_HOLD_COMMANDS} commands, this one {len(request.commands)}")
+        for command in request.commands:
+            _check_command(command)
+        return (await self._ask_quota(link_pb2.LinkRequest(change_holds=request))).change_holds
 
     @guarded
     async def ReturnUnits(self, request: control_pb2.ReturnUnitsRequest, context: Context) -> Any:
@@ -272,3 +282,18 @@ def _check_id(what: str, value: bytes) -> None:
 def _check_lines(keys: Sequence[str], units: Sequence[int]) -> None:
     if not 1 <= len(keys) <= MAX_LINES or len(set(keys)) != len(keys) or not all(keys) or not all(units):
         raise InvalidInputError(f"quota lines must be 1 to {MAX_LINES}, each of another key, each of at least one unit")
+
+
+def _check_place(request: control_pb2.PlaceHoldRequest) -> None:
+    _check_id("hold_id", request.hold_id)
+    _check_lines([line.quota_key for line in request.lines], [line.units for line in request.lines])
+
+
+def _check_command(command: control_pb2.HoldCommand) -> None:
+    match command.WhichOneof("command"):
+        case "place":
+            _check_place(command.place)
+        case None:
+            raise InvalidInputError("a command of the call is empty: expected place, pin, confirm or release")
+        case kind:
+            _check_id("hold_id", getattr(command, kind).hold_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
@@ -31,6 +31,7 @@ MAX_LINES = 64
 RECALL_TIMEOUT_S = 0.5
 SNAPSHOT_AFTER_ENTRIES = 20_000
 LEVELS_PERCENT = (80, 90, 100)
+MOVE_OF_COMMAND = {"pin": HoldState.PINNED, "confirm": HoldState.CONFIRMED, "release": HoldState.RELEASED}
 
 Changes = list[Change]
 Work = Callable[[Changes], Any]
@@ -57,7 +58,7 @@ class QuotaOwner:
         self._routes = routes
         self._clock = clock
         self._last_ms = 0
-        self._inbox: deque[tuple[Work, asyncio.Future[Any]]] = deque()
+        self._inbox: deque[tuple[Sequence[Work], asyncio.Future[list[Any]]]] = deque()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._zone_locks: dict[int, asyncio.Lock] = {}
@@ -125,6 +126,9 @@ class QuotaOwner:
                 response.hold.CopyFrom(await self._move(request.confirm_hold, HoldState.CONFIRMED))
             case "release_hold":
                 response.hold.CopyFrom(await self._move(request.release_hold, HoldState.RELEASED))
+            case "change_holds":
+                works = [self._work_of(command) for command in request.change_holds.commands]
+                response.change_holds.results.extend(await self._commit_all(works))
             case "return_units":
                 await self._commit(lambda changes: self._return(request.return_units, changes))
                 response.return_units.SetInParent()
@@ -144,8 +148,12 @@ class QuotaOwner:
 
     async def _commit(self, work: Work) -> Any:
         """Runs `work` in the next turn and returns its result once all that it changed is durable."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._inbox.append((work, future))
+        return (await self._commit_all([work]))[0]
+
+    async def _commit_all(self, works: Sequence[Work]) -> list[Any]:
+        """As `_commit`, for several in their order: each sees what the ones before it changed."""
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._inbox.append((works, future))
         self._wake.set()
         return await future
 
@@ -165,21 +173,24 @@ class QuotaOwner:
     async def _turn(self) -> None:
         self._last_ms = max(self._clock(), self._last_ms)
         entry = events_pb2.LogEntry()
-        answers: list[tuple[asyncio.Future[Any], Any]] = []
+        answers: list[tuple[asyncio.Future[list[Any]], list[Any]]] = []
         self._apply(list(self.state.book.lapse_due(self._last_ms)), entry)
         while self._inbox:
-            work, future = self._inbox.popleft()
-            changes: Changes = []
-            result = work(changes)
-            self._apply(changes, entry)
-            answers.append((future, result))
+            works, future = self._inbox.popleft()
+            answers.append((future, [self._decide(work, entry) for work in works]))
         if entry.events:
             await self._append(entry)
         else:
             await self._prove_ownership()
-        for future, result in answers:
+        for future, results in answers:
             if not future.done():
-                future.set_result(result)
+                future.set_result(results)
+
+    def _decide(self, work: Work, entry: events_pb2.LogEntry) -> Any:
+        changes: Changes = []
+        result = work(changes)
+        self._apply(changes, entry)
+        return result
 
     def _apply(self, changes: Changes, entry: events_pb2.LogEntry) -> None:
         for change in changes:
@@ -228,12 +239,24 @@ class QuotaOwner:
         return _hold_response(answer)
 
     async def _move(self, request: control_pb2.HoldRequest, to: HoldState) -> control_pb2.HoldResponse:
-        def move(changes: Changes) -> HoldAnswer:
-            answer = self.state.book.move(request.hold_id, to)
-            changes += answer.changes
-            return answer
+        answer: control_pb2.HoldResponse = await self._commit(self._moving(request.hold_id, to))
+        return answer
 
-        return _hold_response(await self._commit(move))
+    def _moving(self, hold_id: bytes, to: HoldState) -> Work:
+        def move(changes: Changes) -> control_pb2.HoldResponse:
+            answer = self.state.book.move(hold_id, to)
+            changes += answer.changes
+            return _hold_response(answer)
+
+        return move
+
+    def _work_of(self, command: control_pb2.HoldCommand) -> Work:
+        kind = command.WhichOneof("command")
+        if kind == "place":
+            return lambda changes: self._place(command.place, changes)
+        if kind not in MOVE_OF_COMMAND:
+            raise UnavailableError(f"the quota owner knows no command {kind} on a hold")
+        return self._moving(getattr(command, kind).hold_id, MOVE_OF_COMMAND[kind])
 
     def _return(self, request: control_pb2.ReturnUnitsRequest, changes: Changes) -> None:
         lines = tuple(Line(line.quota_key, line.units) for line in request.lines)

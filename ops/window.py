@@ -85,8 +85,21 @@ class Window:
         await self.call("CancelOrder", pb.CancelOrderRequest(request_id=new_id(), order_id=order.order_id))
 
     async def sell(self, lines: Sequence[pb.OrderLine], how: Pay = Pay.CASH) -> Sale:
-        """Orders and pays."""
+        """Orders and pays; for cash in one call, as at the counter."""
+        if how is Pay.CASH:
+            return await self._sell_for_cash(lines)
         return await self.pay(await self.order(lines), how)
+
+    async def _sell_for_cash(self, lines: Sequence[pb.OrderLine]) -> Sale:
+        request = pb.SellTicketsRequest(
+            request_id=new_id(),
+            lines=lines,
+            channel=self.channel,
+            window_id=self.id,
+            method=pb.PAYMENT_METHOD_CASH,
+        )
+        sold = await self.call("SellTickets", request)
+        return Sale(sold.order, await self.tickets(sold.order.order_id), sold.change_minor)
 
     async def tickets(self, order_id: int) -> tuple[pb.Ticket, ...]:
         """All tickets of an order, with the PNG of their codes."""

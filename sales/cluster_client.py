@@ -11,6 +11,7 @@ import grpc.aio
 
 from parkgate.cluster.v1 import control_pb2 as control
 from parkgate.cluster.v1.control_pb2_grpc import ControlServiceStub
+from sales.batching import Batcher
 from sales.config import SalesConfig
 from ticketcore.errors import UnavailableError, UnknownOutcomeError
 
@@ -23,6 +24,8 @@ CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
+MOST_COMMANDS = 1_000
+"""What one ChangeHolds call takes."""
 UNCERTAIN = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -59,6 +62,9 @@ class Cluster(Protocol):
     async def change_tickets(self, changes: Sequence[control.TicketChange]) -> Sequence[control.ChangeResult]:
         """Changes lifecycles, each on its own."""
 
+    async def inspect_tickets(self, ticket_ids: Sequence[int]) -> Sequence[control.TicketState]:
+        """What the owners know of tickets, in their order. Changes nothing."""
+
     async def return_units(self, request: control.ReturnUnitsRequest) -> None:
         """Makes sold units sellable again."""
 
@@ -67,12 +73,16 @@ class Cluster(Protocol):
 
 
 class GrpcCluster:
-    """`Cluster` over the ControlService of any of several gateways: the next is asked where one is away."""
+    """`Cluster` over the ControlService of any of several gateways: the next is asked where one is away.
+
+    What is asked of holds while a call is in flight goes together in the next.
+    """
 
     def __init__(self, channels: Sequence[grpc.aio.Channel]) -> None:
         self._channels = list(channels)
         self._stubs = [ControlServiceStub(channel) for channel in channels]
         self._preferred = 0
+        self._holds: Batcher[control.HoldCommand, control.HoldResponse] = Batcher(self._change_holds, MOST_COMMANDS)
 
     async def close(self) -> None:
         """Closes the channels."""
@@ -81,19 +91,26 @@ class GrpcCluster:
 
     async def place_hold(self, request: control.PlaceHoldRequest) -> control.HoldResponse:
         """See `Cluster`."""
-        return await self._call(lambda stub: stub.PlaceHold, request)
+        return await self._holds.ask(control.HoldCommand(place=request))
 
     async def pin_hold(self, hold_id: bytes) -> control.HoldResponse:
         """See `Cluster`."""
-        return await self._call(lambda stub: stub.PinHold, control.HoldRequest(hold_id=hold_id))
+        return await self._holds.ask(control.HoldCommand(pin=control.HoldRequest(hold_id=hold_id)))
 
     async def confirm_hold(self, hold_id: bytes) -> control.HoldResponse:
         """See `Cluster`."""
-        return await self._call(lambda stub: stub.ConfirmHold, control.HoldRequest(hold_id=hold_id))
+        return await self._holds.ask(control.HoldCommand(confirm=control.HoldRequest(hold_id=hold_id)))
 
     async def release_hold(self, hold_id: bytes) -> control.HoldResponse:
         """See `Cluster`."""
-        return await self._call(lambda stub: stub.ReleaseHold, control.HoldRequest(hold_id=hold_id))
+        return await self._holds.ask(control.HoldCommand(release=control.HoldRequest(hold_id=hold_id)))
+
+    async def _change_holds(self, commands: Sequence[control.HoldCommand]) -> Sequence[control.HoldResponse]:
+        request = control.ChangeHoldsRequest(commands=commands)
+        answer: control.ChangeHoldsResponse = await self._call(lambda stub: stub.ChangeHolds, request)
+        if len(answer.results) != len(commands):
+            raise UnknownOutcomeError(f"the cluster answered {len(answer.results)} of {len(commands)} calls on holds")
+        return answer.results
 
     async def register_tickets(self, tickets: Sequence[control.IssuedTicket]) -> Sequence[int]:
         """See `Cluster`."""
@@ -108,6 +125,14 @@ class GrpcCluster:
             lambda stub: stub.ChangeTickets, control.ChangeTicketsRequest(changes=changes)
         )
         return list(answer.results)
+
+    async def inspect_tickets(self, ticket_ids: Sequence[int]) -> Sequence[control.TicketState]:
+        """See `Cluster`."""
+        request = control.InspectTicketsRequest(ticket_ids=ticket_ids)
+        answer: control.InspectTicketsResponse = await self._call(lambda stub: stub.InspectTickets, request)
+        if len(answer.states) != len(ticket_ids):
+            raise UnknownOutcomeError(f"the cluster answered {len(answer.states)} of {len(ticket_ids)} look-ups")
+        return list(answer.states)
 
     async def return_units(self, request: control.ReturnUnitsRequest) -> None:
         """See `Cluster`."""

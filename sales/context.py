@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+from sales.books import Books
 from sales.catalogues import Catalogues
 from sales.cluster_client import Cluster
 from sales.config import SalesConfig
@@ -30,6 +31,7 @@ class Sales:
 
     config: SalesConfig
     database: Database
+    books: Books
     cluster: Cluster
     catalogues: Catalogues
     order_ids: BlockSequence
@@ -45,6 +47,7 @@ def assemble(config: SalesConfig, cluster: Cluster, clock: Callable[[], datetime
     return Sales(
         config=config,
         database=database,
+        books=Books(database),
         cluster=cluster,
         catalogues=Catalogues(database, clock),
         order_ids=BlockSequence(database, "order_blocks"),

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -15,8 +17,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from sales.tables import SCHEMA
-from ticketcore.errors import UnavailableError, UnknownOutcomeError
+from ticketcore.errors import UnavailableError, UnknownOutcomeError, impossible
 
+Driver = psycopg.AsyncConnection[Any]
 POOL_SIZE = 16
 """Connections at rest. Two cores' worth of Postgres is busy with fewer."""
 POOL_WAIT_S = 5.0
@@ -26,7 +29,14 @@ MIGRATION_LOCK = 0x7061726B
 """Advisory lock, so that two services that start together do not migrate together."""
 
 
-DISCONNECTS = (OperationalError, InterfaceError, PoolTimeoutError, OSError)
+DISCONNECTS = (
+    OperationalError,
+    InterfaceError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    PoolTimeoutError,
+    OSError,
+)
 
 
 def driver_url(url: str) -> str:
@@ -71,6 +81,26 @@ class Database:
             raise _away(committing=committing) from error
 
     @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[Driver]:
+        """One transaction in psycopg's pipeline mode: a statement is sent without waiting for the one before it, the
+        commit too, so that ten statements cost two round trips. Results, and errors, come when they are fetched.
+
+        Raises:
+            UnavailableError: Postgres is away; nothing was done (I10).
+            UnknownOutcomeError: Postgres went away during the commit.
+        """
+        committing = False
+        try:
+            async with self._engine.connect() as connection:
+                driver = await driver_of(connection)
+                async with driver.pipeline():
+                    yield driver
+                    committing = True
+                    await driver.commit()
+        except DISCONNECTS as error:
+            raise _away(committing=committing) from error
+
+    @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection where every statement is its own transaction: one round trip instead of three.
 
@@ -82,6 +112,14 @@ class Database:
                 yield connection
         except DISCONNECTS as error:
             raise _away(committing=False) from error
+
+
+async def driver_of(connection: AsyncConnection) -> Driver:
+    """psycopg's connection under SQLAlchemy's: in its transaction, if SQLAlchemy has sent one statement."""
+    driver: Driver | None = (await connection.get_raw_connection()).driver_connection
+    if driver is None:
+        impossible("the pool gave a connection without a driver")
+    return driver
 
 
 def _away(*, committing: bool) -> UnavailableError | UnknownOutcomeError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
@@ -13,70 +12,41 @@ from google.protobuf.message import Message
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from sales.database import Database
+from sales.books import Books
 from sales.errors import DuplicateRequestError, RequestReusedError
-from sales.identity import Caller
+from sales.request_key import RequestKey, key_of
 from sales.tables import requests
-from ticketcore.errors import ConflictError, InvalidInputError
+from ticketcore.errors import ParkgateError, TransientError
 
-ID_LENGTH = 16
+__all__ = ["RequestKey", "complete", "find", "key_of", "once", "remember"]
+
 A = TypeVar("A", bound=Message)
-_FIND = sa.select(requests.c.body_hash, requests.c.answer).where(requests.c.request_id == sa.bindparam("id"))
 _STORE = insert(requests).on_conflict_do_nothing().returning(requests.c.request_id)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestKey:
-    """A mutating call: its id, and a hash of who asked what."""
+async def once(books: Books, key: RequestKey, answer: A, work: Callable[[], Awaitable[A]]) -> A:
+    """The answer of `work`, which stores it with what it does, or, of a call that was made before, the stored one
+    (filled into `answer`).
 
-    request_id: bytes
-    method: str
-    body_hash: bytes
-
-    def derive(self, purpose: str) -> bytes:
-        """An id of 16 bytes that belongs to this call: the same on every retry, so that what it names is made once."""
-        material = self.request_id + self.body_hash + purpose.encode()
-        return hashlib.blake2b(material, digest_size=ID_LENGTH, person=b"parkgate-sales").digest()
-
-
-def key_of(caller: Caller, request: Message) -> RequestKey:
-    """The key of a call.
-
-    Raises:
-        InvalidInputError: the request_id has not 16 bytes.
-    """
-    request_id: bytes = request.request_id  # type: ignore[attr-defined]
-    if len(request_id) != ID_LENGTH:
-        raise InvalidInputError(
-            f"request_id: has {len(request_id)} bytes, expected {ID_LENGTH} random ones, made and kept before sending"
-        )
-    method = type(request).__name__
-    material = f"{method}|{caller}|".encode() + request.SerializeToString(deterministic=True)
-    return RequestKey(request_id, method, hashlib.blake2b(material, digest_size=32).digest())
-
-
-async def once(database: Database, key: RequestKey, answer: A, work: Callable[[], Awaitable[A]]) -> A:
-    """The stored answer of a call (filled into `answer`), or that of `work`, which stores it with `remember`.
-
-    Where the same call runs twice at once, the loser finds the state changed, or the answer stored: it gives that.
+    Nearly every call is new, so it is not looked up first: a repeated one is refused by what it did the first time (the
+    answer is stored, the order has moved on, the quota is taken), and only who is refused looks. All that `work` does
+    before it stores must therefore be harmless when repeated.
 
     Raises:
         RequestReusedError: the id was used for something else.
     """
-    if await find(database, key, answer):
-        return answer
     try:
         return await work()
-    except (DuplicateRequestError, ConflictError):
-        if await find(database, key, answer):
-            return answer
+    except ParkgateError:
+        with suppress(TransientError):  # the books are away as well: what was raised first is what is told
+            if await find(books, key, answer):
+                return answer
         raise
 
 
-async def find(database: Database, key: RequestKey, answer: Message) -> bool:
+async def find(books: Books, key: RequestKey, answer: Message) -> bool:
     """Fills `answer` with what was stored; False if nothing (final) was."""
-    async with database.reading() as connection:
-        row = (await connection.execute(_FIND, {"id": key.request_id})).one_or_none()
+    row = await books.request(key.request_id)
     if row is None:
         return False
     if row.body_hash != key.body_hash:

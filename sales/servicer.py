@@ -25,6 +25,7 @@ from sales.usecases.read_tickets import get_ticket, list_tickets
 from sales.usecases.reconcile import reconcile
 from sales.usecases.refund_tickets import quote_refunds, refund_tickets
 from sales.usecases.reschedule_ticket import reschedule_ticket
+from sales.usecases.sell_tickets import sell_tickets
 from sales.usecases.shifts import close_shift, open_shift
 from ticketcore.errors import UnknownOutcomeError
 
@@ -103,6 +104,9 @@ class SalesServicer(SalesServiceServicer):
 
     async def PayOrder(self, request: pb.PayOrderRequest, context: Context) -> pb.PayOrderResponse:
         return await self._run(pay_order, request, context)
+
+    async def SellTickets(self, request: pb.SellTicketsRequest, context: Context) -> pb.SellTicketsResponse:
+        return await self._run(sell_tickets, request, context)
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Context) -> pb.GetOrderResponse:
         return await self._run(get_order, request, context)

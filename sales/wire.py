@@ -129,8 +129,13 @@ def order_message(row: Any, provider_url: str = "") -> pb.Order:
     if row.payment_method is not None:
         message.payment_method = METHODS[row.payment_method]
     if row.state == "paying" and provider_url:
-        message.payment_url = f"{provider_url}/pay/{row.payment_id.hex()}"
+        message.payment_url = payment_url(provider_url, row.payment_id)
     return message
+
+
+def payment_url(provider_url: str, payment_id: bytes) -> str:
+    """Where the guest pays."""
+    return f"{provider_url}/pay/{payment_id.hex()}"
 
 
 def ticket_message(row: Any) -> pb.Ticket:

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from loadtest.bench import redis_lua, reporting, system
+from loadtest.bench import orders, redis_lua, reporting, system
 from loadtest.bench.client import Plan, Result
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey
 
@@ -52,6 +52,7 @@ class Bench:
     tokens: Path
     valkey_url: str
     postgres_url: str
+    orders: orders.Orders
     next_token: int = 0
     next_of_peer: int = 0
     results: dict[str, list[Result]] = field(default_factory=dict)
@@ -144,6 +145,8 @@ async def one_round(bench: Bench) -> None:
     await bench.measure("reporting_catch_up", bench.of_reporting)
     await bench.measure("echo_lone", lambda: bench.of_peer(echo, ["1"], 1, 1))
     await bench.measure("system_lone", lambda: bench.of_system("lone", 1, 1))
+    for form in orders.FORMS:
+        await bench.measure(f"orders_{form}", lambda f=form: bench.orders.measure(f))  # type: ignore[misc]
 
 
 def summary(results: dict[str, list[Result]]) -> dict[str, Result]:
@@ -163,6 +166,8 @@ def ratios(figures: dict[str, Result]) -> dict[str, float]:
     found = {
         "single_vs_echo": figures["system_single_400"].per_s / figures["echo_400"].per_s,
         "single_vs_postgres": figures["system_single_400"].per_s / figures["postgres_400"].per_s,
+        "orders_per_s": max(figures[f"orders_{form}"].per_s for form in orders.FORMS),
+        "reporting_per_s": figures["reporting_catch_up"].per_s,
     }
     if redis:
         found["frames_vs_redis_lua"] = figures["system_frames_200"].per_s / max(redis)
@@ -172,7 +177,9 @@ def ratios(figures: dict[str, Result]) -> dict[str, float]:
 def show(figures: dict[str, Result], found: dict[str, float]) -> None:
     """Prints both tables."""
     table = Table(
-        "scenario", title="Scans (of reporting: events) per second, fsync always, client included", title_justify="left"
+        "scenario",
+        title="Scans (or orders, or events of reporting) per second, fsync always, client included",
+        title_justify="left",
     )
     for column in ("per second", "p50 ms", "p99 ms", "retried"):
         table.add_column(column, justify="right")
@@ -237,7 +244,8 @@ def main() -> int:
             calls, f"registering {wanted:,} tickets", total=wanted // system.REGISTER_AT_ONCE, console=console
         ):
             pass
-        bench = Bench(stack, gate, tokens, valkey.url, postgres.url)
+        sales = orders.Orders(stack, stack.enroll("service", "bench-orders"), SECONDS)
+        bench = Bench(stack, gate, tokens, valkey.url, postgres.url, sales)
         asyncio.run(measure_all(bench))
     shutil.rmtree(peers, ignore_errors=True)
     figures = summary(bench.results)

@@ -22,6 +22,8 @@ DAY_TICKET = 1
 BENCH_ISSUER = 9
 REGISTER_AT_ONCE = 5_000
 HUGE = "9000000"
+SMALL_QUOTA = 201
+"""Odd: orders of two leave one place, and one order more would be too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Stack:
 
     data_dir: Path
     gate_port: int
+    sales_port: int
     environment: dict[str, str]
 
     def parkgate(self, *arguments: str) -> None:
@@ -78,7 +81,7 @@ def running(folder: Path, base_port: int) -> Iterator[Stack]:
         f"PARKGATE_{name}_PORT": str(base_port + number) for number, name in enumerate(names)
     }
     environment |= {"PARKGATE_DATA_DIR": str(folder), "PARKGATE_CATALOGUE_DIR": str(catalogue)}
-    stack = Stack(folder, base_port, environment)
+    stack = Stack(folder, base_port, base_port + names.index("SALES"), environment)
     stack.parkgate("up", "--detach")
     try:
         yield stack
@@ -97,6 +100,16 @@ def _write_catalogue(folder: Path) -> None:
     if "capacity = 20000" not in text:
         raise RuntimeError("the shipped catalogue has changed: the park's capacity is not 20000")
     park.write_text(text.replace("capacity = 20000", f"capacity = {HUGE}"))
+    _write_slots(folder / "slots.toml")
+
+
+def _write_slots(path: Path) -> None:
+    """One hot slot that never sells out within a run, and a small one that must end exactly full."""
+    text = path.read_text()
+    first, last = "quota = 1200", "quota = 800"
+    if text.count(first) != 2 or text.count(last) != 1:
+        raise RuntimeError("the shipped catalogue has changed: the night show's quotas are not 1200, 1200 and 800")
+    path.write_text(text.replace(first, f"quota = {SMALL_QUOTA}", 1).replace(last, f"quota = {HUGE}"))
 
 
 def write_tokens(path: Path, count: int, time_zone: str) -> None:

@@ -78,6 +78,7 @@ def _print_json(answers: "list[tuple[str, sales_pb2.RefundQuote]]") -> None:
             "fee_minor": quote.fee_minor,
             "refund_minor": quote.refund_minor,
             "refusal": quote.refusal,
+            "use_unknown": quote.use_unknown,
         }
         for outcome, quote in answers
     ]
@@ -92,7 +93,7 @@ def _print(digits: int, answers: "list[tuple[str, sales_pb2.RefundQuote]]", yes:
 
     rows = table(["Ticket", "Paid", "Fee", "Refund", ""], ["Paid", "Fee", "Refund"])
     for outcome, quote in answers:
-        words = WORDS.get(outcome, "if it is unused")
+        words = WORDS.get(outcome, "if it is unused: the gates' owners did not answer" if quote.use_unknown else "")
         words += f": {escape(quote.refusal)}" if quote.refusal else ""
         amounts = (money(part, digits) for part in (quote.price_minor, quote.fee_minor, quote.refund_minor))
         rows.add_row(str(quote.ticket_id), *amounts, words)

@@ -33,7 +33,9 @@ def run(settings: Settings) -> None:
     """Serves until SIGTERM."""
     ensure_catalogue(settings)
     read_catalogue(settings.catalogue_dir)
-    asyncio.run(_serve(settings))
+    import uvloop
+
+    uvloop.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:

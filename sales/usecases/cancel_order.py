@@ -32,7 +32,7 @@ async def cancel_order(sales: Sales, caller: Caller, request: pb.CancelOrderRequ
     order = await load_order(sales, request.order_id)
     caller.check_sells_at(order.window_id)
     key = key_of(caller, request)
-    return await once(sales.database, key, pb.CancelOrderResponse(), lambda: _cancel(sales, key, request.order_id))
+    return await once(sales.books, key, pb.CancelOrderResponse(), lambda: _cancel(sales, key, request.order_id))
 
 
 async def _cancel(sales: Sales, key: RequestKey, order_id: int) -> pb.CancelOrderResponse:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-
 from parkgate.cluster.v1 import control_pb2 as control
 from parkgate.events.v1 import events_pb2 as events
 from parkgate.sales.v1 import sales_pb2 as pb
+from sales.books import Change
 from sales.catalogues import Published
 from sales.context import Sales, park_date
 from sales.identity import Caller
-from sales.requests import RequestKey, key_of, once, remember
+from sales.requests import RequestKey, key_of, once
 from sales.tables import orders
 from sales.wire import line_record, milliseconds, order_lines, priced_line
 from ticketcore.catalogue import Catalogue
@@ -51,7 +51,7 @@ async def create_order(sales: Sales, caller: Caller, request: pb.CreateOrderRequ
     if len(request.window_id) > MAX_WINDOW_ID:
         raise InvalidInputError(f"window_id: has {len(request.window_id)} characters, at most {MAX_WINDOW_ID}")
     key = key_of(caller, request)
-    return await once(sales.database, key, pb.CreateOrderResponse(), lambda: _create(sales, key, request))
+    return await once(sales.books, key, pb.CreateOrderResponse(), lambda: _create(sales, key, request))
 
 
 def _price(sales: Sales, published: Published, lines: Sequence[pb.OrderLine], channel: str) -> tuple[PricedLine, ...]:
@@ -78,7 +78,7 @@ async def _create(sales: Sales, key: RequestKey, request: pb.CreateOrderRequest)
         "currency": published.catalogue.venue.currency,
         "total_minor": sum(line.total_minor for line in priced),
         "ticket_count": sum(line.line.count for line in priced),
-        "lines": [line_record(line) for line in priced],
+        "lines": json.dumps([line_record(line) for line in priced]),
         "hold_id": hold_id,
         "hold_lapse_time": lapse_time,
         "create_time": now,
@@ -97,9 +97,7 @@ async def _create(sales: Sales, key: RequestKey, request: pb.CreateOrderRequest)
             hold_lapse_time_ms=milliseconds(lapse_time),
         )
     )
-    async with sales.database.transaction() as connection:
-        await remember(connection, key, response, now)
-        await connection.execute(sa.insert(orders), row)
+    await sales.books.commit(Change(key, response, now, {orders: [row]}))
     return response
 
 

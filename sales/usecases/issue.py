@@ -1,7 +1,7 @@
 """Issue: an order's money is in, so its tickets are signed and written, all or nothing, with postings and outbox.
 
-`prepare` signs and writes nothing; `record` writes it all inside the caller's transaction. Between the two nothing is
-lost but ids.
+`prepare` signs and writes nothing; `issuing` and `issued_rows` are what is then written, by `Books.commit` or, inside
+the caller's transaction, by `record`. Between the two nothing is lost but ids.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parkgate.cluster.v1 import control_pb2 as control
 from parkgate.events.v1 import events_pb2 as events
 from sales import metrics, outbox
+from sales.books import changed_meanwhile
 from sales.context import Sales, park_date
-from sales.rows import insert_rows
-from sales.tables import orders, postings, tickets, transactions
+from sales.database import driver_of
+from sales.tables import outbox as outbox_table
+from sales.tables import postings, tickets, transactions
 from sales.wire import line_of_record
+from sales.writes import OrderMove, Rows, send_inserts, send_moves
 from ticketcore.catalogue import Catalogue, Product
-from ticketcore.errors import ConflictError, DamagedDataError
+from ticketcore.errors import DamagedDataError
 from ticketcore.orders import OrderEvent, OrderState, step
 from ticketcore.postings import Dates, Method, SoldLine, Transaction, sale
 from ticketcore.pricing import PricedLine, quota_limits
@@ -147,28 +149,35 @@ def claims_of(sales: Sales, catalogue: Catalogue, spec: TicketSpec, sequence: in
 
 
 async def record(connection: AsyncConnection, prepared: Prepared, expected: OrderState) -> None:
-    """Writes an issue: the order, its tickets, its postings, and what the cluster must be told.
+    """Writes an issue in the caller's transaction.
 
     Raises:
         ConflictError: the order is not in the expected state any more; nothing is to be committed.
     """
-    order, now = prepared.order, prepared.now
+    move = issuing(prepared, expected)
+    driver = await driver_of(connection)
+    if not await (await send_moves(driver, [move])).fetchall():
+        raise changed_meanwhile(move)
+    await send_inserts(driver, issued_rows(prepared), {})
+    metrics.TICKETS_ISSUED.inc(len(prepared.rows))
+
+
+def issuing(prepared: Prepared, expected: OrderState) -> OrderMove:
+    """The order's way from the expected state to ISSUED."""
     before = (OrderEvent.PAY,) if expected is OrderState.HELD else ()
     after = step(expected, *before, OrderEvent.CAPTURE, OrderEvent.ISSUE)
-    moved = await connection.execute(
-        sa.update(orders)
-        .where(orders.c.id == order.id, orders.c.state == expected.value)
-        .values(state=after.value, pay_time=now, payment_method=prepared.method.value)
-    )
-    if moved.rowcount != 1:
-        raise ConflictError(f"order {order.id} changed meanwhile; look at it again")
-    await insert_rows(connection, tickets, prepared.rows)
-    await book(connection, order.id, derive(b"sale", order.id.to_bytes(8, "big")), prepared.booking, now, prepared.day)
+    return OrderMove(prepared.order.id, expected.value, after.value, prepared.method.value, prepared.now)
+
+
+def issued_rows(prepared: Prepared) -> Rows:
+    """What an issue writes beside the order: its tickets, its postings, and what the cluster must be told."""
+    order, now = prepared.order, prepared.now
     waiting = [outbox.row(_aggregate(order.id), outbox.Kind.REGISTER_TICKETS, registration(prepared.rows), now)]
     if order.hold_id is not None:
         waiting.append(outbox.row(order.hold_id, outbox.Kind.CONFIRM_HOLD, order.hold_id, now))
-    await outbox.put(connection, *waiting)
-    metrics.TICKETS_ISSUED.inc(len(prepared.rows))
+    sale_id = derive(b"sale", order.id.to_bytes(8, "big"))
+    booked = booking_rows([(sale_id, order.id, prepared.booking)], now, prepared.day)
+    return {tickets: prepared.rows, outbox_table: waiting} | booked
 
 
 def registration(rows: Iterable[dict[str, Any]]) -> bytes:
@@ -192,6 +201,11 @@ async def book_all(
     connection: AsyncConnection, bookings: Sequence[tuple[bytes, int, Transaction]], now: datetime, day: date
 ) -> None:
     """Writes transactions, each with its id and order."""
+    await send_inserts(await driver_of(connection), booking_rows(bookings, now, day), {})
+
+
+def booking_rows(bookings: Sequence[tuple[bytes, int, Transaction]], now: datetime, day: date) -> Rows:
+    """Transactions and their postings as rows."""
     kept = [booking for booking in bookings if booking[2].postings]
     head = [
         {"id": id_, "kind": booking.kind.value, "order_id": order_id, "booked_time": now, "park_date": day}
@@ -213,8 +227,7 @@ async def book_all(
         for id_, _, booking in kept
         for number, posting in enumerate(booking.postings)
     ]
-    await insert_rows(connection, transactions, head)
-    await insert_rows(connection, postings, lines)
+    return {transactions: head, postings: lines}
 
 
 def derive(purpose: bytes, source: bytes) -> bytes:

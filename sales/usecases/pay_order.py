@@ -6,18 +6,20 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parkgate.cluster.v1 import control_pb2 as control
 from parkgate.sales.v1 import sales_pb2 as pb
-from sales import outbox, provider
+from sales import metrics, outbox, provider
+from sales.books import Change
 from sales.context import Sales
 from sales.identity import Caller
-from sales.requests import RequestKey, key_of, once, remember
-from sales.tables import orders, payments
-from sales.usecases.issue import prepare, record
+from sales.requests import RequestKey, key_of, once
+from sales.tables import outbox as outbox_table
+from sales.tables import payments
+from sales.usecases.issue import issued_rows, issuing, prepare
 from sales.usecases.read_orders import load_order
-from sales.wire import order_message, ticket_message
+from sales.wire import order_message, payment_url, ticket_message
+from sales.writes import OrderMove
 from ticketcore.errors import ConflictError, InvalidInputError
 from ticketcore.orders import OrderEvent, OrderState, step
 from ticketcore.postings import Method
@@ -41,7 +43,7 @@ async def pay_order(sales: Sales, caller: Caller, request: pb.PayOrderRequest) -
         ConflictError: the order has lapsed, or is paid or given up already.
     """
     key = key_of(caller, request)
-    return await once(sales.database, key, pb.PayOrderResponse(), lambda: _pay(sales, caller, key, request))
+    return await once(sales.books, key, pb.PayOrderResponse(), lambda: _pay(sales, caller, key, request))
 
 
 async def _pay(sales: Sales, caller: Caller, key: RequestKey, request: pb.PayOrderRequest) -> pb.PayOrderResponse:
@@ -94,11 +96,10 @@ async def _take(sales: Sales, key: RequestKey, order: Any, method: Method, tende
     response.order.state = pb.ORDER_STATE_ISSUED
     response.order.pay_time_ms = round(now.timestamp() * 1000)
     response.order.payment_method = pb.PAYMENT_METHOD_CASH if method is Method.CASH else pb.PAYMENT_METHOD_AGENCY
-    async with sales.database.transaction() as connection:
-        await remember(connection, key, response, now)
-        await _insert_payment(connection, key, order, method, tendered_minor, now)
-        await record(connection, prepared, OrderState.HELD)
-        sales.seam("pay.recorded")
+    rows = issued_rows(prepared) | {payments: [_payment(key, order, method, tendered_minor, now)]}
+    move = issuing(prepared, OrderState.HELD)
+    await sales.books.commit(Change(key, response, now, rows, move, lambda: sales.seam("pay.recorded")))
+    metrics.TICKETS_ISSUED.inc(len(prepared.rows))
     sales.outbox_filled.set()
     sales.seam("pay.committed")
     return response
@@ -107,47 +108,36 @@ async def _take(sales: Sales, key: RequestKey, order: Any, method: Method, tende
 async def _begin(sales: Sales, key: RequestKey, order: Any, now: datetime) -> pb.PayOrderResponse:
     payment_id = key.derive("payment")
     body = provider.intent(payment_id, order.id, order.total_minor, order.currency)
-    async with sales.database.transaction() as connection:
-        moved = await connection.execute(
-            sa.update(orders)
-            .where(orders.c.id == order.id, orders.c.state == OrderState.HELD.value)
-            .values(state=OrderState.PAYING.value, payment_method=Method.PROVIDER.value, payment_id=payment_id)
-            .returning(orders)
-        )
-        row = moved.one_or_none()
-        if row is None:
-            raise ConflictError(f"order {order.id} changed meanwhile; look at it again")
-        await _insert_payment(connection, key, order, Method.PROVIDER, 0, now)
-        await outbox.put(connection, outbox.row(payment_id, outbox.Kind.PAYMENT_INTENT, body, now))
-        response = pb.PayOrderResponse(order=order_message(row, sales.config.provider_url))
-        await remember(connection, key, response, now)
+    response = pb.PayOrderResponse(order=order_message(order))
+    response.order.state = pb.ORDER_STATE_PAYING
+    response.order.payment_method = pb.PAYMENT_METHOD_PROVIDER
+    response.order.payment_url = payment_url(sales.config.provider_url, payment_id)
+    rows = {
+        payments: [_payment(key, order, Method.PROVIDER, 0, now)],
+        outbox_table: [outbox.row(payment_id, outbox.Kind.PAYMENT_INTENT, body, now)],
+    }
+    paying = step(OrderState.HELD, OrderEvent.PAY)
+    move = OrderMove(order.id, OrderState.HELD.value, paying.value, Method.PROVIDER.value, payment_id=payment_id)
+    await sales.books.commit(Change(key, response, now, rows, move))
     sales.outbox_filled.set()
     return response
 
 
-async def _insert_payment(
-    connection: AsyncConnection, key: RequestKey, order: Any, method: Method, tendered_minor: int, now: datetime
-) -> None:
-    shift_id = None
-    if method is Method.CASH and order.window_id:
-        shift_id = (await connection.execute(OPEN_SHIFT, {"window_id": order.window_id})).scalar()
+def _payment(key: RequestKey, order: Any, method: Method, tendered_minor: int, now: datetime) -> dict[str, Any]:
     captured = method is not Method.PROVIDER
-    await connection.execute(
-        sa.insert(payments),
-        {
-            "id": key.derive("payment"),
-            "order_id": order.id,
-            "method": method.value,
-            "state": "captured" if captured else "pending",
-            "amount_minor": order.total_minor,
-            "tendered_minor": tendered_minor,
-            "currency": order.currency,
-            "window_id": order.window_id,
-            "shift_id": shift_id,
-            "create_time": now,
-            "capture_time": now if captured else None,
-        },
-    )
+    return {
+        "id": key.derive("payment"),
+        "order_id": order.id,
+        "method": method.value,
+        "state": "captured" if captured else "pending",
+        "amount_minor": order.total_minor,
+        "tendered_minor": tendered_minor,
+        "currency": order.currency,
+        "window_id": order.window_id,
+        "shift_id": None,
+        "create_time": now,
+        "capture_time": now if captured else None,
+    }
 
 
 class _Row:

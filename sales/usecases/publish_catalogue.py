@@ -36,7 +36,7 @@ async def publish_catalogue(
     read_catalogue(request.document)
     document = canonical_json(json.loads(request.document))
     key = key_of(caller, request)
-    response = await once(sales.database, key, pb.PublishCatalogueResponse(), lambda: _store(sales, key, document))
+    response = await once(sales.books, key, pb.PublishCatalogueResponse(), lambda: _store(sales, key, document))
     sales.catalogues.forget_current()
     sales.outbox_filled.set()
     try:

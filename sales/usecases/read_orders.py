@@ -15,7 +15,6 @@ from ticketcore.errors import InvalidInputError, NotFoundError
 
 DEFAULT_PAGE = 50
 MAX_PAGE = 1_000
-_BY_ID = sa.select(orders).where(orders.c.id == sa.bindparam("order_id"))
 
 
 async def load_order(sales: Sales, order_id: int) -> Any:
@@ -24,8 +23,7 @@ async def load_order(sales: Sales, order_id: int) -> Any:
     Raises:
         NotFoundError: there is none.
     """
-    async with sales.database.reading() as connection:
-        row = (await connection.execute(_BY_ID, {"order_id": min(order_id, 2**63 - 1)})).one_or_none()
+    row = await sales.books.order(min(order_id, 2**63 - 1))
     if row is None:
         raise NotFoundError(f"order {order_id} does not exist")
     return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -23,6 +24,7 @@ from sales.usecases.voids import check_ids, load_tickets, rows_of_request
 from ticketcore.errors import InvalidInputError, TransientError
 from ticketcore.refunds import RefundQuote, RefundReason, quote_refund
 
+log = logging.getLogger(__name__)
 FIRST_RETRY = timedelta(seconds=2)
 """The caller's own try comes first; the sweep takes over after this."""
 REASONS: dict[int, RefundReason] = {
@@ -39,14 +41,41 @@ OUTCOMES = {
 
 
 async def quote_refunds(sales: Sales, caller: Caller, request: pb.QuoteRefundRequest) -> pb.QuoteRefundResponse:
-    """What a refund would pay now, if the tickets are unused. Writes nothing."""
+    """What a refund would pay now. Asks the owners whether the tickets were used; only the refund itself settles it,
+    since a ticket may be used a moment later. Writes nothing."""
     check_ids(request.ticket_ids)
     async with sales.database.reading() as connection:
         found = await load_tickets(connection, request.ticket_ids, lock=False)
     reason = _reason(caller, request.reason)
     quotes = await _quotes(sales, found, reason)
-    messages = [_quote_message(ticket_id, quotes[ticket_id]) for ticket_id in request.ticket_ids]
+    asked = [ticket_id for ticket_id in request.ticket_ids if not quotes[ticket_id].refusal]
+    used = await _used(sales, asked)
+    messages = [
+        _quote_message(ticket_id, _after_use(quotes[ticket_id], (used or {}).get(ticket_id, 0)))
+        for ticket_id in request.ticket_ids
+    ]
+    for message in messages:
+        message.use_unknown = used is None and not message.refusal
     return pb.QuoteRefundResponse(quotes=messages, total_refund_minor=sum(q.refund_minor for q in messages))
+
+
+async def _used(sales: Sales, ticket_ids: Sequence[int]) -> dict[int, int] | None:
+    """How many person-entries the owners have counted, by ticket; None if they do not answer."""
+    if not ticket_ids:
+        return {}
+    try:
+        states = await sales.cluster.inspect_tickets(ticket_ids)
+    except TransientError as error:
+        log.info("a refund is quoted without the owners: %s", error)
+        return None
+    return {state.ticket_id: state.persons_admitted for state in states}
+
+
+def _after_use(quote: RefundQuote, persons_admitted: int) -> RefundQuote:
+    if not persons_admitted:
+        return quote
+    times = "once" if persons_admitted == 1 else f"{persons_admitted} times"
+    return RefundQuote(quote.price_minor, quote.price_minor, f"it was used {times}")
 
 
 async def refund_tickets(sales: Sales, caller: Caller, request: pb.RefundTicketsRequest) -> pb.RefundTicketsResponse:
@@ -57,7 +86,7 @@ async def refund_tickets(sales: Sales, caller: Caller, request: pb.RefundTickets
     check_ids(request.ticket_ids)
     key = key_of(caller, request)
     response = pb.RefundTicketsResponse()
-    if await find(sales.database, key, response):
+    if await find(sales.books, key, response):
         return response
     rows = await rows_of_request(sales, key.request_id)
     if not rows:

@@ -42,7 +42,7 @@ async def reschedule_ticket(
     caller.check_sells_at(caller.own_window)
     key = key_of(caller, request)
     response = pb.RescheduleTicketResponse()
-    if await find(sales.database, key, response):
+    if await find(sales.books, key, response):
         return response
     rows = await rows_of_request(sales, key.request_id)
     if not rows:

@@ -32,7 +32,7 @@ async def open_shift(sales: Sales, caller: Caller, request: pb.OpenShiftRequest)
         raise InvalidInputError(f"operator: has {len(request.operator)} characters, expected 1 to {MAX_OPERATOR}")
     _check_amount("float_minor", request.float_minor)
     key = key_of(caller, request)
-    return await once(sales.database, key, pb.OpenShiftResponse(), lambda: _open(sales, key, request))
+    return await once(sales.books, key, pb.OpenShiftResponse(), lambda: _open(sales, key, request))
 
 
 def _check_amount(name: str, minor: int) -> None:
@@ -66,7 +66,7 @@ async def close_shift(sales: Sales, caller: Caller, request: pb.CloseShiftReques
     """
     _check_amount("counted_minor", request.counted_minor)
     key = key_of(caller, request)
-    return await once(sales.database, key, pb.CloseShiftResponse(), lambda: _close(sales, caller, key, request))
+    return await once(sales.books, key, pb.CloseShiftResponse(), lambda: _close(sales, caller, key, request))
 
 
 async def _close(sales: Sales, caller: Caller, key: RequestKey, request: pb.CloseShiftRequest) -> pb.CloseShiftResponse:

@@ -343,3 +343,33 @@ async def test_no_frame_that_can_be_written_stops_the_server_or_is_admitted(clus
             assert len(answer.receipts) == len(frame.passages)
     assert cluster.owners[0].owner.failure is None
     await still_serves(cluster)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (control_pb2.HoldCommand(), "is empty: expected place, pin, confirm or release"),
+        (control_pb2.HoldCommand(pin=control_pb2.HoldRequest(hold_id=b"short")), "hold_id has 5 bytes, must have 16"),
+        (
+            control_pb2.HoldCommand(place=control_pb2.PlaceHoldRequest(hold_id=b"h" * 16)),
+            "quota lines must be 1 to 64",
+        ),
+    ],
+)
+async def test_a_malformed_command_refuses_the_whole_call_and_nothing_is_held(
+    cluster: LocalCluster, command: control_pb2.HoldCommand, words: str
+) -> None:
+    good = control_pb2.HoldCommand(place=control_pb2.PlaceHoldRequest(hold_id=os.urandom(16), time_to_live_ms=1_000))
+    good.place.lines.add(quota_key="a", units=1, limit=1)
+    for commands in ([good, command], [command, good]):
+        with pytest.raises(grpc.aio.AioRpcError, match=words):
+            await cluster.control().ChangeHolds(control_pb2.ChangeHoldsRequest(commands=commands))
+    answer = await cluster.control().ChangeHolds(control_pb2.ChangeHoldsRequest(commands=[good]))
+    assert answer.results[0].outcome == control_pb2.HOLD_OUTCOME_DONE
+
+
+@pytest.mark.parametrize("count", [0, 1_001])
+async def test_a_call_with_no_command_or_too_many_is_refused(cluster: LocalCluster, count: int) -> None:
+    command = control_pb2.HoldCommand(pin=control_pb2.HoldRequest(hold_id=b"h" * 16))
+    with pytest.raises(grpc.aio.AioRpcError, match=f"holds 1 to 1000 commands, this one {count}"):
+        await cluster.control().ChangeHolds(control_pb2.ChangeHoldsRequest(commands=[command] * count))

@@ -201,3 +201,43 @@ async def test_a_hold_that_has_lapsed_stays_lapsed_under_a_later_owner_with_a_sl
     times = [entry.time_ms async for entry in quotas.real.entries("q0", 0, quotas.owner.state.sequence)]
     assert times == sorted(times)
     assert placed.lapse_time_ms == times[-1] + 1_000
+
+
+def commands(*wanted: tuple[str, int]) -> control_pb2.ChangeHoldsRequest:
+    """Commands of one call, each on the hold of that number; a place takes 4 of 10."""
+    request = control_pb2.ChangeHoldsRequest()
+    for what, number in wanted:
+        hold_id = number.to_bytes(16, "big")
+        if what == "place":
+            place = request.commands.add().place
+            place.hold_id, place.time_to_live_ms, place.catalogue_version = hold_id, 1_000, 1
+            place.lines.add(quota_key="a", units=4, limit=10)
+        else:
+            getattr(request.commands.add(), what).hold_id = hold_id
+    return request
+
+
+async def test_holds_changed_in_one_call_are_decided_in_their_order_each_on_its_own(quotas: QuotaDesk) -> None:
+    """I4: the third does not fit until the first is released, and its refusal stops nobody."""
+    before = quotas.owner.state.sequence
+    wanted = [("place", 1), ("pin", 1), ("place", 2), ("place", 3), ("pin", 3), ("release", 1), ("place", 3)]
+    answer = (await quotas.ask(change_holds=commands(*wanted))).change_holds
+    unknown = control_pb2.HOLD_OUTCOME_UNKNOWN
+    assert [result.outcome for result in answer.results] == [DONE, DONE, DONE, SOLD_OUT, unknown, DONE, DONE]
+    assert answer.results[3].units_left == 2
+    assert quotas.owner.state.sequence == before + 1, "one entry, so one fsync"
+    again = (
+        await quotas.ask(change_holds=commands(("place", 2), ("pin", 2), ("confirm", 2), ("confirm", 2)))
+    ).change_holds
+    assert [result.outcome for result in again.results] == [DONE] * 4
+    await quotas.owner.stop()
+    await quotas.take_over()
+    quota = await quotas.quota()
+    assert (quota.held, quota.pinned, quota.sold) == (4, 0, 4)
+
+
+async def test_an_empty_command_is_a_fault_and_changes_nothing(quotas: QuotaDesk) -> None:
+    request = commands(("place", 1))
+    request.commands.add()
+    assert "knows no command None" in (await quotas.ask(change_holds=request)).fault
+    assert (await quotas.quota()).held == 0

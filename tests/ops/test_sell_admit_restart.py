@@ -59,8 +59,9 @@ def test_a_refund_is_quoted_first_and_never_paid_for_a_used_ticket(stack: Comman
     ids = {name: sell(stack, folder)["ticket_id"] for name, folder in images.items()}
     assert stack.verdicts("lake-1", images["used"])[0]["decision"] == "ADMIT"
 
-    quoted = stack.ok("refund", *ids.values())
-    assert "Confirm with --yes" in quoted
+    quoted = stack.run("refund", *ids.values())
+    assert (quoted.returncode, "it was used once" in quoted.stdout) == (1, True), "said before anything is asked for"
+    assert "Confirm with --yes" in stack.ok("refund", ids["unused"])
     done = stack.run("refund", *ids.values(), "--yes", "--json")
     assert done.returncode == 1
     outcomes = {one["ticket_id"]: one for one in json.loads(done.stdout)}

@@ -81,6 +81,10 @@ class FakeCluster:
         self.lose()
         return results
 
+    async def inspect_tickets(self, ticket_ids: Sequence[int]) -> Sequence[control.TicketState]:
+        self._call("inspect")
+        return [control.TicketState(ticket_id=id_, persons_admitted=int(id_ in self.used)) for id_ in ticket_ids]
+
     def _void(self, change: control.TicketChange) -> control.ChangeOutcome:
         if change.ticket_id in self.used:
             return control.CHANGE_OUTCOME_ALREADY_USED

@@ -58,6 +58,30 @@ async def check_books(desk: Desk) -> None:
     assert live | set(desk.cluster.voided) == set(desk.cluster.tokens)
 
 
+async def test_a_quote_says_first_that_a_ticket_was_used(desk: Desk) -> None:
+    used, fresh = await desk.sell(line(count=2))
+    await desk.relay()
+    assert desk.cluster.admit(used.ticket_id)
+    asked = pb.QuoteRefundRequest(ticket_ids=[used.ticket_id, fresh.ticket_id])
+    answer = await quote_refunds(desk.sales, LOCAL, asked)
+    assert [quote.refusal for quote in answer.quotes] == ["it was used once", ""]
+    assert [quote.refund_minor for quote in answer.quotes] == [0, 7900]
+    assert answer.total_refund_minor == 7900
+    assert not desk.cluster.voided, "a question changes nothing"
+
+
+async def test_a_quote_without_the_owners_says_that_use_is_unknown(desk: Desk) -> None:
+    ticket, refused = await desk.sell(line(), line("annual"))
+    await publish(desk)
+    desk.cluster.away = True
+    answer = await quote_refunds(desk.sales, LOCAL, pb.QuoteRefundRequest(ticket_ids=[ticket.ticket_id]))
+    assert (answer.quotes[0].use_unknown, answer.quotes[0].refund_minor) == (True, 7900)
+    desk.wait(days=400)
+    answer = await quote_refunds(desk.sales, LOCAL, pb.QuoteRefundRequest(ticket_ids=[refused.ticket_id]))
+    assert (answer.quotes[0].use_unknown, answer.quotes[0].refund_minor) == (False, 0), "refused whatever its use"
+    assert desk.cluster.calls["inspect"] == 1
+
+
 async def test_a_refund_pays_by_tier_voids_the_ticket_and_returns_the_unit(desk: Desk) -> None:
     tickets = await desk.sell(line(count=2))
     await desk.relay()

@@ -506,6 +506,98 @@ class HoldResponse(_message.Message):
 Global___HoldResponse: _TypeAlias = HoldResponse  # noqa: Y015
 
 @_typing.final
+class HoldCommand(_message.Message):
+    """HoldCommand is one call on a hold. Exactly one is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
+    CONFIRM_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def place(self) -> Global___PlaceHoldRequest:
+        """As PlaceHold."""
+
+    @_builtins.property
+    def pin(self) -> Global___HoldRequest:
+        """As PinHold."""
+
+    @_builtins.property
+    def confirm(self) -> Global___HoldRequest:
+        """As ConfirmHold."""
+
+    @_builtins.property
+    def release(self) -> Global___HoldRequest:
+        """As ReleaseHold."""
+
+    def __init__(
+        self,
+        *,
+        place: Global___PlaceHoldRequest | None = ...,
+        pin: Global___HoldRequest | None = ...,
+        confirm: Global___HoldRequest | None = ...,
+        release: Global___HoldRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "confirm", b"confirm", "pin", b"pin", "place", b"place", "release", b"release"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "confirm", b"confirm", "pin", b"pin", "place", b"place", "release", b"release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["place", "pin", "confirm", "release"]  # noqa: Y015
+    _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
+
+Global___HoldCommand: _TypeAlias = HoldCommand  # noqa: Y015
+
+@_typing.final
+class ChangeHoldsRequest(_message.Message):
+    """ChangeHoldsRequest holds 1 to 1,000 commands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldCommand]:
+        """Done in this order; a later one sees what an earlier one did."""
+
+    def __init__(
+        self,
+        *,
+        commands: _abc.Iterable[Global___HoldCommand] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeHoldsRequest: _TypeAlias = ChangeHoldsRequest  # noqa: Y015
+
+@_typing.final
+class ChangeHoldsResponse(_message.Message):
+    """ChangeHoldsResponse answers it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldResponse]:
+        """One for each command, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___HoldResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeHoldsResponse: _TypeAlias = ChangeHoldsResponse  # noqa: Y015
+
+@_typing.final
 class ReturnUnitsRequest(_message.Message):
     """ReturnUnitsRequest returns sold units."""
 

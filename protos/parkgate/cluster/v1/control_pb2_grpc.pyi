@@ -51,6 +51,10 @@ class ControlServiceStub:
     """ConfirmHold turns a pinned hold into sold units."""
     ReleaseHold: _grpc.UnaryUnaryMultiCallable[_control_pb2.HoldRequest, _control_pb2.HoldResponse]
     """ReleaseHold gives a held or pinned hold back."""
+    ChangeHolds: _grpc.UnaryUnaryMultiCallable[_control_pb2.ChangeHoldsRequest, _control_pb2.ChangeHoldsResponse]
+    """ChangeHolds does many of the four calls above in one, in their order, each succeeding or failing on its own. A busy
+    sales service asks so: one call a batch of orders costs a tenth of a call an order.
+    """
     ReturnUnits: _grpc.UnaryUnaryMultiCallable[_control_pb2.ReturnUnitsRequest, _control_pb2.ReturnUnitsResponse]
     """ReturnUnits makes sold units sellable again, after a refund or a reschedule."""
     GetQuotas: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetQuotasRequest, _control_pb2.GetQuotasResponse]
@@ -89,6 +93,10 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """ConfirmHold turns a pinned hold into sold units."""
     ReleaseHold: _aio.UnaryUnaryMultiCallable[_control_pb2.HoldRequest, _control_pb2.HoldResponse]  # type: ignore[assignment]
     """ReleaseHold gives a held or pinned hold back."""
+    ChangeHolds: _aio.UnaryUnaryMultiCallable[_control_pb2.ChangeHoldsRequest, _control_pb2.ChangeHoldsResponse]  # type: ignore[assignment]
+    """ChangeHolds does many of the four calls above in one, in their order, each succeeding or failing on its own. A busy
+    sales service asks so: one call a batch of orders costs a tenth of a call an order.
+    """
     ReturnUnits: _aio.UnaryUnaryMultiCallable[_control_pb2.ReturnUnitsRequest, _control_pb2.ReturnUnitsResponse]  # type: ignore[assignment]
     """ReturnUnits makes sold units sellable again, after a refund or a reschedule."""
     GetQuotas: _aio.UnaryUnaryMultiCallable[_control_pb2.GetQuotasRequest, _control_pb2.GetQuotasResponse]  # type: ignore[assignment]
@@ -166,6 +174,16 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.HoldResponse, _abc.Awaitable[_control_pb2.HoldResponse]]:
         """ReleaseHold gives a held or pinned hold back."""
+
+    @_abc_1.abstractmethod
+    def ChangeHolds(
+        self,
+        request: _control_pb2.ChangeHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ChangeHoldsResponse, _abc.Awaitable[_control_pb2.ChangeHoldsResponse]]:
+        """ChangeHolds does many of the four calls above in one, in their order, each succeeding or failing on its own. A busy
+        sales service asks so: one call a batch of orders costs a tenth of a call an order.
+        """
 
     @_abc_1.abstractmethod
     def ReturnUnits(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parkgate.cluster.v1 import control_pb2 as parkgate_dot_cluster_dot_v1_dot_control__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparkgate/cluster/v1/link.proto\x12\x13parkgate.cluster.v1\x1a!parkgate/cluster/v1/control.proto\"\xcc\x07\n\x0bLinkRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12/\n\x05scans\x18\x02 \x01(\x0b\x32\x1e.parkgate.cluster.v1.ScanBatchH\x00\x12?\n\x08register\x18\x03 \x01(\x0b\x32+.parkgate.cluster.v1.RegisterTicketsRequestH\x00\x12;\n\x06\x63hange\x18\x04 \x01(\x0b\x32).parkgate.cluster.v1.ChangeTicketsRequestH\x00\x12=\n\x07inspect\x18\x05 \x01(\x0b\x32*.parkgate.cluster.v1.InspectTicketsRequestH\x00\x12;\n\nplace_hold\x18\x06 \x01(\x0b\x32%.parkgate.cluster.v1.PlaceHoldRequestH\x00\x12\x34\n\x08pin_hold\x18\x07 \x01(\x0b\x32 .parkgate.cluster.v1.HoldRequestH\x00\x12\x38\n\x0c\x63onfirm_hold\x18\x08 \x01(\x0b\x32 .parkgate.cluster.v1.HoldRequestH\x00\x12\x38\n\x0crelease_hold\x18\t \x01(\x0b\x32 .parkgate.cluster.v1.HoldRequestH\x00\x12?\n\x0creturn_units\x18\n \x01(\x0b\x32\'.parkgate.cluster.v1.ReturnUnitsRequestH\x00\x12;\n\nget_quotas\x18\x0b \x01(\x0b\x32%.parkgate.cluster.v1.GetQuotasRequestH\x00\x12\x38\n\x08\x63\x61pacity\x18\x0c \x01(\x0b\x32$.parkgate.cluster.v1.CapacityRequestH\x00\x12\x34\n\x06recall\x18\r \x01(\x0b\x32\".parkgate.cluster.v1.RecallRequestH\x00\x12=\n\toccupancy\x18\x0e \x01(\x0b\x32(.parkgate.cluster.v1.GetOccupancyRequestH\x00\x12\x36\n\x07refresh\x18\x0f \x01(\x0b\x32#.parkgate.cluster.v1.RefreshRequestH\x00\x12\x37\n\x06status\x18\x10 \x01(\x0b\x32%.parkgate.cluster.v1.GetStatusRequestH\x00\x12\x31\n\x07\x64ry_run\x18\x11 \x01(\x0b\x32\x1e.parkgate.cluster.v1.ScanGroupH\x00\x42\x06\n\x04\x62ody\"\xbb\x06\n\x0cLinkResponse\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x35\n\x08verdicts\x18\x02 \x01(\x0b\x32!.parkgate.cluster.v1.VerdictBatchH\x00\x12@\n\x08register\x18\x03 \x01(\x0b\x32,.parkgate.cluster.v1.RegisterTicketsResponseH\x00\x12<\n\x06\x63hange\x18\x04 \x01(\x0b\x32*.parkgate.cluster.v1.ChangeTicketsResponseH\x00\x12>\n\x07inspect\x18\x05 \x01(\x0b\x32+.parkgate.cluster.v1.InspectTicketsResponseH\x00\x12\x31\n\x04hold\x18\x06 \x01(\x0b\x32!.parkgate.cluster.v1.HoldResponseH\x00\x12@\n\x0creturn_units\x18\x07 \x01(\x0b\x32(.parkgate.cluster.v1.ReturnUnitsResponseH\x00\x12<\n\nget_quotas\x18\x08 \x01(\x0b\x32&.parkgate.cluster.v1.GetQuotasResponseH\x00\x12\x39\n\x08\x63\x61pacity\x18\t \x01(\x0b\x32%.parkgate.cluster.v1.CapacityResponseH\x00\x12\x35\n\x06recall\x18\n \x01(\x0b\x32#.parkgate.cluster.v1.RecallResponseH\x00\x12>\n\toccupancy\x18\x0b \x01(\x0b\x32).parkgate.cluster.v1.GetOccupancyResponseH\x00\x12\x37\n\x07refresh\x18\x0c \x01(\x0b\x32$.parkgate.cluster.v1.RefreshResponseH\x00\x12\x38\n\x06status\x18\r \x01(\x0b\x32&.parkgate.cluster.v1.GetStatusResponseH\x00\x12\x34\n\x07\x64ry_run\x18\x0f \x01(\x0b\x32!.parkgate.cluster.v1.VerdictGroupH\x00\x12\r\n\x05\x66\x61ult\x18\x0e \x01(\tB\x06\n\x04\x62ody\";\n\tScanBatch\x12.\n\x06groups\x18\x01 \x03(\x0b\x32\x1e.parkgate.cluster.v1.ScanGroup\"I\n\tScanGroup\x12\x10\n\x08group_id\x18\x01 \x01(\x04\x12\x14\n\x0c\x63lient_frame\x18\x02 \x01(\x0c\x12\x14\n\x0cgate_numbers\x18\x03 \x03(\r\"A\n\x0cVerdictBatch\x12\x31\n\x06groups\x18\x01 \x03(\x0b\x32!.parkgate.cluster.v1.VerdictGroup\"I\n\x0cVerdictGroup\x12\x10\n\x08group_id\x18\x01 \x01(\x04\x12\x14\n\x0cserver_frame\x18\x02 \x01(\x0c\x12\x11\n\tmisrouted\x18\x03 \x01(\x08\"y\n\x0f\x43\x61pacityRequest\x12\x13\n\x0bzone_number\x18\x01 \x01(\r\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x16\n\x0ereceived_total\x18\x03 \x01(\x04\x12\x16\n\x0ereturned_total\x18\x04 \x01(\x04\x12\x0e\n\x06wanted\x18\x05 \x01(\r\"J\n\x10\x43\x61pacityResponse\x12\x15\n\rgranted_total\x18\x01 \x01(\x04\x12\x11\n\tunlimited\x18\x02 \x01(\x08\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xd3\x01\n\rRecallRequest\x12\x13\n\x0bzone_number\x18\x01 \x01(\r\x12\x0e\n\x06wanted\x18\x02 \x01(\r\x12\x18\n\x10\x65xcept_partition\x18\x03 \x01(\t\x12M\n\x0egranted_totals\x18\x04 \x03(\x0b\x32\x35.parkgate.cluster.v1.RecallRequest.GrantedTotalsEntry\x1a\x34\n\x12GrantedTotalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"F\n\x0eRecallResponse\x12\x34\n\x06totals\x18\x01 \x03(\x0b\x32$.parkgate.cluster.v1.CapacityRequest\"\x10\n\x0eRefreshRequest\",\n\x0fRefreshResponse\x12\x19\n\x11\x63\x61talogue_version\x18\x01 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparkgate/cluster/v1/link.proto\x12\x13parkgate.cluster.v1\x1a!parkgate/cluster/v1/control.proto\"\x8d\x08\n\x0bLinkRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12/\n\x05scans\x18\x02 \x01(\x0b\x32\x1e.parkgate.cluster.v1.ScanBatchH\x00\x12?\n\x08register\x18\x03 \x01(\x0b\x32+.parkgate.cluster.v1.RegisterTicketsRequestH\x00\x12;\n\x06\x63hange\x18\x04 \x01(\x0b\x32).parkgate.cluster.v1.ChangeTicketsRequestH\x00\x12=\n\x07inspect\x18\x05 \x01(\x0b\x32*.parkgate.cluster.v1.InspectTicketsRequestH\x00\x12;\n\nplace_hold\x18\x06 \x01(\x0b\x32%.parkgate.cluster.v1.PlaceHoldRequestH\x00\x12\x34\n\x08pin_hold\x18\x07 \x01(\x0b\x32 .parkgate.cluster.v1.HoldRequestH\x00\x12\x38\n\x0c\x63onfirm_hold\x18\x08 \x01(\x0b\x32 .parkgate.cluster.v1.HoldRequestH\x00\x12\x38\n\x0crelease_hold\x18\t \x01(\x0b\x32 .parkgate.cluster.v1.HoldRequestH\x00\x12?\n\x0creturn_units\x18\n \x01(\x0b\x32\'.parkgate.cluster.v1.ReturnUnitsRequestH\x00\x12;\n\nget_quotas\x18\x0b \x01(\x0b\x32%.parkgate.cluster.v1.GetQuotasRequestH\x00\x12\x38\n\x08\x63\x61pacity\x18\x0c \x01(\x0b\x32$.parkgate.cluster.v1.CapacityRequestH\x00\x12\x34\n\x06recall\x18\r \x01(\x0b\x32\".parkgate.cluster.v1.RecallRequestH\x00\x12=\n\toccupancy\x18\x0e \x01(\x0b\x32(.parkgate.cluster.v1.GetOccupancyRequestH\x00\x12\x36\n\x07refresh\x18\x0f \x01(\x0b\x32#.parkgate.cluster.v1.RefreshRequestH\x00\x12\x37\n\x06status\x18\x10 \x01(\x0b\x32%.parkgate.cluster.v1.GetStatusRequestH\x00\x12\x31\n\x07\x64ry_run\x18\x11 \x01(\x0b\x32\x1e.parkgate.cluster.v1.ScanGroupH\x00\x12?\n\x0c\x63hange_holds\x18\x12 \x01(\x0b\x32\'.parkgate.cluster.v1.ChangeHoldsRequestH\x00\x42\x06\n\x04\x62ody\"\xfd\x06\n\x0cLinkResponse\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12\x35\n\x08verdicts\x18\x02 \x01(\x0b\x32!.parkgate.cluster.v1.VerdictBatchH\x00\x12@\n\x08register\x18\x03 \x01(\x0b\x32,.parkgate.cluster.v1.RegisterTicketsResponseH\x00\x12<\n\x06\x63hange\x18\x04 \x01(\x0b\x32*.parkgate.cluster.v1.ChangeTicketsResponseH\x00\x12>\n\x07inspect\x18\x05 \x01(\x0b\x32+.parkgate.cluster.v1.InspectTicketsResponseH\x00\x12\x31\n\x04hold\x18\x06 \x01(\x0b\x32!.parkgate.cluster.v1.HoldResponseH\x00\x12@\n\x0creturn_units\x18\x07 \x01(\x0b\x32(.parkgate.cluster.v1.ReturnUnitsResponseH\x00\x12<\n\nget_quotas\x18\x08 \x01(\x0b\x32&.parkgate.cluster.v1.GetQuotasResponseH\x00\x12\x39\n\x08\x63\x61pacity\x18\t \x01(\x0b\x32%.parkgate.cluster.v1.CapacityResponseH\x00\x12\x35\n\x06recall\x18\n \x01(\x0b\x32#.parkgate.cluster.v1.RecallResponseH\x00\x12>\n\toccupancy\x18\x0b \x01(\x0b\x32).parkgate.cluster.v1.GetOccupancyResponseH\x00\x12\x37\n\x07refresh\x18\x0c \x01(\x0b\x32$.parkgate.cluster.v1.RefreshResponseH\x00\x12\x38\n\x06status\x18\r \x01(\x0b\x32&.parkgate.cluster.v1.GetStatusResponseH\x00\x12\x34\n\x07\x64ry_run\x18\x0f \x01(\x0b\x32!.parkgate.cluster.v1.VerdictGroupH\x00\x12@\n\x0c\x63hange_holds\x18\x10 \x01(\x0b\x32(.parkgate.cluster.v1.ChangeHoldsResponseH\x00\x12\r\n\x05\x66\x61ult\x18\x0e \x01(\tB\x06\n\x04\x62ody\";\n\tScanBatch\x12.\n\x06groups\x18\x01 \x03(\x0b\x32\x1e.parkgate.cluster.v1.ScanGroup\"I\n\tScanGroup\x12\x10\n\x08group_id\x18\x01 \x01(\x04\x12\x14\n\x0c\x63lient_frame\x18\x02 \x01(\x0c\x12\x14\n\x0cgate_numbers\x18\x03 \x03(\r\"A\n\x0cVerdictBatch\x12\x31\n\x06groups\x18\x01 \x03(\x0b\x32!.parkgate.cluster.v1.VerdictGroup\"I\n\x0cVerdictGroup\x12\x10\n\x08group_id\x18\x01 \x01(\x04\x12\x14\n\x0cserver_frame\x18\x02 \x01(\x0c\x12\x11\n\tmisrouted\x18\x03 \x01(\x08\"y\n\x0f\x43\x61pacityRequest\x12\x13\n\x0bzone_number\x18\x01 \x01(\r\x12\x11\n\tpartition\x18\x02 \x01(\t\x12\x16\n\x0ereceived_total\x18\x03 \x01(\x04\x12\x16\n\x0ereturned_total\x18\x04 \x01(\x04\x12\x0e\n\x06wanted\x18\x05 \x01(\r\"J\n\x10\x43\x61pacityResponse\x12\x15\n\rgranted_total\x18\x01 \x01(\x04\x12\x11\n\tunlimited\x18\x02 \x01(\x08\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xd3\x01\n\rRecallRequest\x12\x13\n\x0bzone_number\x18\x01 \x01(\r\x12\x0e\n\x06wanted\x18\x02 \x01(\r\x12\x18\n\x10\x65xcept_partition\x18\x03 \x01(\t\x12M\n\x0egranted_totals\x18\x04 \x03(\x0b\x32\x35.parkgate.cluster.v1.RecallRequest.GrantedTotalsEntry\x1a\x34\n\x12GrantedTotalsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"F\n\x0eRecallResponse\x12\x34\n\x06totals\x18\x01 \x03(\x0b\x32$.parkgate.cluster.v1.CapacityRequest\"\x10\n\x0eRefreshRequest\",\n\x0fRefreshResponse\x12\x19\n\x11\x63\x61talogue_version\x18\x01 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,29 +35,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECALLREQUEST_GRANTEDTOTALSENTRY']._loaded_options = None
   _globals['_RECALLREQUEST_GRANTEDTOTALSENTRY']._serialized_options = b'8\001'
   _globals['_LINKREQUEST']._serialized_start=91
-  _globals['_LINKREQUEST']._serialized_end=1063
-  _globals['_LINKRESPONSE']._serialized_start=1066
-  _globals['_LINKRESPONSE']._serialized_end=1893
-  _globals['_SCANBATCH']._serialized_start=1895
-  _globals['_SCANBATCH']._serialized_end=1954
-  _globals['_SCANGROUP']._serialized_start=1956
-  _globals['_SCANGROUP']._serialized_end=2029
-  _globals['_VERDICTBATCH']._serialized_start=2031
-  _globals['_VERDICTBATCH']._serialized_end=2096
-  _globals['_VERDICTGROUP']._serialized_start=2098
-  _globals['_VERDICTGROUP']._serialized_end=2171
-  _globals['_CAPACITYREQUEST']._serialized_start=2173
-  _globals['_CAPACITYREQUEST']._serialized_end=2294
-  _globals['_CAPACITYRESPONSE']._serialized_start=2296
-  _globals['_CAPACITYRESPONSE']._serialized_end=2370
-  _globals['_RECALLREQUEST']._serialized_start=2373
-  _globals['_RECALLREQUEST']._serialized_end=2584
-  _globals['_RECALLREQUEST_GRANTEDTOTALSENTRY']._serialized_start=2532
-  _globals['_RECALLREQUEST_GRANTEDTOTALSENTRY']._serialized_end=2584
-  _globals['_RECALLRESPONSE']._serialized_start=2586
-  _globals['_RECALLRESPONSE']._serialized_end=2656
-  _globals['_REFRESHREQUEST']._serialized_start=2658
-  _globals['_REFRESHREQUEST']._serialized_end=2674
-  _globals['_REFRESHRESPONSE']._serialized_start=2676
-  _globals['_REFRESHRESPONSE']._serialized_end=2720
+  _globals['_LINKREQUEST']._serialized_end=1128
+  _globals['_LINKRESPONSE']._serialized_start=1131
+  _globals['_LINKRESPONSE']._serialized_end=2024
+  _globals['_SCANBATCH']._serialized_start=2026
+  _globals['_SCANBATCH']._serialized_end=2085
+  _globals['_SCANGROUP']._serialized_start=2087
+  _globals['_SCANGROUP']._serialized_end=2160
+  _globals['_VERDICTBATCH']._serialized_start=2162
+  _globals['_VERDICTBATCH']._serialized_end=2227
+  _globals['_VERDICTGROUP']._serialized_start=2229
+  _globals['_VERDICTGROUP']._serialized_end=2302
+  _globals['_CAPACITYREQUEST']._serialized_start=2304
+  _globals['_CAPACITYREQUEST']._serialized_end=2425
+  _globals['_CAPACITYRESPONSE']._serialized_start=2427
+  _globals['_CAPACITYRESPONSE']._serialized_end=2501
+  _globals['_RECALLREQUEST']._serialized_start=2504
+  _globals['_RECALLREQUEST']._serialized_end=2715
+  _globals['_RECALLREQUEST_GRANTEDTOTALSENTRY']._serialized_start=2663
+  _globals['_RECALLREQUEST_GRANTEDTOTALSENTRY']._serialized_end=2715
+  _globals['_RECALLRESPONSE']._serialized_start=2717
+  _globals['_RECALLRESPONSE']._serialized_end=2787
+  _globals['_REFRESHREQUEST']._serialized_start=2789
+  _globals['_REFRESHREQUEST']._serialized_end=2805
+  _globals['_REFRESHRESPONSE']._serialized_start=2807
+  _globals['_REFRESHRESPONSE']._serialized_end=2851
 # @@protoc_insertion_point(module_scope)

@@ -42,6 +42,7 @@ class LinkRequest(_message.Message):
     REFRESH_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    CHANGE_HOLDS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.int
     """Chosen by the caller, unique on the connection."""
     @_builtins.property
@@ -108,6 +109,10 @@ class LinkRequest(_message.Message):
     def dry_run(self) -> Global___ScanGroup:
         """One scan, decided without consequence."""
 
+    @_builtins.property
+    def change_holds(self) -> _control_pb2.ChangeHoldsRequest:
+        """To the quota owner: many calls on holds."""
+
     def __init__(
         self,
         *,
@@ -128,12 +133,13 @@ class LinkRequest(_message.Message):
         refresh: Global___RefreshRequest | None = ...,
         status: _control_pb2.GetStatusRequest | None = ...,
         dry_run: Global___ScanGroup | None = ...,
+        change_holds: _control_pb2.ChangeHoldsRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "capacity", b"capacity", "change", b"change", "confirm_hold", b"confirm_hold", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "inspect", b"inspect", "occupancy", b"occupancy", "pin_hold", b"pin_hold", "place_hold", b"place_hold", "recall", b"recall", "refresh", b"refresh", "register", b"register", "release_hold", b"release_hold", "return_units", b"return_units", "scans", b"scans", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "capacity", b"capacity", "change", b"change", "change_holds", b"change_holds", "confirm_hold", b"confirm_hold", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "inspect", b"inspect", "occupancy", b"occupancy", "pin_hold", b"pin_hold", "place_hold", b"place_hold", "recall", b"recall", "refresh", b"refresh", "register", b"register", "release_hold", b"release_hold", "return_units", b"return_units", "scans", b"scans", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_id", b"call_id", "capacity", b"capacity", "change", b"change", "confirm_hold", b"confirm_hold", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "inspect", b"inspect", "occupancy", b"occupancy", "pin_hold", b"pin_hold", "place_hold", b"place_hold", "recall", b"recall", "refresh", b"refresh", "register", b"register", "release_hold", b"release_hold", "return_units", b"return_units", "scans", b"scans", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_id", b"call_id", "capacity", b"capacity", "change", b"change", "change_holds", b"change_holds", "confirm_hold", b"confirm_hold", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "inspect", b"inspect", "occupancy", b"occupancy", "pin_hold", b"pin_hold", "place_hold", b"place_hold", "recall", b"recall", "refresh", b"refresh", "register", b"register", "release_hold", b"release_hold", "return_units", b"return_units", "scans", b"scans", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["scans", "register", "change", "inspect", "place_hold", "pin_hold", "confirm_hold", "release_hold", "return_units", "get_quotas", "capacity", "recall", "occupancy", "refresh", "status", "dry_run"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["scans", "register", "change", "inspect", "place_hold", "pin_hold", "confirm_hold", "release_hold", "return_units", "get_quotas", "capacity", "recall", "occupancy", "refresh", "status", "dry_run", "change_holds"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -159,6 +165,7 @@ class LinkResponse(_message.Message):
     REFRESH_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
+    CHANGE_HOLDS_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
     call_id: _builtins.int
     """The request's; 0 with verdicts, whose groups carry their own ids."""
@@ -216,6 +223,10 @@ class LinkResponse(_message.Message):
     def dry_run(self) -> Global___VerdictGroup:
         """To dry_run."""
 
+    @_builtins.property
+    def change_holds(self) -> _control_pb2.ChangeHoldsResponse:
+        """To change_holds."""
+
     def __init__(
         self,
         *,
@@ -233,13 +244,14 @@ class LinkResponse(_message.Message):
         refresh: Global___RefreshResponse | None = ...,
         status: _control_pb2.GetStatusResponse | None = ...,
         dry_run: Global___VerdictGroup | None = ...,
+        change_holds: _control_pb2.ChangeHoldsResponse | None = ...,
         fault: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "capacity", b"capacity", "change", b"change", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "hold", b"hold", "inspect", b"inspect", "occupancy", b"occupancy", "recall", b"recall", "refresh", b"refresh", "register", b"register", "return_units", b"return_units", "status", b"status", "verdicts", b"verdicts"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "capacity", b"capacity", "change", b"change", "change_holds", b"change_holds", "dry_run", b"dry_run", "get_quotas", b"get_quotas", "hold", b"hold", "inspect", b"inspect", "occupancy", b"occupancy", "recall", b"recall", "refresh", b"refresh", "register", b"register", "return_units", b"return_units", "status", b"status", "verdicts", b"verdicts"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_id", b"call_id", "capacity", b"capacity", "change", b"change", "dry_run", b"dry_run", "fault", b"fault", "get_quotas", b"get_quotas", "hold", b"hold", "inspect", b"inspect", "occupancy", b"occupancy", "recall", b"recall", "refresh", b"refresh", "register", b"register", "return_units", b"return_units", "status", b"status", "verdicts", b"verdicts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "call_id", b"call_id", "capacity", b"capacity", "change", b"change", "change_holds", b"change_holds", "dry_run", b"dry_run", "fault", b"fault", "get_quotas", b"get_quotas", "hold", b"hold", "inspect", b"inspect", "occupancy", b"occupancy", "recall", b"recall", "refresh", b"refresh", "register", b"register", "return_units", b"return_units", "status", b"status", "verdicts", b"verdicts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["verdicts", "register", "change", "inspect", "hold", "return_units", "get_quotas", "capacity", "recall", "occupancy", "refresh", "status", "dry_run"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["verdicts", "register", "change", "inspect", "hold", "return_units", "get_quotas", "capacity", "recall", "occupancy", "refresh", "status", "dry_run", "change_holds"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 

@@ -668,6 +668,84 @@ class PayOrderResponse(_message.Message):
 Global___PayOrderResponse: _TypeAlias = PayOrderResponse  # noqa: Y015
 
 @_typing.final
+class SellTicketsRequest(_message.Message):
+    """SellTicketsRequest sells."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    WINDOW_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    TENDERED_MINOR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """Made by the caller, 16 bytes."""
+    channel: _builtins.str
+    """The channel's id, for example "window"."""
+    window_id: _builtins.str
+    """The window or kiosk; empty on channels without one. A window's certificate must be this window's."""
+    method: Global___PaymentMethod.ValueType
+    """CASH or AGENCY; whom the payment provider charges is asked for with CreateOrder and PayOrder."""
+    tendered_minor: _builtins.int
+    """With CASH: what the guest gave, at least the total, or 0 for the exact total. Else 0."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderLine]:
+        """1 to 64 lines."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        lines: _abc.Iterable[Global___OrderLine] | None = ...,
+        channel: _builtins.str = ...,
+        window_id: _builtins.str = ...,
+        method: Global___PaymentMethod.ValueType = ...,
+        tendered_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "lines", b"lines", "method", b"method", "request_id", b"request_id", "tendered_minor", b"tendered_minor", "window_id", b"window_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SellTicketsRequest: _TypeAlias = SellTicketsRequest  # noqa: Y015
+
+@_typing.final
+class SellTicketsResponse(_message.Message):
+    """SellTicketsResponse answers it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    CHANGE_MINOR_FIELD_NUMBER: _builtins.int
+    TICKETS_FIELD_NUMBER: _builtins.int
+    change_minor: _builtins.int
+    """With CASH: what to give back."""
+    @_builtins.property
+    def order(self) -> Global___Order:
+        """The order, ISSUED."""
+
+    @_builtins.property
+    def tickets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ticket]:
+        """The tickets, if at most 200; else ask ListTickets."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___Order | None = ...,
+        change_minor: _builtins.int = ...,
+        tickets: _abc.Iterable[Global___Ticket] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_minor", b"change_minor", "order", b"order", "tickets", b"tickets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SellTicketsResponse: _TypeAlias = SellTicketsResponse  # noqa: Y015
+
+@_typing.final
 class GetOrderRequest(_message.Message):
     """GetOrderRequest asks for an order."""
 
@@ -942,6 +1020,7 @@ class RefundQuote(_message.Message):
     FEE_MINOR_FIELD_NUMBER: _builtins.int
     REFUND_MINOR_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
+    USE_UNKNOWN_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.int
     """The ticket."""
     price_minor: _builtins.int
@@ -951,7 +1030,9 @@ class RefundQuote(_message.Message):
     refund_minor: _builtins.int
     """What is paid back."""
     refusal: _builtins.str
-    """Why it cannot be refunded; empty: it can, if it is unused."""
+    """Why it cannot be refunded, for example that it was used; empty: it can."""
+    use_unknown: _builtins.bool
+    """The owners did not answer: whether it was used is not known, and is found out by the refund itself."""
     def __init__(
         self,
         *,
@@ -960,10 +1041,11 @@ class RefundQuote(_message.Message):
         fee_minor: _builtins.int = ...,
         refund_minor: _builtins.int = ...,
         refusal: _builtins.str = ...,
+        use_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_minor", b"fee_minor", "price_minor", b"price_minor", "refund_minor", b"refund_minor", "refusal", b"refusal", "ticket_id", b"ticket_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_minor", b"fee_minor", "price_minor", b"price_minor", "refund_minor", b"refund_minor", "refusal", b"refusal", "ticket_id", b"ticket_id", "use_unknown", b"use_unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,11 @@ class SalesServiceStub:
                 request_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.PayOrderRequest.SerializeToString,
                 response_deserializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.PayOrderResponse.FromString,
                 _registered_method=True)
+        self.SellTickets = channel.unary_unary(
+                '/parkgate.sales.v1.SalesService/SellTickets',
+                request_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.SellTicketsRequest.SerializeToString,
+                response_deserializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.SellTicketsResponse.FromString,
+                _registered_method=True)
         self.GetOrder = channel.unary_unary(
                 '/parkgate.sales.v1.SalesService/GetOrder',
                 request_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.GetOrderRequest.SerializeToString,
@@ -159,6 +164,14 @@ class SalesServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SellTickets(self, request, context):
+        """SellTickets is CreateOrder and PayOrder in one call, for windows that sell over the counter: answers an issued order
+        with its tickets. The same call again resumes what a lost answer or a crash has left, and never sells twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetOrder(self, request, context):
         """GetOrder returns an order.
         """
@@ -181,7 +194,7 @@ class SalesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def QuoteRefund(self, request, context):
-        """QuoteRefund tells what a refund would pay now. Writes nothing.
+        """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,6 +277,11 @@ def add_SalesServiceServicer_to_server(servicer, server):
                     servicer.PayOrder,
                     request_deserializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.PayOrderRequest.FromString,
                     response_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.PayOrderResponse.SerializeToString,
+            ),
+            'SellTickets': grpc.unary_unary_rpc_method_handler(
+                    servicer.SellTickets,
+                    request_deserializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.SellTicketsRequest.FromString,
+                    response_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.SellTicketsResponse.SerializeToString,
             ),
             'GetOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOrder,
@@ -458,6 +476,33 @@ class SalesService:
             '/parkgate.sales.v1.SalesService/PayOrder',
             parkgate_dot_sales_dot_v1_dot_sales__pb2.PayOrderRequest.SerializeToString,
             parkgate_dot_sales_dot_v1_dot_sales__pb2.PayOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SellTickets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parkgate.sales.v1.SalesService/SellTickets',
+            parkgate_dot_sales_dot_v1_dot_sales__pb2.SellTicketsRequest.SerializeToString,
+            parkgate_dot_sales_dot_v1_dot_sales__pb2.SellTicketsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,10 @@ class SalesServiceStub:
     """PayOrder takes the money. CASH answers an issued order; PROVIDER answers a paying one, which is issued when the
     provider's webhook comes.
     """
+    SellTickets: _grpc.UnaryUnaryMultiCallable[_sales_pb2.SellTicketsRequest, _sales_pb2.SellTicketsResponse]
+    """SellTickets is CreateOrder and PayOrder in one call, for windows that sell over the counter: answers an issued order
+    with its tickets. The same call again resumes what a lost answer or a crash has left, and never sells twice.
+    """
     GetOrder: _grpc.UnaryUnaryMultiCallable[_sales_pb2.GetOrderRequest, _sales_pb2.GetOrderResponse]
     """GetOrder returns an order."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_sales_pb2.ListOrdersRequest, _sales_pb2.ListOrdersResponse]
@@ -60,7 +64,7 @@ class SalesServiceStub:
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_sales_pb2.CancelOrderRequest, _sales_pb2.CancelOrderResponse]
     """CancelOrder gives an order up that is not paid, and its quota back."""
     QuoteRefund: _grpc.UnaryUnaryMultiCallable[_sales_pb2.QuoteRefundRequest, _sales_pb2.QuoteRefundResponse]
-    """QuoteRefund tells what a refund would pay now. Writes nothing."""
+    """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
     RefundTickets: _grpc.UnaryUnaryMultiCallable[_sales_pb2.RefundTicketsRequest, _sales_pb2.RefundTicketsResponse]
     """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
     RescheduleTicket: _grpc.UnaryUnaryMultiCallable[_sales_pb2.RescheduleTicketRequest, _sales_pb2.RescheduleTicketResponse]
@@ -97,6 +101,10 @@ class SalesServiceAsyncStub(SalesServiceStub):
     """PayOrder takes the money. CASH answers an issued order; PROVIDER answers a paying one, which is issued when the
     provider's webhook comes.
     """
+    SellTickets: _aio.UnaryUnaryMultiCallable[_sales_pb2.SellTicketsRequest, _sales_pb2.SellTicketsResponse]  # type: ignore[assignment]
+    """SellTickets is CreateOrder and PayOrder in one call, for windows that sell over the counter: answers an issued order
+    with its tickets. The same call again resumes what a lost answer or a crash has left, and never sells twice.
+    """
     GetOrder: _aio.UnaryUnaryMultiCallable[_sales_pb2.GetOrderRequest, _sales_pb2.GetOrderResponse]  # type: ignore[assignment]
     """GetOrder returns an order."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_sales_pb2.ListOrdersRequest, _sales_pb2.ListOrdersResponse]  # type: ignore[assignment]
@@ -104,7 +112,7 @@ class SalesServiceAsyncStub(SalesServiceStub):
     CancelOrder: _aio.UnaryUnaryMultiCallable[_sales_pb2.CancelOrderRequest, _sales_pb2.CancelOrderResponse]  # type: ignore[assignment]
     """CancelOrder gives an order up that is not paid, and its quota back."""
     QuoteRefund: _aio.UnaryUnaryMultiCallable[_sales_pb2.QuoteRefundRequest, _sales_pb2.QuoteRefundResponse]  # type: ignore[assignment]
-    """QuoteRefund tells what a refund would pay now. Writes nothing."""
+    """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
     RefundTickets: _aio.UnaryUnaryMultiCallable[_sales_pb2.RefundTicketsRequest, _sales_pb2.RefundTicketsResponse]  # type: ignore[assignment]
     """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
     RescheduleTicket: _aio.UnaryUnaryMultiCallable[_sales_pb2.RescheduleTicketRequest, _sales_pb2.RescheduleTicketResponse]  # type: ignore[assignment]
@@ -170,6 +178,16 @@ class SalesServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def SellTickets(
+        self,
+        request: _sales_pb2.SellTicketsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sales_pb2.SellTicketsResponse, _abc.Awaitable[_sales_pb2.SellTicketsResponse]]:
+        """SellTickets is CreateOrder and PayOrder in one call, for windows that sell over the counter: answers an issued order
+        with its tickets. The same call again resumes what a lost answer or a crash has left, and never sells twice.
+        """
+
+    @_abc_1.abstractmethod
     def GetOrder(
         self,
         request: _sales_pb2.GetOrderRequest,
@@ -199,7 +217,7 @@ class SalesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sales_pb2.QuoteRefundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sales_pb2.QuoteRefundResponse, _abc.Awaitable[_sales_pb2.QuoteRefundResponse]]:
-        """QuoteRefund tells what a refund would pay now. Writes nothing."""
+        """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
 
     @_abc_1.abstractmethod
     def RefundTickets(
