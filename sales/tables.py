@@ -94,6 +94,8 @@ payments = sa.Table(
     sa.Column("shift_id", sa.BigInteger, sa.ForeignKey("sales.shifts.id")),
     _time("create_time"),
     sa.Column("capture_time", TIME),
+    sa.Column("next_ask_time", TIME),
+    _integer("asked"),
 )
 
 payment_events = sa.Table(
