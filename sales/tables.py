@@ -162,6 +162,7 @@ voids = sa.Table(
     sa.Column("new_ticket_id", sa.BigInteger, sa.ForeignKey("sales.tickets.id")),
     sa.Column("shift_id", sa.BigInteger, sa.ForeignKey("sales.shifts.id")),
     _minor("cash_minor"),
+    _minor("difference_minor"),
     _time("request_time"),
     sa.Column("settle_time", TIME),
     sa.Column("park_date", sa.Date),

@@ -23,6 +23,17 @@ class Reentry(Enum):
     SAME_DAY = "same_day"
 
 
+class PriceDifference(Enum):
+    """What becomes of the difference when a ticket is moved to a date of another price."""
+
+    KEEP = "keep"
+    """The price that was paid stays; a dearer date is refused."""
+    PAY_UP = "pay_up"
+    """A dearer date is paid up; on a cheaper one the price that was paid stays."""
+    SETTLE = "settle"
+    """A dearer date is paid up, and a cheaper one paid back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Venue:
     """The park. `time_zone` is an IANA name; `currency` is ISO 4217 and `currency_digits` its minor digits."""
@@ -161,6 +172,7 @@ class Product:
     daily_quota: int = 0
     refundable: bool = True
     reschedulable: bool = True
+    price_difference: PriceDifference = PriceDifference.KEEP
     channels: frozenset[str] = frozenset()
     prices: tuple[Price, ...] = ()
     refund_tiers: tuple[RefundTier, ...] = ()

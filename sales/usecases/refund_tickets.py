@@ -49,7 +49,7 @@ async def quote_refunds(sales: Sales, caller: Caller, request: pb.QuoteRefundReq
     reason = _reason(caller, request.reason)
     quotes = await _quotes(sales, found, reason)
     asked = [ticket_id for ticket_id in request.ticket_ids if not quotes[ticket_id].refusal]
-    used = await _used(sales, asked)
+    used = await used_by_ticket(sales, asked)
     messages = [
         _quote_message(ticket_id, _after_use(quotes[ticket_id], (used or {}).get(ticket_id, 0)))
         for ticket_id in request.ticket_ids
@@ -59,7 +59,7 @@ async def quote_refunds(sales: Sales, caller: Caller, request: pb.QuoteRefundReq
     return pb.QuoteRefundResponse(quotes=messages, total_refund_minor=sum(q.refund_minor for q in messages))
 
 
-async def _used(sales: Sales, ticket_ids: Sequence[int]) -> dict[int, int] | None:
+async def used_by_ticket(sales: Sales, ticket_ids: Sequence[int]) -> dict[int, int] | None:
     """How many person-entries the owners have counted, by ticket; None if they do not answer."""
     if not ticket_ids:
         return {}
@@ -74,8 +74,12 @@ async def _used(sales: Sales, ticket_ids: Sequence[int]) -> dict[int, int] | Non
 def _after_use(quote: RefundQuote, persons_admitted: int) -> RefundQuote:
     if not persons_admitted:
         return quote
-    times = "once" if persons_admitted == 1 else f"{persons_admitted} times"
-    return RefundQuote(quote.price_minor, quote.price_minor, f"it was used {times}")
+    return RefundQuote(quote.price_minor, quote.price_minor, words_of_use(persons_admitted))
+
+
+def words_of_use(persons_admitted: int) -> str:
+    """Why a used ticket is neither refunded nor moved."""
+    return "it was used once" if persons_admitted == 1 else f"it was used {persons_admitted} times"
 
 
 async def refund_tickets(sales: Sales, caller: Caller, request: pb.RefundTicketsRequest) -> pb.RefundTicketsResponse:
@@ -143,6 +147,7 @@ def void_row(key: RequestKey, position: int, ticket: Any, quote: RefundQuote) ->
         "refund_minor": quote.refund_minor,
         "catalogue_version": ticket.catalogue_version,
         "cash_minor": 0,
+        "difference_minor": 0,
         "attempts": 0,
     }
 

@@ -1172,17 +1172,14 @@ class RefundTicketsResponse(_message.Message):
 Global___RefundTicketsResponse: _TypeAlias = RefundTicketsResponse  # noqa: Y015
 
 @_typing.final
-class RescheduleTicketRequest(_message.Message):
-    """RescheduleTicketRequest moves a ticket."""
+class QuoteRescheduleRequest(_message.Message):
+    """QuoteRescheduleRequest asks what moving a ticket would cost."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     TICKET_ID_FIELD_NUMBER: _builtins.int
     VISIT_DATE_FIELD_NUMBER: _builtins.int
     SLOT_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.bytes
-    """Made by the caller, 16 bytes."""
     ticket_id: _builtins.int
     """The ticket."""
     visit_date: _builtins.str
@@ -1192,14 +1189,87 @@ class RescheduleTicketRequest(_message.Message):
     def __init__(
         self,
         *,
-        request_id: _builtins.bytes = ...,
         ticket_id: _builtins.int = ...,
         visit_date: _builtins.str = ...,
         slot: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "slot", b"slot", "ticket_id", b"ticket_id", "visit_date", b"visit_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot", "ticket_id", b"ticket_id", "visit_date", b"visit_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteRescheduleRequest: _TypeAlias = QuoteRescheduleRequest  # noqa: Y015
+
+@_typing.final
+class QuoteRescheduleResponse(_message.Message):
+    """QuoteRescheduleResponse answers it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
+    NEW_PRICE_MINOR_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    USE_UNKNOWN_FIELD_NUMBER: _builtins.int
+    difference_minor: _builtins.int
+    """What the guest must pay, or, negative, is paid back. RescheduleTicket wants it said again."""
+    new_price_minor: _builtins.int
+    """What the new ticket is then worth."""
+    refusal: _builtins.str
+    """Why it cannot be moved, for example that it was used; empty: it can. Whether a place is left, the move itself finds."""
+    use_unknown: _builtins.bool
+    """The owner did not answer: whether it was used is not known."""
+    def __init__(
+        self,
+        *,
+        difference_minor: _builtins.int = ...,
+        new_price_minor: _builtins.int = ...,
+        refusal: _builtins.str = ...,
+        use_unknown: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference_minor", b"difference_minor", "new_price_minor", b"new_price_minor", "refusal", b"refusal", "use_unknown", b"use_unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteRescheduleResponse: _TypeAlias = QuoteRescheduleResponse  # noqa: Y015
+
+@_typing.final
+class RescheduleTicketRequest(_message.Message):
+    """RescheduleTicketRequest moves a ticket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    VISIT_DATE_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    AGREED_DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """Made by the caller, 16 bytes."""
+    ticket_id: _builtins.int
+    """The ticket."""
+    visit_date: _builtins.str
+    """Its new first day of validity."""
+    slot: _builtins.int
+    """Its new slot; 0 for products without slots."""
+    agreed_difference_minor: _builtins.int
+    """The difference that the guest agreed to, as quoted; FAILED_PRECONDITION if it is another by now. It is paid, or paid
+    back, as the order was: in cash in the window's open shift, by the provider (back only), on the agency's account.
+    """
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        ticket_id: _builtins.int = ...,
+        visit_date: _builtins.str = ...,
+        slot: _builtins.int = ...,
+        agreed_difference_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed_difference_minor", b"agreed_difference_minor", "request_id", b"request_id", "slot", b"slot", "ticket_id", b"ticket_id", "visit_date", b"visit_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1213,8 +1283,11 @@ class RescheduleTicketResponse(_message.Message):
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
     outcome: Global___RescheduleOutcome.ValueType
     """What became of it."""
+    difference_minor: _builtins.int
+    """With DONE: what was paid, or, negative, paid back."""
     @_builtins.property
     def ticket(self) -> Global___Ticket:
         """The new ticket, with DONE."""
@@ -1224,10 +1297,11 @@ class RescheduleTicketResponse(_message.Message):
         *,
         outcome: Global___RescheduleOutcome.ValueType = ...,
         ticket: Global___Ticket | None = ...,
+        difference_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ticket", b"ticket"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference_minor", b"difference_minor", "outcome", b"outcome", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1555,6 +1629,7 @@ class SalesTotal(_message.Message):
     SOLD_MINOR_FIELD_NUMBER: _builtins.int
     REFUNDED_MINOR_FIELD_NUMBER: _builtins.int
     FEE_MINOR_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
     product_number: _builtins.int
     """The product's number."""
     product_id: _builtins.str
@@ -1579,6 +1654,8 @@ class SalesTotal(_message.Message):
     """What was paid back."""
     fee_minor: _builtins.int
     """Fees kept on refunds."""
+    difference_minor: _builtins.int
+    """What was paid up on reschedules, less what was paid back."""
     def __init__(
         self,
         *,
@@ -1594,10 +1671,11 @@ class SalesTotal(_message.Message):
         sold_minor: _builtins.int = ...,
         refunded_minor: _builtins.int = ...,
         fee_minor: _builtins.int = ...,
+        difference_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "concession", b"concession", "fee_minor", b"fee_minor", "issued_tickets", b"issued_tickets", "product_id", b"product_id", "product_number", b"product_number", "refunded_minor", b"refunded_minor", "refunded_tickets", b"refunded_tickets", "rescheduled_tickets", b"rescheduled_tickets", "sold_minor", b"sold_minor", "sold_tickets", b"sold_tickets", "window_id", b"window_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "concession", b"concession", "difference_minor", b"difference_minor", "fee_minor", b"fee_minor", "issued_tickets", b"issued_tickets", "product_id", b"product_id", "product_number", b"product_number", "refunded_minor", b"refunded_minor", "refunded_tickets", b"refunded_tickets", "rescheduled_tickets", b"rescheduled_tickets", "sold_minor", b"sold_minor", "sold_tickets", b"sold_tickets", "window_id", b"window_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
