@@ -178,6 +178,29 @@ class Product:
     refund_tiers: tuple[RefundTier, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class BundlePart:
+    """`count` tickets of a product in each bundle. `weight` says what share of the price each carries (see
+    `ticketcore.bundles`)."""
+
+    product: str
+    count: int = 1
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Tickets of several products at one price, refunded as a whole. `channels` empty means every channel."""
+
+    id: str
+    name: str
+    parts: tuple[BundlePart, ...]
+    prices: tuple[Price, ...]
+    channels: frozenset[str] = frozenset()
+    refundable: bool = True
+    refund_tiers: tuple[RefundTier, ...] = ()
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """A whole catalogue; immutable. Look-ups by number are for the path of a scan, by id for people."""
@@ -191,6 +214,7 @@ class Catalogue:
     channels: dict[str, Channel] = field(default_factory=dict)
     texts: dict[str, dict[str, ReasonText]] = field(default_factory=dict)
     """By language, then by the name of a `Reason`, or "ADMIT" for the plain welcome."""
+    bundles: dict[str, Bundle] = field(default_factory=dict)
 
     @cached_property
     def gate_by_number(self) -> dict[int, Gate]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
 
-from ticketcore.catalogue import Catalogue, PriceDifference, Product
+from ticketcore.catalogue import Bundle, Catalogue, PriceDifference, Product
+from ticketcore.lines import OrderLine
 from ticketcore.money import Rounding, percent_of
-from ticketcore.pricing import OrderLine, line_problems, price_of
+from ticketcore.prices import price_of
+from ticketcore.pricing import line_problems
 
 
 class RefundReason(Enum):
@@ -33,7 +35,11 @@ class RefundQuote:
 
 
 def quote_refund(
-    product: Product, price_minor: int, visit_date: date, today: date, reason: RefundReason = RefundReason.GUEST_WISH
+    product: Product | Bundle,
+    price_minor: int,
+    visit_date: date,
+    today: date,
+    reason: RefundReason = RefundReason.GUEST_WISH,
 ) -> RefundQuote:
     """The refund of an unused ticket asked on the park's day `today`."""
     if reason is RefundReason.WAIVED:

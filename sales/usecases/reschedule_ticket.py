@@ -23,8 +23,9 @@ from sales.identity import Caller
 from sales.requests import RequestKey, complete, find, key_of, remember
 from sales.rows import insert_rows
 from sales.tables import orders, tickets, voids
+from sales.usecases.quote_refunds import used_by_ticket, words_of_use
 from sales.usecases.read_tickets import load_ticket
-from sales.usecases.refund_tickets import FIRST_RETRY, used_by_ticket, void_row, words_of_use
+from sales.usecases.refund_tickets import FIRST_RETRY, void_row
 from sales.usecases.settle_voids import settle
 from sales.usecases.voids import load_tickets, rows_of_request
 from sales.wire import parse_date, ticket_message
@@ -142,6 +143,9 @@ async def _quote(sales: Sales, ticket: Any, wish: Wish, method: Method) -> tuple
     product = published.catalogue.products.get(ticket.product_id)
     if ticket.lifecycle != "active" or product is None:
         why = f"the ticket is {ticket.lifecycle}" if product else "its product is sold no more"
+        return MoveQuote(ticket.price_minor, refusal=why), published
+    if ticket.bundle_id:
+        why = f"it is part of {ticket.bundle_id!r}; refund all its tickets together and buy another"
         return MoveQuote(ticket.price_minor, refusal=why), published
     move = Move(ticket.concession, ticket.channel, ticket.visit_date, ticket.slot, wish.visit_date, wish.slot)
     today = park_date(published.catalogue.venue, sales.clock())

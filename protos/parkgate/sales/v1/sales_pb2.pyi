@@ -337,15 +337,15 @@ class OrderLine(_message.Message):
     VISIT_DATE_FIELD_NUMBER: _builtins.int
     SLOT_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
-    """The product's id in the catalogue."""
+    """The product's id in the catalogue, or a bundle's."""
     concession: _builtins.str
     """The concession's id, for example "adult"."""
     count: _builtins.int
-    """How many tickets, 1 to 1,000. An order has at most 10,000."""
+    """How many tickets, or bundles, 1 to 1,000. An order has at most 10,000 tickets."""
     visit_date: _builtins.str
     """First day of validity, "2026-12-24"."""
     slot: _builtins.int
-    """The slot's number, for products with slots; 0: none."""
+    """The slot's number, for products with slots and bundles that hold one; 0: none."""
     def __init__(
         self,
         *,
@@ -365,7 +365,7 @@ Global___OrderLine: _TypeAlias = OrderLine  # noqa: Y015
 
 @_typing.final
 class PricedLine(_message.Message):
-    """PricedLine is an order line with its price."""
+    """PricedLine is an order line with its price. A bundle's line becomes one for each ticket of a bundle."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -373,12 +373,15 @@ class PricedLine(_message.Message):
     UNIT_PRICE_MINOR_FIELD_NUMBER: _builtins.int
     FREE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_MINOR_FIELD_NUMBER: _builtins.int
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
     unit_price_minor: _builtins.int
     """Price of one ticket of it before free ones."""
     free_count: _builtins.int
     """Tickets of it that are free (one in N of a group)."""
     total_minor: _builtins.int
-    """What the line costs in all."""
+    """What the line costs in all; of a bundle's, its share of the price."""
+    bundle_id: _builtins.str
+    """The bundle that it is part of; empty: sold on its own."""
     @_builtins.property
     def line(self) -> Global___OrderLine:
         """The line."""
@@ -390,10 +393,11 @@ class PricedLine(_message.Message):
         unit_price_minor: _builtins.int = ...,
         free_count: _builtins.int = ...,
         total_minor: _builtins.int = ...,
+        bundle_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_count", b"free_count", "line", b"line", "total_minor", b"total_minor", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "free_count", b"free_count", "line", b"line", "total_minor", b"total_minor", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,7 +449,7 @@ class QuoteOrderResponse(_message.Message):
     """The catalogue that the prices are from."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricedLine]:
-        """In the order of the request."""
+        """In the order of the request; a bundle's parts follow each other."""
 
     def __init__(
         self,
@@ -927,6 +931,8 @@ class Ticket(_message.Message):
     QR_PNG_FIELD_NUMBER: _builtins.int
     REPLACED_BY_TICKET_ID_FIELD_NUMBER: _builtins.int
     REPLACES_TICKET_ID_FIELD_NUMBER: _builtins.int
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    BUNDLE_NUMBER_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.int
     """Its id."""
     order_id: _builtins.int
@@ -955,6 +961,10 @@ class Ticket(_message.Message):
     """The ticket that replaced it; 0: none."""
     replaces_ticket_id: _builtins.int
     """The ticket that it replaces; 0: none."""
+    bundle_id: _builtins.str
+    """The bundle that it is part of, and is refunded with; empty: sold on its own."""
+    bundle_number: _builtins.int
+    """Which bundle of its order, from 1 on; 0: none."""
     def __init__(
         self,
         *,
@@ -972,10 +982,12 @@ class Ticket(_message.Message):
         qr_png: _builtins.bytes = ...,
         replaced_by_ticket_id: _builtins.int = ...,
         replaces_ticket_id: _builtins.int = ...,
+        bundle_id: _builtins.str = ...,
+        bundle_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concession", b"concession", "lifecycle", b"lifecycle", "order_id", b"order_id", "persons", b"persons", "price_minor", b"price_minor", "product_id", b"product_id", "product_number", b"product_number", "qr_png", b"qr_png", "replaced_by_ticket_id", b"replaced_by_ticket_id", "replaces_ticket_id", b"replaces_ticket_id", "slot", b"slot", "ticket_id", b"ticket_id", "token", b"token", "visit_date", b"visit_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "bundle_number", b"bundle_number", "concession", b"concession", "lifecycle", b"lifecycle", "order_id", b"order_id", "persons", b"persons", "price_minor", b"price_minor", "product_id", b"product_id", "product_number", b"product_number", "qr_png", b"qr_png", "replaced_by_ticket_id", b"replaced_by_ticket_id", "replaces_ticket_id", b"replaces_ticket_id", "slot", b"slot", "ticket_id", b"ticket_id", "token", b"token", "visit_date", b"visit_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

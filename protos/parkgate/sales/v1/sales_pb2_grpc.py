@@ -206,7 +206,7 @@ class SalesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefundTickets(self, request, context):
-        """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked.
+        """RefundTickets refunds tickets, each on its own, and bundles as a whole (all their tickets or none): first the cluster voids it, then the money is booked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

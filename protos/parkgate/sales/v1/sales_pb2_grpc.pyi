@@ -66,7 +66,7 @@ class SalesServiceStub:
     QuoteRefund: _grpc.UnaryUnaryMultiCallable[_sales_pb2.QuoteRefundRequest, _sales_pb2.QuoteRefundResponse]
     """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
     RefundTickets: _grpc.UnaryUnaryMultiCallable[_sales_pb2.RefundTicketsRequest, _sales_pb2.RefundTicketsResponse]
-    """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
+    """RefundTickets refunds tickets, each on its own, and bundles as a whole (all their tickets or none): first the cluster voids it, then the money is booked."""
     QuoteReschedule: _grpc.UnaryUnaryMultiCallable[_sales_pb2.QuoteRescheduleRequest, _sales_pb2.QuoteRescheduleResponse]
     """QuoteReschedule tells what moving a ticket would cost or pay back, and asks its owner whether it was used. Writes
     nothing.
@@ -118,7 +118,7 @@ class SalesServiceAsyncStub(SalesServiceStub):
     QuoteRefund: _aio.UnaryUnaryMultiCallable[_sales_pb2.QuoteRefundRequest, _sales_pb2.QuoteRefundResponse]  # type: ignore[assignment]
     """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
     RefundTickets: _aio.UnaryUnaryMultiCallable[_sales_pb2.RefundTicketsRequest, _sales_pb2.RefundTicketsResponse]  # type: ignore[assignment]
-    """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
+    """RefundTickets refunds tickets, each on its own, and bundles as a whole (all their tickets or none): first the cluster voids it, then the money is booked."""
     QuoteReschedule: _aio.UnaryUnaryMultiCallable[_sales_pb2.QuoteRescheduleRequest, _sales_pb2.QuoteRescheduleResponse]  # type: ignore[assignment]
     """QuoteReschedule tells what moving a ticket would cost or pay back, and asks its owner whether it was used. Writes
     nothing.
@@ -233,7 +233,7 @@ class SalesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sales_pb2.RefundTicketsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sales_pb2.RefundTicketsResponse, _abc.Awaitable[_sales_pb2.RefundTicketsResponse]]:
-        """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
+        """RefundTickets refunds tickets, each on its own, and bundles as a whole (all their tickets or none): first the cluster voids it, then the money is booked."""
 
     @_abc_1.abstractmethod
     def QuoteReschedule(
