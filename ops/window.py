@@ -129,9 +129,23 @@ class Window:
                 return answer
             await asyncio.sleep(RETRY_S)
 
-    async def reschedule(self, ticket_id: int, visit_date: str, slot: int = 0) -> pb.RescheduleTicketResponse:
-        """Moves a ticket; the new one comes without an image, ask `ticket` for it."""
-        request = pb.RescheduleTicketRequest(request_id=new_id(), ticket_id=ticket_id, visit_date=visit_date, slot=slot)
+    async def quote_reschedule(self, ticket_id: int, visit_date: str, slot: int = 0) -> pb.QuoteRescheduleResponse:
+        """What moving a ticket would cost, or pay back."""
+        request = pb.QuoteRescheduleRequest(ticket_id=ticket_id, visit_date=visit_date, slot=slot)
+        answer: pb.QuoteRescheduleResponse = await self.call("QuoteReschedule", request)
+        return answer
+
+    async def reschedule(
+        self, ticket_id: int, visit_date: str, slot: int = 0, agreed_minor: int = 0
+    ) -> pb.RescheduleTicketResponse:
+        """Moves a ticket at the agreed difference; the new one comes without an image, ask `ticket` for it."""
+        request = pb.RescheduleTicketRequest(
+            request_id=new_id(),
+            ticket_id=ticket_id,
+            visit_date=visit_date,
+            slot=slot,
+            agreed_difference_minor=agreed_minor,
+        )
         answer: pb.RescheduleTicketResponse = await self.call("RescheduleTicket", request)
         return answer
 

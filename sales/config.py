@@ -13,6 +13,7 @@ from ticketcore.token import MAX_ISSUER, MAX_KEY_ID
 MIN_SECRET_BYTES = 16
 MAX_HOLD_MS = 3_600_000
 """What the cluster accepts."""
+MIN_ASK_MS = 1_000
 LOOPBACK = ("127.0.0.1:", "localhost:", "[::1]:", "unix:")
 
 
@@ -48,6 +49,8 @@ class SalesConfig:
     cluster_server_name: str = ""
     """Name in the cluster's certificate, if it is not the target's."""
     hold_time_to_live_ms: int = 900_000
+    ask_payment_after_ms: int = 60_000
+    """After so long without a word of the provider a pending payment is asked for; then less and less often."""
     metrics_port: int = 0
 
     def __post_init__(self) -> None:
@@ -62,6 +65,10 @@ class SalesConfig:
                 (
                     len(self.webhook_secret) >= MIN_SECRET_BYTES,
                     f"webhook_secret: expected at least {MIN_SECRET_BYTES} bytes",
+                ),
+                (
+                    self.ask_payment_after_ms >= MIN_ASK_MS,
+                    f"ask_payment_after_ms: expected at least {MIN_ASK_MS}",
                 ),
                 (
                     1_000 <= self.hold_time_to_live_ms <= MAX_HOLD_MS,

@@ -6,8 +6,8 @@ A web framework would be a dependency for two routes; everything a stranger can 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ticketcore.errors import UnavailableError
@@ -30,10 +30,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response with a short text or JSON."""
+    """A response with a short text or JSON; header names in small letters."""
 
     status: int
     body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -69,8 +70,8 @@ def port_of(server: asyncio.Server) -> int:
     return int(server.sockets[0].getsockname()[1])
 
 
-async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """POSTs and returns the status.
+async def post(url: str, body: bytes, headers: Mapping[str, str]) -> Response:
+    """POSTs and returns the response.
 
     Raises:
         UnavailableError: no answer; it may have arrived all the same.
@@ -86,15 +87,14 @@ async def post(url: str, body: bytes, headers: Mapping[str, str]) -> int:
     ]
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80, limit=MAX_HEAD)
             try:
                 writer.write("\r\n".join(head).encode("ascii") + b"\r\n\r\n" + body)
                 await writer.drain()
-                status = (await reader.readline()).split()
-                return int(status[1])
+                return await _read_response(reader)
             finally:
                 writer.close()
-    except (OSError, TimeoutError, ValueError, IndexError) as error:
+    except (OSError, TimeoutError, ValueError, IndexError, EOFError, asyncio.LimitOverrunError) as error:
         raise UnavailableError(f"{parts.netloc} does not answer") from error
 
 
@@ -102,7 +102,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii").split("\r\n")
         method, path, _ = head[0].split(" ")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
+        headers = _headers(head[1:])
         length = int(headers.get("content-length", "0"))
     except (asyncio.LimitOverrunError, UnicodeDecodeError, ValueError):
         return None
@@ -111,9 +111,24 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
     return Request(method, path, headers, await reader.readexactly(length))
 
 
+def _headers(lines: Sequence[str]) -> dict[str, str]:
+    return {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+async def _read_response(reader: asyncio.StreamReader) -> Response:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii").split("\r\n")
+    headers = _headers(head[1:])
+    length = int(headers.get("content-length", "0"))
+    if not 0 <= length <= MAX_BODY:
+        raise ValueError(f"a body of {length} bytes")
+    return Response(int(head[0].split()[1]), await reader.readexactly(length), headers)
+
+
 def _encode(response: Response) -> bytes:
-    head = (
-        f"HTTP/1.1 {response.status} {REASONS.get(response.status, 'Status')}\r\n"
-        f"Content-Length: {len(response.body)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode("ascii") + response.body
+    head = [
+        f"HTTP/1.1 {response.status} {REASONS.get(response.status, 'Status')}",
+        f"Content-Length: {len(response.body)}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in response.headers.items()),
+    ]
+    return "\r\n".join(head).encode("ascii") + b"\r\n\r\n" + response.body

@@ -8,4 +8,5 @@ TICKETS_ISSUED = Counter("parkgate_sales_tickets_issued_total", "Tickets issued.
 VOIDS_SETTLED = Counter("parkgate_sales_voids_settled_total", "Refunds and reschedules settled.", ["kind", "state"])
 OUTBOX_SENT = Counter("parkgate_sales_outbox_sent_total", "Outbox rows acknowledged.")
 OUTBOX_REFUSED = Counter("parkgate_sales_outbox_refused_total", "Outbox rows refused: operations must look.")
+PAYMENTS_ASKED = Counter("parkgate_sales_payments_asked_total", "Payments asked for, by what came of it.", ["effect"])
 WEBHOOKS = Counter("parkgate_sales_webhooks_total", "Webhooks received, by effect.", ["effect"])

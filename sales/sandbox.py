@@ -1,6 +1,7 @@
 """A payment provider to play with: takes intents, and answers some time later by a signed webhook, until it is heard.
 
-It never touches money or sales' books. `decide` says what becomes of an intent: "captured" or "failed".
+It never touches money or sales' books. `decide` says what becomes of an intent: "captured" or "failed". A `silent` one
+sends no webhook, and tells what it decided only when it is asked.
 """
 
 from __future__ import annotations
@@ -34,9 +35,12 @@ class SandboxProvider:
     secret: bytes = field(repr=False)
     webhook_url: str = ""
     delay_s: float = 0.05
+    silent: bool = False
     decide: Callable[[dict[str, Any]], str] = always_capture
     intents: dict[str, dict[str, Any]] = field(default_factory=dict)
     refunds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: dict[str, bytes] = field(default_factory=dict)
+    """What became of intents, by payment, as it is told."""
     _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -72,10 +76,19 @@ class SandboxProvider:
             return http.Response(400)
         if request.path == "/intents":
             return self._take(body)
+        if request.path == "/payments/ask":
+            return self._tell(body["payment_id"])
         if request.path == "/refunds":
             self.refunds[body["refund_id"]] = body
             return http.Response(202)
         return http.Response(404)
+
+    def _tell(self, payment_id: str) -> http.Response:
+        """200: decided; 202: not yet; 404: never heard of."""
+        event = self.events.get(payment_id)
+        if event is None:
+            return http.Response(202 if payment_id in self.intents else 404)
+        return http.Response(200, event, {signatures.HEADER: signatures.sign(self.secret, event, utc_now())})
 
     def _take(self, intent: dict[str, Any]) -> http.Response:
         if intent["payment_id"] not in self.intents:
@@ -88,15 +101,18 @@ class SandboxProvider:
     async def _answer(self, intent: dict[str, Any]) -> None:
         await asyncio.sleep(self.delay_s)
         body = event_body(intent, self.decide(intent), int(utc_now().timestamp() * 1000))
-        for _ in range(ATTEMPTS):
+        self.events[intent["payment_id"]] = body
+        for _ in range(0 if self.silent else ATTEMPTS):
             header = signatures.sign(self.secret, body, utc_now())
             try:
-                if await http.post(self.webhook_url, body, {signatures.HEADER: header}) == 200:
+                if (await http.post(self.webhook_url, body, {signatures.HEADER: header})).status == 200:
                     return
             except UnavailableError as error:
                 log.debug("webhook: %s", error)
             await asyncio.sleep(RETRY_S)
-        log.error("sales never heard of payment %s", intent["payment_id"])
+        log.log(
+            logging.DEBUG if self.silent else logging.ERROR, "sales never heard of payment %s", intent["payment_id"]
+        )
 
 
 def event_body(intent: dict[str, Any], kind: str, time_ms: int) -> bytes:

@@ -24,6 +24,7 @@ from sales.context import Sales, assemble
 from sales.database import migrate
 from sales.outbox import relay
 from sales.servicer import SalesServicer
+from sales.usecases.ask_payments import ask_payments
 from sales.usecases.cancel_order import lapse_orders
 from sales.usecases.settle_voids import sweep_voids
 from ticketcore.errors import ParkgateError, UnavailableError
@@ -94,7 +95,12 @@ async def running(config: SalesConfig, sales: Sales | None = None) -> AsyncItera
         stack.push_async_callback(sales.database.close)
         tasks = [
             asyncio.create_task(work)
-            for work in (relay(sales), _sweep(sales, lapse_orders), _sweep(sales, sweep_voids))
+            for work in (
+                relay(sales),
+                _sweep(sales, lapse_orders),
+                _sweep(sales, sweep_voids),
+                _sweep(sales, ask_payments),
+            )
         ]
         stack.push_async_callback(_end, tasks)
         if config.metrics_port:

@@ -19,12 +19,13 @@ from sales.usecases.cancel_order import cancel_order
 from sales.usecases.create_order import create_order, quote_order
 from sales.usecases.pay_order import pay_order
 from sales.usecases.publish_catalogue import publish_catalogue
+from sales.usecases.quote_refunds import quote_refunds
 from sales.usecases.read_catalogue import get_catalogue
 from sales.usecases.read_orders import get_order, list_orders
 from sales.usecases.read_tickets import get_ticket, list_tickets
 from sales.usecases.reconcile import reconcile
-from sales.usecases.refund_tickets import quote_refunds, refund_tickets
-from sales.usecases.reschedule_ticket import reschedule_ticket
+from sales.usecases.refund_tickets import refund_tickets
+from sales.usecases.reschedule_ticket import quote_reschedule, reschedule_ticket
 from sales.usecases.sell_tickets import sell_tickets
 from sales.usecases.shifts import close_shift, open_shift
 from ticketcore.errors import UnknownOutcomeError
@@ -122,6 +123,9 @@ class SalesServicer(SalesServiceServicer):
 
     async def RefundTickets(self, request: pb.RefundTicketsRequest, context: Context) -> pb.RefundTicketsResponse:
         return await self._run(refund_tickets, request, context)
+
+    async def QuoteReschedule(self, request: pb.QuoteRescheduleRequest, context: Context) -> pb.QuoteRescheduleResponse:
+        return await self._run(quote_reschedule, request, context)
 
     async def RescheduleTicket(
         self, request: pb.RescheduleTicketRequest, context: Context

@@ -94,6 +94,8 @@ payments = sa.Table(
     sa.Column("shift_id", sa.BigInteger, sa.ForeignKey("sales.shifts.id")),
     _time("create_time"),
     sa.Column("capture_time", TIME),
+    sa.Column("next_ask_time", TIME),
+    _integer("asked"),
 )
 
 payment_events = sa.Table(
@@ -137,6 +139,8 @@ tickets = sa.Table(
         sa.ForeignKey("sales.tickets.id", deferrable=True, initially="DEFERRED"),
     ),
     sa.Column("token", BYTEA, nullable=False),
+    _text("bundle_id"),
+    _integer("bundle_number"),
 )
 
 voids = sa.Table(
@@ -160,6 +164,8 @@ voids = sa.Table(
     sa.Column("new_ticket_id", sa.BigInteger, sa.ForeignKey("sales.tickets.id")),
     sa.Column("shift_id", sa.BigInteger, sa.ForeignKey("sales.shifts.id")),
     _minor("cash_minor"),
+    _minor("difference_minor"),
+    _text("bundle"),
     _time("request_time"),
     sa.Column("settle_time", TIME),
     sa.Column("park_date", sa.Date),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from datetime import UTC, datetime
 
 from sales import http, metrics, signatures
 from sales.context import Sales
-from sales.usecases.settle_payment import PaymentEvent, settle_payment
-from ticketcore.errors import CallerError, InvalidInputError, NotPermittedError, TransientError
+from sales.payment_event import parse_event
+from sales.usecases.settle_payment import settle_payment
+from ticketcore.errors import CallerError, NotPermittedError, TransientError
 
 PATH = "/webhooks/payments"
-KINDS = frozenset({"captured", "failed"})
 log = logging.getLogger(__name__)
 
 
@@ -40,27 +38,3 @@ def handler(sales: Sales) -> http.Handler:
         return http.Response(200, effect.encode())
 
     return handle
-
-
-def parse_event(body: bytes) -> PaymentEvent:
-    """The event in a webhook's body.
-
-    Raises:
-        InvalidInputError: it is none.
-    """
-    try:
-        values = json.loads(body)
-        event = PaymentEvent(
-            event_id=values["event_id"],
-            kind=values["kind"],
-            payment_id=bytes.fromhex(values["payment_id"]),
-            amount_minor=values["amount_minor"],
-            currency=values["currency"],
-            event_time=datetime.fromtimestamp(values["time_ms"] / 1000, UTC),
-        )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise InvalidInputError(f"the webhook's body is no payment event: {error!r}") from error
-    well_typed = isinstance(event.event_id, str) and type(event.amount_minor) is int and isinstance(event.currency, str)
-    if not well_typed or event.kind not in KINDS or not 1 <= len(event.event_id) <= 200:
-        raise InvalidInputError("the webhook's body is no payment event")
-    return event

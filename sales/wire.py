@@ -9,7 +9,7 @@ from typing import Any
 from parkgate.sales.v1 import sales_pb2 as pb
 from ticketcore.document_node import to_date
 from ticketcore.errors import InvalidInputError, InvalidInputsError
-from ticketcore.pricing import OrderLine, PricedLine
+from ticketcore.lines import OrderLine, PricedLine
 
 ORDER_STATES = {
     "held": pb.ORDER_STATE_HELD,
@@ -86,6 +86,7 @@ def priced_line(priced: PricedLine) -> pb.PricedLine:
         unit_price_minor=priced.unit_price_minor,
         free_count=priced.free_count,
         total_minor=priced.total_minor,
+        bundle_id=priced.bundle_id,
     )
 
 
@@ -101,13 +102,15 @@ def line_record(priced: PricedLine) -> list[Any]:
         priced.product_number,
         priced.unit_price_minor,
         priced.free_count,
+        priced.bundle_id,
+        priced.first_bundle,
     ]
 
 
 def line_of_record(record: list[Any]) -> PricedLine:
-    """The priced line in the books."""
-    product_id, concession, count, day, slot, number, unit, free = record
-    return PricedLine(OrderLine(product_id, concession, count, date.fromisoformat(day), slot), number, unit, free)
+    """The priced line in the books; before there were bundles it ended with the free count."""
+    product_id, concession, count, day, slot, *priced = record
+    return PricedLine(OrderLine(product_id, concession, count, date.fromisoformat(day), slot), *priced)
 
 
 def order_message(row: Any, provider_url: str = "") -> pb.Order:
@@ -154,4 +157,6 @@ def ticket_message(row: Any) -> pb.Ticket:
         token=row.token,
         replaced_by_ticket_id=row.replaced_by_ticket_id or 0,
         replaces_ticket_id=row.replaces_ticket_id or 0,
+        bundle_id=row.bundle_id,
+        bundle_number=row.bundle_number,
     )

@@ -23,6 +23,17 @@ class Reentry(Enum):
     SAME_DAY = "same_day"
 
 
+class PriceDifference(Enum):
+    """What becomes of the difference when a ticket is moved to a date of another price."""
+
+    KEEP = "keep"
+    """The price that was paid stays; a dearer date is refused."""
+    PAY_UP = "pay_up"
+    """A dearer date is paid up; on a cheaper one the price that was paid stays."""
+    SETTLE = "settle"
+    """A dearer date is paid up, and a cheaper one paid back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Venue:
     """The park. `time_zone` is an IANA name; `currency` is ISO 4217 and `currency_digits` its minor digits."""
@@ -161,8 +172,32 @@ class Product:
     daily_quota: int = 0
     refundable: bool = True
     reschedulable: bool = True
+    price_difference: PriceDifference = PriceDifference.KEEP
     channels: frozenset[str] = frozenset()
     prices: tuple[Price, ...] = ()
+    refund_tiers: tuple[RefundTier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BundlePart:
+    """`count` tickets of a product in each bundle. `weight` says what share of the price each carries (see
+    `ticketcore.bundles`)."""
+
+    product: str
+    count: int = 1
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Tickets of several products at one price, refunded as a whole. `channels` empty means every channel."""
+
+    id: str
+    name: str
+    parts: tuple[BundlePart, ...]
+    prices: tuple[Price, ...]
+    channels: frozenset[str] = frozenset()
+    refundable: bool = True
     refund_tiers: tuple[RefundTier, ...] = ()
 
 
@@ -179,6 +214,7 @@ class Catalogue:
     channels: dict[str, Channel] = field(default_factory=dict)
     texts: dict[str, dict[str, ReasonText]] = field(default_factory=dict)
     """By language, then by the name of a `Reason`, or "ADMIT" for the plain welcome."""
+    bundles: dict[str, Bundle] = field(default_factory=dict)
 
     @cached_property
     def gate_by_number(self) -> dict[int, Gate]:

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date, time
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from ticketcore.catalogue import (
     DAY_MINUTES,
+    Bundle,
+    BundlePart,
     Catalogue,
     Channel,
     Concession,
     Gate,
     Price,
+    PriceDifference,
     Product,
     ReasonText,
     Reentry,
@@ -37,12 +41,14 @@ from ticketcore.token import MAX_ENTRIES, MAX_PARTY, MAX_VALID_DAYS
 FORMAT = 1
 MAX_NUMBER = 2**16 - 1
 MAX_SLOT = 255
+MAX_BUNDLED = 16
+"""Tickets of one bundle: an order of 64 lines holds four such bundles."""
 MAX_UNITS = 10**9
 """Far above any park's capacity, far inside the 32 bits of the wire."""
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 TEXT_KEYS = frozenset({"ADMIT"} | {reason.name for reason in Reason if reason is not Reason.NONE})
 
-Named = TypeVar("Named", Zone, Gate, Product, Concession, SlotSchedule, Channel)
+Named = TypeVar("Named", Zone, Gate, Product, Bundle, Concession, SlotSchedule, Channel)
 
 
 def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
@@ -108,6 +114,8 @@ def _catalogue(root: Node) -> Catalogue:
     policies = _policies(root)
     known = Catalogue(venue, zones, gates, {}, concessions, schedules, channels, _texts(root, venue))
     products = _by_id([_product(node, known, policies) for node in root.tables("products")], root, "products")
+    sold = replace(known, products=products)
+    bundles = _by_id([_bundle(node, sold, policies) for node in root.tables("bundles", [])], root, "bundles")
     for key, numbers in (
         ("zones", [zone.number for zone in zones.values()]),
         ("gates", [gate.number for gate in gates.values()]),
@@ -115,7 +123,7 @@ def _catalogue(root: Node) -> Catalogue:
     ):
         _unique(numbers, root, key, "number")
     root.finish()
-    return Catalogue(venue, zones, gates, products, concessions, schedules, channels, known.texts)
+    return replace(sold, bundles=bundles)
 
 
 def _by_id(items: list[Named], root: Node, key: str) -> dict[str, Named]:
@@ -285,6 +293,7 @@ def _product(node: Node, known: Catalogue, policies: Mapping[str, tuple[RefundTi
         daily_quota=node.integer("daily_quota", 0, MAX_UNITS, 0),
         refundable=node.flag("refundable", True),
         reschedulable=node.flag("reschedulable", True),
+        price_difference=node.choice("price_difference", PriceDifference, PriceDifference.KEEP),
         channels=frozenset(node.texts("channels", [])),
         prices=tuple(_price(child, known) for child in node.tables("prices")),
         refund_tiers=policies.get(policy, ()),
@@ -326,6 +335,60 @@ def _check_product(node: Node, product: Product, known: Catalogue) -> None:
     ):
         if not holds:
             node.problem(key, message)
+
+
+def _bundle(node: Node, known: Catalogue, policies: Mapping[str, tuple[RefundTier, ...]]) -> Bundle:
+    policy = node.text("refund_policy", "")
+    _refer(node, "refund_policy", policy, policies)
+    bundle = Bundle(
+        id=node.id(),
+        name=node.text("name"),
+        parts=tuple(_part(child, known) for child in node.tables("parts")),
+        prices=tuple(_price(child, known) for child in node.tables("prices")),
+        channels=frozenset(node.texts("channels", [])),
+        refundable=node.flag("refundable", True),
+        refund_tiers=policies.get(policy, ()),
+    )
+    _check_bundle(node, bundle, known)
+    node.finish()
+    return bundle
+
+
+def _part(node: Node, known: Catalogue) -> BundlePart:
+    part = BundlePart(
+        product=node.text("product"),
+        count=node.integer("count", 1, MAX_BUNDLED, 1),
+        weight=node.integer("weight", 0, MAX_UNITS, 0),
+    )
+    _refer(node, "product", part.product, known.products)
+    node.finish()
+    return part
+
+
+def _check_bundle(node: Node, bundle: Bundle, known: Catalogue) -> None:
+    if bundle.id in known.products:
+        node.problem("id", f"{bundle.id!r} is a product's id too")
+    for name in sorted(bundle.channels):
+        _refer(node, "channels", name, known.channels)
+    weighted = {part.weight > 0 for part in bundle.parts}
+    products = [known.products[part.product] for part in bundle.parts if part.product in known.products]
+    wanted = {price.concession for price in bundle.prices}
+    groups = {name for name in wanted if _free_every(known, name) or _min_persons(known, name) > 1}
+    unpriced = sorted(p.id for p in products if wanted - {price.concession for price in p.prices})
+    for holds, key, message in (
+        (2 <= sum(part.count for part in bundle.parts) <= MAX_BUNDLED, "parts", f"expected 2 to {MAX_BUNDLED} tickets"),
+        (len({part.product for part in bundle.parts}) == len(bundle.parts), "parts", "names a product twice"),
+        (len(weighted) <= 1, "parts", "expected a 'weight' for every part, or for none"),
+        (bool(bundle.prices), "prices", "is empty, expected at least one price"),
+        (not groups, "prices", f"has {sorted(groups)}: a bundle is not sold to groups"),
+        (not unpriced, "prices", f"has a concession that {unpriced} has no price for"),
+    ):
+        if not holds:
+            node.problem(key, message)
+
+
+def _min_persons(known: Catalogue, concession: str) -> int:
+    return known.concessions[concession].min_persons if concession in known.concessions else 1
 
 
 def _free_every(known: Catalogue, concession: str) -> int:

@@ -7,6 +7,7 @@ refuses to mix two.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -90,6 +91,22 @@ def _divide(dividend: int, divisor: int, rounding: Rounding) -> int:
         case Rounding.TOWARDS_ZERO:
             pass
     return -quotient if dividend < 0 else quotient
+
+
+def share_by_weight(total_minor: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """Splits a total (not negative) in proportion to weights (not negative; all zero: evenly); sums to it exactly.
+
+    Whole units by the largest remainder, of equal ones the first. No part is rounded further than to its next unit.
+    """
+    if not weights or total_minor < 0 or min(weights) < 0:
+        raise InvalidInputError(f"a total of {total_minor} cannot be shared by {list(weights)}")
+    whole = sum(weights)
+    if not whole:
+        return share_evenly(total_minor, len(weights))
+    parts = [divmod(total_minor * weight, whole) for weight in weights]
+    left = total_minor - sum(quotient for quotient, _ in parts)
+    first = sorted(range(len(parts)), key=lambda index: (-parts[index][1], index))[:left]
+    return tuple(quotient + (index in first) for index, (quotient, _) in enumerate(parts))
 
 
 def share_evenly(total_minor: int, parts: int) -> tuple[int, ...]:

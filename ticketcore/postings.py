@@ -9,6 +9,7 @@ event      debit                                                  credit
 sale       cash, provider_receivable or agency_receivable: total  deferred_revenue: each line
 refund     deferred_revenue: the ticket's price                   where it was paid: refund; refund_fees: fee
 reschedule deferred_revenue of the old visit date                 deferred_revenue of the new visit date
+           where it was paid: the difference, if dearer           where it was paid: the difference, if cheaper
 late money provider_receivable: amount                            unclaimed_payments: amount
 ========== ====================================================== ==========================================
 """
@@ -150,11 +151,12 @@ def refund(ticket: TicketValue, method: Method, fee_minor: int) -> Transaction:
     )
 
 
-def reschedule(old: TicketValue, new: TicketValue) -> Transaction:
-    """The same value is owed for another visit date."""
+def reschedule(old: TicketValue, new: TicketValue, method: Method) -> Transaction:
+    """Another value is owed for another visit date; the difference is paid, or paid back, as the order was paid."""
     return _transaction(
         Kind.RESCHEDULE,
         _of_ticket(Account.DEFERRED_REVENUE, old.price_minor, old),
+        _of_ticket(PAID_INTO[method], new.price_minor - old.price_minor, new),
         _of_ticket(Account.DEFERRED_REVENUE, -new.price_minor, new),
     )
 

@@ -12,9 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from ticketcore.catalogue import Catalogue, Price, Product
+from ticketcore.bundles import parts_of, price_bundle, unsellable_part
+from ticketcore.catalogue import Bundle, Catalogue, Product
 from ticketcore.errors import InvalidInputError, InvalidInputsError
-from ticketcore.money import share_evenly
+from ticketcore.lines import OrderLine, PricedLine
+from ticketcore.prices import price_of
+
+__all__ = ["OrderLine", "PricedLine", "QuotaNeed", "line_problems", "price_lines", "quota_limits", "quota_needs"]
 
 MAX_LINES = 64
 """Lines of an order; a hold takes as many."""
@@ -26,36 +30,6 @@ MAX_DAYS_AHEAD = 730
 
 
 @dataclass(frozen=True, slots=True)
-class OrderLine:
-    """`count` tickets of a product for a concession, from `visit_date` on, for slot `slot` (0: none)."""
-
-    product_id: str
-    concession: str
-    count: int
-    visit_date: date
-    slot: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PricedLine:
-    """A line and its price. `total_minor` is for `count - free_count` tickets."""
-
-    line: OrderLine
-    product_number: int
-    unit_price_minor: int
-    free_count: int
-
-    @property
-    def total_minor(self) -> int:
-        """What the line costs."""
-        return self.unit_price_minor * (self.line.count - self.free_count)
-
-    def ticket_prices(self) -> tuple[int, ...]:
-        """What each ticket of the line carries; sums to the total exactly."""
-        return share_evenly(self.total_minor, self.line.count)
-
-
-@dataclass(frozen=True, slots=True)
 class QuotaNeed:
     """Units of a quota that lines need, and the quota's limit."""
 
@@ -64,24 +38,8 @@ class QuotaNeed:
     limit: int
 
 
-def price_of(product: Product, concession: str, visit_date: date) -> Price | None:
-    """The last price that fits the concession and date."""
-    for price in reversed(product.prices):
-        if price.concession == concession and _fits(price, visit_date):
-            return price
-    return None
-
-
-def _fits(price: Price, day: date) -> bool:
-    return (
-        (price.first_day is None or price.first_day <= day)
-        and (price.last_day is None or day <= price.last_day)
-        and (not price.weekdays or day.weekday() in price.weekdays)
-    )
-
-
 def price_lines(catalogue: Catalogue, lines: Sequence[OrderLine], channel: str, today: date) -> tuple[PricedLine, ...]:
-    """Prices an order.
+    """Prices an order. A bundle's line becomes several: see `ticketcore.bundles`.
 
     Raises:
         InvalidInputsError: with every fault of every line.
@@ -89,17 +47,26 @@ def price_lines(catalogue: Catalogue, lines: Sequence[OrderLine], channel: str, 
     problems = _order_problems(lines, channel, catalogue)
     for index, line in enumerate(lines):
         problems += [f"lines[{index}].{problem}" for problem in line_problems(catalogue, line, channel, today)]
+    _raise_any(problems)
+    single = [line for line in lines if line.product_id not in catalogue.bundles]
+    _raise_any(_group_problems(catalogue, single))
+    units = [unit_price(catalogue.products[line.product_id], line.concession, line.visit_date) for line in single]
+    prices = iter(zip(units, _free_counts(catalogue, single, units), strict=True))
+    result: list[PricedLine] = []
+    bundles = 0
+    for line in lines:
+        if line.product_id in catalogue.bundles:
+            result += price_bundle(catalogue, line, bundles + 1)
+            bundles += line.count
+        else:
+            result.append(PricedLine(line, catalogue.products[line.product_id].number, *next(prices)))
+    _raise_any(_size_problems([item.line for item in result]))
+    return tuple(result)
+
+
+def _raise_any(problems: list[str]) -> None:
     if problems:
         raise InvalidInputsError("order", problems)
-    problems = _group_problems(catalogue, lines)
-    if problems:
-        raise InvalidInputsError("order", problems)
-    units = [unit_price(catalogue.products[line.product_id], line.concession, line.visit_date) for line in lines]
-    free = _free_counts(catalogue, lines, units)
-    return tuple(
-        PricedLine(line, catalogue.products[line.product_id].number, unit, free_count)
-        for line, unit, free_count in zip(lines, units, free, strict=True)
-    )
 
 
 def unit_price(product: Product, concession: str, visit_date: date) -> int:
@@ -115,35 +82,61 @@ def unit_price(product: Product, concession: str, visit_date: date) -> int:
 
 
 def _order_problems(lines: Sequence[OrderLine], channel: str, catalogue: Catalogue) -> list[str]:
-    problems = []
-    if not 1 <= len(lines) <= MAX_LINES:
-        problems.append(f"lines: are {len(lines)}, expected 1 to {MAX_LINES}")
-    if sum(line.count for line in lines) > MAX_TICKETS:
-        problems.append(
-            f"lines: ask for {sum(line.count for line in lines)} tickets, at most {MAX_TICKETS} go together"
-        )
+    problems = _size_problems(lines)
     if catalogue.channels and channel not in catalogue.channels:
         problems.append(f"channel: {channel!r} does not exist; known are {', '.join(sorted(catalogue.channels))}")
     return problems
 
 
+def _size_problems(lines: Sequence[OrderLine]) -> list[str]:
+    """Of lines as they are asked for, and, with bundles opened, as they are sold."""
+    problems = []
+    if not 1 <= len(lines) <= MAX_LINES:
+        problems.append(f"lines: are {len(lines)}, expected 1 to {MAX_LINES} (a bundle counts once for each ticket)")
+    if sum(line.count for line in lines) > MAX_TICKETS:
+        problems.append(
+            f"lines: ask for {sum(line.count for line in lines)} tickets, at most {MAX_TICKETS} go together"
+        )
+    return problems
+
+
 def line_problems(catalogue: Catalogue, line: OrderLine, channel: str, today: date) -> list[str]:
     """What forbids to sell a line, each as `field: what, and what to do`."""
-    product = catalogue.products.get(line.product_id)
-    if product is None:
-        known = ", ".join(sorted(catalogue.products))
+    sold: Product | Bundle | None = catalogue.products.get(line.product_id) or catalogue.bundles.get(line.product_id)
+    if sold is None:
+        known = ", ".join(sorted({*catalogue.products, *catalogue.bundles}))
         return [f"product_id: {line.product_id!r} does not exist; known are {known}"]
     problems = []
     if not 1 <= line.count <= MAX_LINE_COUNT:
         problems.append(f"count: is {line.count}, expected 1 to {MAX_LINE_COUNT}")
-    if product.channels and channel not in product.channels:
-        problems.append(f"product_id: {product.id!r} is not sold in channel {channel!r}")
+    if sold.channels and channel not in sold.channels:
+        problems.append(f"product_id: {sold.id!r} is not sold in channel {channel!r}")
+    problems += _concession_problems(catalogue, sold, line)
+    if isinstance(sold, Product):
+        return problems + _date_problems(sold, line, today) + _slot_problems(catalogue, sold, line)
+    return problems + _part_problems(catalogue, sold, line, today)
+
+
+def _concession_problems(catalogue: Catalogue, sold: Product | Bundle, line: OrderLine) -> list[str]:
     if line.concession not in catalogue.concessions:
         known = ", ".join(sorted(catalogue.concessions))
-        problems.append(f"concession: {line.concession!r} does not exist; known are {known}")
-    elif price_of(product, line.concession, line.visit_date) is None:
-        problems.append(f"concession: {product.id!r} has no price for {line.concession!r} on {line.visit_date}")
-    return problems + _date_problems(product, line, today) + _slot_problems(catalogue, product, line)
+        return [f"concession: {line.concession!r} does not exist; known are {known}"]
+    if price_of(sold, line.concession, line.visit_date) is None:
+        return [f"concession: {sold.id!r} has no price for {line.concession!r} on {line.visit_date}"]
+    return []
+
+
+def _part_problems(catalogue: Catalogue, bundle: Bundle, line: OrderLine, today: date) -> list[str]:
+    """What forbids to sell a part of a bundle, each said once."""
+    missing = unsellable_part(catalogue, bundle, line.concession, line.visit_date)
+    problems = [f"concession: {missing!r}, a part, has no price for it on {line.visit_date}"] if missing else []
+    parts = parts_of(catalogue, line)
+    for part in parts:
+        product = catalogue.products[part.product_id]
+        problems += _date_problems(product, part, today) + _slot_problems(catalogue, product, part)
+    if line.slot and not any(part.slot for part in parts):
+        problems.append(f"slot: {bundle.id!r} has no part with slots, expected 0")
+    return list(dict.fromkeys(problems))
 
 
 def _date_problems(product: Product, line: OrderLine, today: date) -> list[str]:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
 
-from ticketcore.catalogue import Catalogue, Product
+from ticketcore.catalogue import Bundle, Catalogue, PriceDifference, Product
+from ticketcore.lines import OrderLine
 from ticketcore.money import Rounding, percent_of
-from ticketcore.pricing import OrderLine, line_problems, price_of
+from ticketcore.prices import price_of
+from ticketcore.pricing import line_problems
 
 
 class RefundReason(Enum):
@@ -33,7 +35,11 @@ class RefundQuote:
 
 
 def quote_refund(
-    product: Product, price_minor: int, visit_date: date, today: date, reason: RefundReason = RefundReason.GUEST_WISH
+    product: Product | Bundle,
+    price_minor: int,
+    visit_date: date,
+    today: date,
+    reason: RefundReason = RefundReason.GUEST_WISH,
 ) -> RefundQuote:
     """The refund of an unused ticket asked on the park's day `today`."""
     if reason is RefundReason.WAIVED:
@@ -62,8 +68,39 @@ class Move:
     to_slot: int
 
 
-def move_refusal(catalogue: Catalogue, product: Product, move: Move, today: date) -> str:
-    """Why a ticket may not be moved; empty if it may, should it be unused. It keeps the price that was paid."""
+@dataclass(frozen=True, slots=True)
+class MoveQuote:
+    """What a move does to a ticket's price: the guest pays `difference_minor`, or is paid it back where it is negative.
+
+    With a `refusal` nothing is moved.
+    """
+
+    price_minor: int
+    difference_minor: int = 0
+    refusal: str = ""
+
+
+def quote_move(catalogue: Catalogue, product: Product, move: Move, paid_minor: int, today: date) -> MoveQuote:
+    """Whether a ticket may be moved, should it be unused, and at which price.
+
+    The difference is that of the two dates' prices in the catalogue in force, so that what was taken off the price paid
+    (a group's free ticket) stays taken off; a ticket never costs less than nothing.
+    """
+    refusal = _move_refusal(catalogue, product, move, today)
+    if refusal:
+        return MoveQuote(paid_minor, refusal=refusal)
+    now, then = price_of(product, move.concession, move.visit_date), price_of(product, move.concession, move.to_date)
+    difference = then.price_minor - now.price_minor if now is not None and then is not None else 0
+    rule = product.price_difference
+    if difference > 0 and rule is PriceDifference.KEEP:
+        return MoveQuote(paid_minor, refusal=f"{move.to_date} costs more; refund the ticket and buy another")
+    if difference < 0 and rule is not PriceDifference.SETTLE:
+        difference = 0
+    difference = max(difference, -paid_minor)
+    return MoveQuote(paid_minor + difference, difference)
+
+
+def _move_refusal(catalogue: Catalogue, product: Product, move: Move, today: date) -> str:
     if not product.reschedulable:
         return f"{product.id!r} cannot be moved to another date"
     if today > move.visit_date + timedelta(days=product.valid_days - 1):
@@ -72,9 +109,4 @@ def move_refusal(catalogue: Catalogue, product: Product, move: Move, today: date
         return "it is for that date and slot already"
     line = OrderLine(product.id, move.concession, 1, move.to_date, move.to_slot)
     problems = line_problems(catalogue, line, move.channel, today)
-    if problems:
-        return problems[0]
-    now, then = price_of(product, move.concession, move.visit_date), price_of(product, move.concession, move.to_date)
-    if now is not None and then is not None and then.price_minor > now.price_minor:
-        return f"{move.to_date} costs more; refund the ticket and buy another"
-    return ""
+    return problems[0] if problems else ""

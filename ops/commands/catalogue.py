@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ops.settings import Settings
     from parkgate.sales.v1 import sales_pb2
-    from ticketcore.catalogue import Catalogue, Product
+    from ticketcore.catalogue import Bundle, Catalogue, Product
 
 app = typer.Typer(help="Show, check and publish the park's catalogue.", no_args_is_help=True)
 Folder = Annotated[
@@ -112,6 +112,9 @@ def _print(version: int, catalogue: "Catalogue") -> None:
     OUT.print(f"[bold]{venue.name}[/bold], catalogue {version}, {venue.time_zone}, prices in {venue.currency}\n")
     OUT.print(_price_table(catalogue))
     OUT.print("[dim]+ dearer on some dates[/dim]\n")
+    if catalogue.bundles:
+        OUT.print(_bundle_table(catalogue))
+        OUT.print()
     OUT.print(_rights_table(catalogue))
     OUT.print()
     if catalogue.schedules:
@@ -128,6 +131,18 @@ def _price_table(catalogue: "Catalogue") -> "Table":
     for product in catalogue.products.values():
         prices = [_lowest(product, one, catalogue.venue.currency_digits) for one in concessions]
         rows.add_row(product.id, product.name, *prices)
+    return rows
+
+
+def _bundle_table(catalogue: "Catalogue") -> "Table":
+    from ops.screen import table
+
+    concessions = [one for one in catalogue.concessions if any(_prices(b, one) for b in catalogue.bundles.values())]
+    rows = table(["Bundle", "Of", *concessions], concessions)
+    for bundle in catalogue.bundles.values():
+        parts = " + ".join(f"{part.count} {part.product}" if part.count > 1 else part.product for part in bundle.parts)
+        prices = [_lowest(bundle, one, catalogue.venue.currency_digits) for one in concessions]
+        rows.add_row(bundle.id, parts, *prices)
     return rows
 
 
@@ -164,11 +179,11 @@ def _zone_table(catalogue: "Catalogue") -> "Table":
     return rows
 
 
-def _prices(product: "Product", concession: str) -> list[int]:
+def _prices(product: "Product | Bundle", concession: str) -> list[int]:
     return [price.price_minor for price in product.prices if price.concession == concession]
 
 
-def _lowest(product: "Product", concession: str, digits: int) -> str:
+def _lowest(product: "Product | Bundle", concession: str, digits: int) -> str:
     from ops.window import money
 
     prices = _prices(product, concession)

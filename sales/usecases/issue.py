@@ -61,6 +61,8 @@ class TicketSpec:
     sold_time: datetime
     paid_time: datetime
     replaces: int | None = None
+    bundle_id: str = ""
+    bundle_number: int = 0
 
 
 async def prepare(sales: Sales, order: Any, method: Method, now: datetime) -> Prepared:
@@ -83,9 +85,18 @@ def _specs(catalogue: Catalogue, lines: Sequence[PricedLine], order: Any, now: d
         product = catalogue.products.get(line.product_id)
         if product is None:
             raise DamagedDataError(f"order {order.id} names product {line.product_id!r}, not in its catalogue")
-        for price in priced.ticket_prices():
+        for index, price in enumerate(priced.ticket_prices()):
             yield TicketSpec(
-                product, line.concession, line.visit_date, line.slot, price, number, order.create_time, now
+                product=product,
+                concession=line.concession,
+                visit_date=line.visit_date,
+                slot=line.slot,
+                price_minor=price,
+                line_number=number,
+                sold_time=order.create_time,
+                paid_time=now,
+                bundle_id=priced.bundle_id,
+                bundle_number=priced.first_bundle + index if priced.bundle_id else 0,
             )
 
 
@@ -125,6 +136,8 @@ def ticket_row(
         "park_date": day,
         "lifecycle": "active",
         "replaces_ticket_id": spec.replaces,
+        "bundle_id": spec.bundle_id,
+        "bundle_number": spec.bundle_number,
         "token": sign(claims, sales.config.signing_key),
     }
 

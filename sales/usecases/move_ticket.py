@@ -14,16 +14,17 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from parkgate.cluster.v1 import control_pb2 as control
-from sales import metrics, outbox
+from sales import metrics, outbox, provider
 from sales.catalogues import Published
 from sales.context import Sales, park_date
 from sales.rows import insert_rows
 from sales.tables import orders, tickets, voids
 from sales.usecases.create_order import hold_units
 from sales.usecases.issue import TicketSpec, book, derive, registration, ticket_row
+from sales.usecases.pay_order import OPEN_SHIFT
 from sales.usecases.voids import ask_owners, return_rows
 from ticketcore.errors import ConflictError, SoldOutError
-from ticketcore.postings import Dates, TicketValue, reschedule
+from ticketcore.postings import Dates, Method, TicketValue, reschedule
 from ticketcore.pricing import OrderLine, QuotaNeed, quota_needs
 
 
@@ -102,7 +103,7 @@ async def _replace(sales: Sales, row: Any, ticket: Any, order: Any, held: bool) 
         concession=ticket.concession,
         visit_date=row.visit_date,
         slot=row.slot,
-        price_minor=ticket.price_minor,
+        price_minor=ticket.price_minor + row.difference_minor,
         line_number=ticket.line_number,
         sold_time=ticket.sold_time,
         paid_time=ticket.paid_time,
@@ -124,16 +125,35 @@ async def _replace(sales: Sales, row: Any, ticket: Any, order: Any, held: bool) 
             .where(voids.c.id == row.id)
             .values(state="done", settle_time=now, park_date=day, new_ticket_id=new["id"])
         )
-        booking = reschedule(_value(ticket, ticket.id, ticket.visit_date), _value(ticket, new["id"], row.visit_date))
+        await _count_cash(connection, row, order)
+        booking = reschedule(_value(ticket), _value(ticket, new), Method(order.payment_method))
         await book(connection, order.id, derive(b"reschedule", row.id), booking, now, day)
-        await outbox.put(connection, *_outbox_rows(row, ticket, new, now, held))
+        await outbox.put(connection, *_outbox_rows(row, ticket, new, now, held), *_money_back(row, order, now))
         sales.seam("move.booked")
     sales.outbox_filled.set()
 
 
-def _value(ticket: Any, ticket_id: int, visit_date: Any) -> TicketValue:
-    dates = Dates(ticket.sold_time, ticket.paid_time, visit_date)
-    return TicketValue(ticket_id, ticket.product_number, ticket.price_minor, ticket.currency, dates)
+async def _count_cash(connection: AsyncConnection, row: Any, order: Any) -> None:
+    """A difference in cash goes through the till of the window: what was paid up counts as negative cash paid out."""
+    if order.payment_method != Method.CASH.value or not row.difference_minor:
+        return
+    shift = await connection.execute(OPEN_SHIFT, {"window_id": row.window_id})
+    values = {"cash_minor": -row.difference_minor, "shift_id": shift.scalar()}
+    await connection.execute(sa.update(voids).where(voids.c.id == row.id).values(values))
+
+
+def _value(ticket: Any, new: dict[str, Any] | None = None) -> TicketValue:
+    """A ticket's value, or that of the one that replaces it."""
+    identity = new or {"id": ticket.id, "price_minor": ticket.price_minor, "visit_date": ticket.visit_date}
+    dates = Dates(ticket.sold_time, ticket.paid_time, identity["visit_date"])
+    return TicketValue(identity["id"], ticket.product_number, identity["price_minor"], ticket.currency, dates)
+
+
+def _money_back(row: Any, order: Any, now: datetime) -> list[dict[str, Any]]:
+    if order.payment_method != Method.PROVIDER.value or row.difference_minor >= 0:
+        return []
+    body = provider.money_back(row.id, order.payment_id, -row.difference_minor, order.currency)
+    return [outbox.row(order.payment_id, outbox.Kind.MONEY_BACK, body, now)]
 
 
 def _outbox_rows(row: Any, ticket: Any, new: dict[str, Any], now: datetime, held: bool) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -107,13 +107,14 @@ async def _take(sales: Sales, key: RequestKey, order: Any, method: Method, tende
 
 async def _begin(sales: Sales, key: RequestKey, order: Any, now: datetime) -> pb.PayOrderResponse:
     payment_id = key.derive("payment")
+    patience = timedelta(milliseconds=sales.config.ask_payment_after_ms)
     body = provider.intent(payment_id, order.id, order.total_minor, order.currency)
     response = pb.PayOrderResponse(order=order_message(order))
     response.order.state = pb.ORDER_STATE_PAYING
     response.order.payment_method = pb.PAYMENT_METHOD_PROVIDER
     response.order.payment_url = payment_url(sales.config.provider_url, payment_id)
     rows = {
-        payments: [_payment(key, order, Method.PROVIDER, 0, now)],
+        payments: [_payment(key, order, Method.PROVIDER, 0, now) | {"next_ask_time": now + patience}],
         outbox_table: [outbox.row(payment_id, outbox.Kind.PAYMENT_INTENT, body, now)],
     }
     paying = step(OrderState.HELD, OrderEvent.PAY)
@@ -137,6 +138,7 @@ def _payment(key: RequestKey, order: Any, method: Method, tendered_minor: int, n
         "shift_id": None,
         "create_time": now,
         "capture_time": now if captured else None,
+        "next_ask_time": None,
     }
 
 

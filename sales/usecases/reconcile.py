@@ -15,18 +15,19 @@ _TOTALS = sa.text(
     """
     SELECT product_number, product_id, concession, channel, window_id,
            sum(sold) AS sold, sum(issued) AS issued, sum(refunded) AS refunded, sum(rescheduled) AS rescheduled,
-           sum(sold_minor) AS sold_minor, sum(refunded_minor) AS refunded_minor, sum(fee_minor) AS fee_minor
+           sum(sold_minor) AS sold_minor, sum(refunded_minor) AS refunded_minor, sum(fee_minor) AS fee_minor,
+           sum(difference_minor) AS difference_minor
     FROM (
         SELECT product_number, product_id, concession, channel, window_id,
                (replaces_ticket_id IS NULL)::int AS sold, 1 AS issued, 0 AS refunded, 0 AS rescheduled,
                CASE WHEN replaces_ticket_id IS NULL THEN price_minor ELSE 0 END AS sold_minor,
-               0 AS refunded_minor, 0 AS fee_minor
+               0 AS refunded_minor, 0 AS fee_minor, 0 AS difference_minor
         FROM sales.tickets WHERE park_date BETWEEN :first AND :last
         UNION ALL
         SELECT t.product_number, t.product_id, t.concession, t.channel, t.window_id,
                0, 0, (v.kind = 'refund')::int, (v.kind = 'reschedule')::int, 0,
                CASE WHEN v.kind = 'refund' THEN v.refund_minor ELSE 0 END,
-               CASE WHEN v.kind = 'refund' THEN v.fee_minor ELSE 0 END
+               CASE WHEN v.kind = 'refund' THEN v.fee_minor ELSE 0 END, v.difference_minor
         FROM sales.voids v JOIN sales.tickets t ON t.id = v.ticket_id
         WHERE v.state = 'done' AND v.park_date BETWEEN :first AND :last
     ) lines
@@ -77,6 +78,7 @@ async def reconcile(sales: Sales, caller: Caller, request: pb.ReconcileRequest) 
                 sold_minor=int(row.sold_minor),
                 refunded_minor=int(row.refunded_minor),
                 fee_minor=int(row.fee_minor),
+                difference_minor=int(row.difference_minor),
             )
             for row in totals
         ],

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from parkgate.sales.v1 import sales_pb2 as pb
-from sales.context import Sales, park_date
+from sales.context import Sales
 from sales.database import Database
 from sales.errors import DuplicateRequestError
 from sales.identity import Caller
@@ -19,19 +18,14 @@ from sales.requests import RequestKey, complete, find, key_of, remember
 from sales.rows import insert_rows
 from sales.tables import tickets, voids
 from sales.usecases.issue import derive
+from sales.usecases.quote_refunds import bundle_of, quote_message, quotes_of, reason_of
 from sales.usecases.settle_voids import settle
 from sales.usecases.voids import check_ids, load_tickets, rows_of_request
-from ticketcore.errors import InvalidInputError, TransientError
-from ticketcore.refunds import RefundQuote, RefundReason, quote_refund
+from ticketcore.errors import TransientError
+from ticketcore.refunds import RefundQuote
 
-log = logging.getLogger(__name__)
 FIRST_RETRY = timedelta(seconds=2)
 """The caller's own try comes first; the sweep takes over after this."""
-REASONS: dict[int, RefundReason] = {
-    pb.REFUND_REASON_UNSPECIFIED: RefundReason.GUEST_WISH,
-    pb.REFUND_REASON_GUEST_WISH: RefundReason.GUEST_WISH,
-    pb.REFUND_REASON_WAIVED: RefundReason.WAIVED,
-}
 OUTCOMES = {
     "requested": pb.REFUND_OUTCOME_PENDING,
     "done": pb.REFUND_OUTCOME_REFUNDED,
@@ -40,46 +34,10 @@ OUTCOMES = {
 }
 
 
-async def quote_refunds(sales: Sales, caller: Caller, request: pb.QuoteRefundRequest) -> pb.QuoteRefundResponse:
-    """What a refund would pay now. Asks the owners whether the tickets were used; only the refund itself settles it,
-    since a ticket may be used a moment later. Writes nothing."""
-    check_ids(request.ticket_ids)
-    async with sales.database.reading() as connection:
-        found = await load_tickets(connection, request.ticket_ids, lock=False)
-    reason = _reason(caller, request.reason)
-    quotes = await _quotes(sales, found, reason)
-    asked = [ticket_id for ticket_id in request.ticket_ids if not quotes[ticket_id].refusal]
-    used = await _used(sales, asked)
-    messages = [
-        _quote_message(ticket_id, _after_use(quotes[ticket_id], (used or {}).get(ticket_id, 0)))
-        for ticket_id in request.ticket_ids
-    ]
-    for message in messages:
-        message.use_unknown = used is None and not message.refusal
-    return pb.QuoteRefundResponse(quotes=messages, total_refund_minor=sum(q.refund_minor for q in messages))
-
-
-async def _used(sales: Sales, ticket_ids: Sequence[int]) -> dict[int, int] | None:
-    """How many person-entries the owners have counted, by ticket; None if they do not answer."""
-    if not ticket_ids:
-        return {}
-    try:
-        states = await sales.cluster.inspect_tickets(ticket_ids)
-    except TransientError as error:
-        log.info("a refund is quoted without the owners: %s", error)
-        return None
-    return {state.ticket_id: state.persons_admitted for state in states}
-
-
-def _after_use(quote: RefundQuote, persons_admitted: int) -> RefundQuote:
-    if not persons_admitted:
-        return quote
-    times = "once" if persons_admitted == 1 else f"{persons_admitted} times"
-    return RefundQuote(quote.price_minor, quote.price_minor, f"it was used {times}")
-
-
 async def refund_tickets(sales: Sales, caller: Caller, request: pb.RefundTicketsRequest) -> pb.RefundTicketsResponse:
-    """Refunds tickets, each on its own. What the cluster does not answer now is PENDING, and settled later by itself.
+    """Refunds tickets, each on its own, and bundles as a whole.
+
+    What the cluster does not answer now is PENDING, and settled later by itself.
 
     The answer is final, and stored, when nothing is PENDING; until then the same request looks again.
     """
@@ -103,12 +61,12 @@ async def refund_tickets(sales: Sales, caller: Caller, request: pb.RefundTickets
 
 async def _request(sales: Sales, caller: Caller, key: RequestKey, request: pb.RefundTicketsRequest) -> Sequence[Any]:
     now = sales.clock()
-    reason = _reason(caller, request.reason)
+    reason = reason_of(caller, request.reason)
     try:
         async with sales.database.transaction() as connection:
             await remember(connection, key, None, now)
             found = await load_tickets(connection, request.ticket_ids, lock=True)
-            quotes = await _quotes(sales, found, reason)
+            quotes = await quotes_of(sales, found, reason)
             rows = [
                 void_row(key, position, found[ticket_id], quotes[ticket_id])
                 | {
@@ -136,6 +94,7 @@ def void_row(key: RequestKey, position: int, ticket: Any, quote: RefundQuote) ->
         "request_id": key.request_id,
         "position": position,
         "ticket_id": ticket.id,
+        "bundle": bundle_of(ticket),
         "state": "not_allowed" if quote.refusal else "requested",
         "refusal": quote.refusal,
         "price_minor": ticket.price_minor,
@@ -143,44 +102,9 @@ def void_row(key: RequestKey, position: int, ticket: Any, quote: RefundQuote) ->
         "refund_minor": quote.refund_minor,
         "catalogue_version": ticket.catalogue_version,
         "cash_minor": 0,
+        "difference_minor": 0,
         "attempts": 0,
     }
-
-
-def _reason(caller: Caller, number: int) -> RefundReason:
-    """The reason asked for. A window refunds what any window sold, from its own till; only a service waives fees."""
-    caller.check_sells_at(caller.own_window)
-    reason = REASONS.get(number)
-    if reason is None:
-        raise InvalidInputError(f"reason: {number} is none of RefundReason")
-    if reason is RefundReason.WAIVED:
-        caller.check_is_service("waive the fees of a refund")
-    return reason
-
-
-async def _quotes(sales: Sales, found: Mapping[int, Any], reason: RefundReason) -> dict[int, RefundQuote]:
-    now = sales.clock()
-    quotes = {}
-    for ticket in found.values():
-        catalogue = (await sales.catalogues.version(ticket.catalogue_version)).catalogue
-        product = catalogue.products[ticket.product_id]
-        if ticket.lifecycle != "active":
-            refusal = f"the ticket is {ticket.lifecycle}"
-            quotes[ticket.id] = RefundQuote(ticket.price_minor, ticket.price_minor, refusal)
-        else:
-            today = park_date(catalogue.venue, now)
-            quotes[ticket.id] = quote_refund(product, ticket.price_minor, ticket.visit_date, today, reason)
-    return quotes
-
-
-def _quote_message(ticket_id: int, quote: RefundQuote) -> pb.RefundQuote:
-    return pb.RefundQuote(
-        ticket_id=ticket_id,
-        price_minor=quote.price_minor,
-        fee_minor=quote.fee_minor,
-        refund_minor=quote.refund_minor,
-        refusal=quote.refusal,
-    )
 
 
 def _answer(rows: Sequence[Any]) -> pb.RefundTicketsResponse:
@@ -189,7 +113,7 @@ def _answer(rows: Sequence[Any]) -> pb.RefundTicketsResponse:
             pb.RefundResult(
                 ticket_id=row.ticket_id,
                 outcome=OUTCOMES[row.state],
-                quote=_quote_message(row.ticket_id, RefundQuote(row.price_minor, row.fee_minor, row.refusal)),
+                quote=quote_message(row.ticket_id, RefundQuote(row.price_minor, row.fee_minor, row.refusal)),
             )
             for row in rows
         ],

@@ -6,7 +6,6 @@ up is booked as the guest's and sent back. A second telling of the same event ch
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,23 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from sales import outbox, provider
 from sales.context import Sales, park_date
+from sales.payment_event import PaymentEvent
 from sales.tables import orders, payment_events, payments
 from sales.usecases.issue import Prepared, book, derive, prepare, record
 from ticketcore.errors import ConflictError, InvalidInputError, NotFoundError
 from ticketcore.orders import OrderEvent, OrderState, step
 from ticketcore.postings import Dates, Method, late_payment
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentEvent:
-    """What the provider told. `kind` is "captured" or "failed"."""
-
-    event_id: str
-    kind: str
-    payment_id: bytes
-    amount_minor: int
-    currency: str
-    event_time: datetime
 
 
 async def settle_payment(sales: Sales, event: PaymentEvent) -> str:

@@ -20,7 +20,8 @@ from sales.tables import orders, tickets, voids
 from sales.usecases.issue import book_all, derive
 from sales.usecases.move_ticket import settle_move
 from sales.usecases.pay_order import OPEN_SHIFT
-from sales.usecases.voids import ask_owners, claim_waiting, return_rows
+from sales.usecases.void_bundle import ask_for_bundle
+from sales.usecases.voids import ask_owners, claim_waiting, return_rows, rows_of_request
 from ticketcore.orders import OrderEvent, OrderState, step
 from ticketcore.postings import Dates, Method, TicketValue, Transaction, refund
 
@@ -34,14 +35,26 @@ async def settle(sales: Sales, rows: Sequence[Any]) -> None:
     Raises:
         TransientError: the cluster or the database is away; what was not settled is still requested.
     """
-    refunds = [row for row in rows if row.kind == "refund"]
+    refunds = [row for row in rows if row.kind == "refund" and not row.bundle]
     if refunds:
         states = await ask_owners(sales, refunds)
         sales.seam("void.asked")
         await _book_refunds(sales, states)
+    for request_id, bundle in {(row.request_id, row.bundle): None for row in rows if row.bundle}:
+        await _settle_bundle(sales, request_id, bundle)
     for row in rows:
         if row.kind == "reschedule":
             await settle_move(sales, row)
+
+
+async def _settle_bundle(sales: Sales, request_id: bytes, bundle: str) -> None:
+    """All rows of a bundle together, however many of them a sweep has claimed."""
+    found = await rows_of_request(sales, request_id)
+    rows = [row for row in found if row.bundle == bundle and row.state == "requested"]
+    if rows:
+        states = await ask_for_bundle(sales, rows)
+        sales.seam("void.asked")
+        await _book_refunds(sales, states)
 
 
 async def sweep_voids(sales: Sales) -> int:

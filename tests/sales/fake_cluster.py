@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from parkgate.cluster.v1 import control_pb2 as control
+from parkgate.events.v1 import events_pb2 as events
 from ticketcore.errors import ConflictError, UnknownOutcomeError
 from ticketcore.quota import HoldAnswer, HoldState, LimitedLine, Line, QuotaBook
 
@@ -21,6 +22,8 @@ class FakeCluster:
     tokens: dict[int, bytes] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
     voided: dict[int, bytes] = field(default_factory=dict)
+    blocked: set[int] = field(default_factory=set)
+    done: set[bytes] = field(default_factory=set)
     calls: Counter[str] = field(default_factory=Counter)
     catalogue_version: int = 0
 
@@ -75,7 +78,9 @@ class FakeCluster:
     async def change_tickets(self, changes: Sequence[control.TicketChange]) -> Sequence[control.ChangeResult]:
         self._call("change")
         results = [
-            control.ChangeResult(ticket_id=change.ticket_id, outcome=self._void(change), state=control.TicketState())
+            control.ChangeResult(
+                ticket_id=change.ticket_id, outcome=self._change(change), state=self._state(change.ticket_id)
+            )
             for change in changes
         ]
         self.lose()
@@ -83,7 +88,28 @@ class FakeCluster:
 
     async def inspect_tickets(self, ticket_ids: Sequence[int]) -> Sequence[control.TicketState]:
         self._call("inspect")
-        return [control.TicketState(ticket_id=id_, persons_admitted=int(id_ in self.used)) for id_ in ticket_ids]
+        return [self._state(ticket_id) for ticket_id in ticket_ids]
+
+    def _state(self, ticket_id: int) -> control.TicketState:
+        lifecycle = events.LIFECYCLE_BLOCKED if ticket_id in self.blocked else events.LIFECYCLE_ACTIVE
+        if ticket_id in self.voided:
+            lifecycle = events.LIFECYCLE_REFUNDED
+        return control.TicketState(
+            ticket_id=ticket_id, persons_admitted=int(ticket_id in self.used), lifecycle=lifecycle
+        )
+
+    def _change(self, change: control.TicketChange) -> control.ChangeOutcome:
+        """Blocking and freeing, besides voiding; what a request has done is done for good."""
+        if change.request_id in self.done:
+            return control.CHANGE_OUTCOME_DONE
+        if change.to not in {events.LIFECYCLE_BLOCKED, events.LIFECYCLE_ACTIVE}:
+            return self._void(change)
+        blocking = change.to == events.LIFECYCLE_BLOCKED
+        if change.ticket_id in self.voided or (change.ticket_id in self.blocked) is blocking:
+            return control.CHANGE_OUTCOME_NOT_ALLOWED
+        self.done.add(change.request_id)
+        (self.blocked.add if blocking else self.blocked.remove)(change.ticket_id)
+        return control.CHANGE_OUTCOME_DONE
 
     def _void(self, change: control.TicketChange) -> control.ChangeOutcome:
         if change.ticket_id in self.used:
@@ -93,7 +119,7 @@ class FakeCluster:
 
     def admit(self, ticket_id: int) -> bool:
         """A gate's scan: whether the ticket is let in."""
-        if ticket_id in self.voided or ticket_id in self.used:
+        if ticket_id in self.voided or ticket_id in self.used or ticket_id in self.blocked:
             return False
         self.used.add(ticket_id)
         return True

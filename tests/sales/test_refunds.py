@@ -8,8 +8,9 @@ import pytest
 from parkgate.sales.v1 import sales_pb2 as pb
 from sales.errors import RequestReusedError
 from sales.identity import LOCAL, Caller, Role
+from sales.usecases.quote_refunds import quote_refunds
 from sales.usecases.reconcile import reconcile
-from sales.usecases.refund_tickets import quote_refunds, refund_tickets
+from sales.usecases.refund_tickets import refund_tickets
 from sales.usecases.reschedule_ticket import reschedule_ticket
 from sales.usecases.settle_voids import sweep_voids
 from sales.usecases.shifts import close_shift, open_shift

@@ -26,7 +26,7 @@ def test_postings_of_every_transaction_sum_to_zero_i9(totals: list[int], method:
     for transaction in (
         postings.sale(method, lines, "CHF", DATES),
         postings.refund(value(1, totals[0]), method, fee),
-        postings.reschedule(value(1, totals[0]), value(2, totals[0])),
+        postings.reschedule(value(1, totals[0]), value(2, totals[-1]), method),
         postings.late_payment(totals[0] + 1, "CHF", DATES),
     ):
         assert sum(posting.amount_minor for posting in transaction.postings) == 0
@@ -41,6 +41,14 @@ def test_a_refund_ends_what_is_owed_and_keeps_the_fee() -> None:
         Account.PROVIDER_RECEIVABLE: -7110,
         Account.REFUND_FEES: -790,
     }
+
+
+@pytest.mark.parametrize(("new", "cash"), [(8500, 600), (7900, None), (5000, -2900)])
+def test_a_move_to_another_price_takes_or_gives_the_difference_where_it_was_paid(new: int, cash: int | None) -> None:
+    booked = postings.reschedule(value(1, 7900), value(2, new), Method.CASH).postings
+    assert [p.amount_minor for p in booked if p.account is Account.CASH] == ([] if cash is None else [cash])
+    owed = {p.ticket_id: p.amount_minor for p in booked if p.account is Account.DEFERRED_REVENUE}
+    assert owed == {1: 7900, 2: -new}
 
 
 @pytest.mark.parametrize("fee", [-1, 7901])

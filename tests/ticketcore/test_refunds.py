@@ -1,11 +1,13 @@
 """Refund tiers and moves, before, at and after each boundary."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 
 from tests.ticketcore.park import park
-from ticketcore.refunds import Move, RefundReason, move_refusal, quote_refund
+from ticketcore.catalogue import PriceDifference
+from ticketcore.refunds import Move, MoveQuote, RefundReason, quote_move, quote_refund
 
 VISIT = date(2026, 12, 10)
 
@@ -43,6 +45,40 @@ def test_what_is_not_refundable_says_so() -> None:
 )
 def test_a_move_is_allowed_or_says_why_not(product: str, to: date, today: date, words: str) -> None:
     catalogue = park()
-    refusal = move_refusal(catalogue, catalogue.products[product], Move("adult", "window", VISIT, 0, to, 0), today)
+    move = Move("adult", "window", VISIT, 0, to, 0)
+    refusal = quote_move(catalogue, catalogue.products[product], move, 10_000, today).refusal
     assert words in refusal
     assert bool(words) is bool(refusal)
+
+
+SATURDAY, THURSDAY = date(2026, 12, 12), VISIT
+
+
+@pytest.mark.parametrize(
+    ("rule", "start", "to", "paid", "quote"),
+    [
+        (
+            "keep",
+            THURSDAY,
+            SATURDAY,
+            7_900,
+            MoveQuote(7_900, 0, "2026-12-12 costs more; refund the ticket and buy another"),
+        ),
+        ("keep", SATURDAY, THURSDAY + timedelta(days=1), 8_500, MoveQuote(8_500)),
+        ("pay_up", THURSDAY, SATURDAY, 7_900, MoveQuote(8_500, 600)),
+        ("pay_up", SATURDAY, THURSDAY + timedelta(days=1), 8_500, MoveQuote(8_500)),
+        ("settle", THURSDAY, SATURDAY, 7_900, MoveQuote(8_500, 600)),
+        ("settle", SATURDAY, THURSDAY + timedelta(days=1), 8_500, MoveQuote(7_900, -600)),
+        ("settle", SATURDAY, THURSDAY + timedelta(days=1), 7_000, MoveQuote(6_400, -600)),
+        ("settle", SATURDAY, THURSDAY + timedelta(days=1), 599, MoveQuote(0, -599)),
+        ("settle", SATURDAY, THURSDAY + timedelta(days=1), 600, MoveQuote(0, -600)),
+        ("settle", SATURDAY, THURSDAY + timedelta(days=1), 601, MoveQuote(1, -600)),
+        ("settle", SATURDAY, SATURDAY + timedelta(days=1), 8_500, MoveQuote(8_500)),
+    ],
+)
+def test_the_products_rule_says_what_becomes_of_a_difference(
+    rule: str, start: date, to: date, paid: int, quote: MoveQuote
+) -> None:
+    catalogue = park()
+    product = replace(catalogue.products["day"], price_difference=PriceDifference(rule))
+    assert quote_move(catalogue, product, Move("adult", "window", start, 0, to, 0), paid, date(2026, 12, 9)) == quote

@@ -337,15 +337,15 @@ class OrderLine(_message.Message):
     VISIT_DATE_FIELD_NUMBER: _builtins.int
     SLOT_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
-    """The product's id in the catalogue."""
+    """The product's id in the catalogue, or a bundle's."""
     concession: _builtins.str
     """The concession's id, for example "adult"."""
     count: _builtins.int
-    """How many tickets, 1 to 1,000. An order has at most 10,000."""
+    """How many tickets, or bundles, 1 to 1,000. An order has at most 10,000 tickets."""
     visit_date: _builtins.str
     """First day of validity, "2026-12-24"."""
     slot: _builtins.int
-    """The slot's number, for products with slots; 0: none."""
+    """The slot's number, for products with slots and bundles that hold one; 0: none."""
     def __init__(
         self,
         *,
@@ -365,7 +365,7 @@ Global___OrderLine: _TypeAlias = OrderLine  # noqa: Y015
 
 @_typing.final
 class PricedLine(_message.Message):
-    """PricedLine is an order line with its price."""
+    """PricedLine is an order line with its price. A bundle's line becomes one for each ticket of a bundle."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -373,12 +373,15 @@ class PricedLine(_message.Message):
     UNIT_PRICE_MINOR_FIELD_NUMBER: _builtins.int
     FREE_COUNT_FIELD_NUMBER: _builtins.int
     TOTAL_MINOR_FIELD_NUMBER: _builtins.int
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
     unit_price_minor: _builtins.int
     """Price of one ticket of it before free ones."""
     free_count: _builtins.int
     """Tickets of it that are free (one in N of a group)."""
     total_minor: _builtins.int
-    """What the line costs in all."""
+    """What the line costs in all; of a bundle's, its share of the price."""
+    bundle_id: _builtins.str
+    """The bundle that it is part of; empty: sold on its own."""
     @_builtins.property
     def line(self) -> Global___OrderLine:
         """The line."""
@@ -390,10 +393,11 @@ class PricedLine(_message.Message):
         unit_price_minor: _builtins.int = ...,
         free_count: _builtins.int = ...,
         total_minor: _builtins.int = ...,
+        bundle_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["free_count", b"free_count", "line", b"line", "total_minor", b"total_minor", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "free_count", b"free_count", "line", b"line", "total_minor", b"total_minor", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,7 +449,7 @@ class QuoteOrderResponse(_message.Message):
     """The catalogue that the prices are from."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricedLine]:
-        """In the order of the request."""
+        """In the order of the request; a bundle's parts follow each other."""
 
     def __init__(
         self,
@@ -927,6 +931,8 @@ class Ticket(_message.Message):
     QR_PNG_FIELD_NUMBER: _builtins.int
     REPLACED_BY_TICKET_ID_FIELD_NUMBER: _builtins.int
     REPLACES_TICKET_ID_FIELD_NUMBER: _builtins.int
+    BUNDLE_ID_FIELD_NUMBER: _builtins.int
+    BUNDLE_NUMBER_FIELD_NUMBER: _builtins.int
     ticket_id: _builtins.int
     """Its id."""
     order_id: _builtins.int
@@ -955,6 +961,10 @@ class Ticket(_message.Message):
     """The ticket that replaced it; 0: none."""
     replaces_ticket_id: _builtins.int
     """The ticket that it replaces; 0: none."""
+    bundle_id: _builtins.str
+    """The bundle that it is part of, and is refunded with; empty: sold on its own."""
+    bundle_number: _builtins.int
+    """Which bundle of its order, from 1 on; 0: none."""
     def __init__(
         self,
         *,
@@ -972,10 +982,12 @@ class Ticket(_message.Message):
         qr_png: _builtins.bytes = ...,
         replaced_by_ticket_id: _builtins.int = ...,
         replaces_ticket_id: _builtins.int = ...,
+        bundle_id: _builtins.str = ...,
+        bundle_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["concession", b"concession", "lifecycle", b"lifecycle", "order_id", b"order_id", "persons", b"persons", "price_minor", b"price_minor", "product_id", b"product_id", "product_number", b"product_number", "qr_png", b"qr_png", "replaced_by_ticket_id", b"replaced_by_ticket_id", "replaces_ticket_id", b"replaces_ticket_id", "slot", b"slot", "ticket_id", b"ticket_id", "token", b"token", "visit_date", b"visit_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_id", b"bundle_id", "bundle_number", b"bundle_number", "concession", b"concession", "lifecycle", b"lifecycle", "order_id", b"order_id", "persons", b"persons", "price_minor", b"price_minor", "product_id", b"product_id", "product_number", b"product_number", "qr_png", b"qr_png", "replaced_by_ticket_id", b"replaced_by_ticket_id", "replaces_ticket_id", b"replaces_ticket_id", "slot", b"slot", "ticket_id", b"ticket_id", "token", b"token", "visit_date", b"visit_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1172,17 +1184,14 @@ class RefundTicketsResponse(_message.Message):
 Global___RefundTicketsResponse: _TypeAlias = RefundTicketsResponse  # noqa: Y015
 
 @_typing.final
-class RescheduleTicketRequest(_message.Message):
-    """RescheduleTicketRequest moves a ticket."""
+class QuoteRescheduleRequest(_message.Message):
+    """QuoteRescheduleRequest asks what moving a ticket would cost."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     TICKET_ID_FIELD_NUMBER: _builtins.int
     VISIT_DATE_FIELD_NUMBER: _builtins.int
     SLOT_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.bytes
-    """Made by the caller, 16 bytes."""
     ticket_id: _builtins.int
     """The ticket."""
     visit_date: _builtins.str
@@ -1192,14 +1201,87 @@ class RescheduleTicketRequest(_message.Message):
     def __init__(
         self,
         *,
-        request_id: _builtins.bytes = ...,
         ticket_id: _builtins.int = ...,
         visit_date: _builtins.str = ...,
         slot: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "slot", b"slot", "ticket_id", b"ticket_id", "visit_date", b"visit_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slot", b"slot", "ticket_id", b"ticket_id", "visit_date", b"visit_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteRescheduleRequest: _TypeAlias = QuoteRescheduleRequest  # noqa: Y015
+
+@_typing.final
+class QuoteRescheduleResponse(_message.Message):
+    """QuoteRescheduleResponse answers it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
+    NEW_PRICE_MINOR_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    USE_UNKNOWN_FIELD_NUMBER: _builtins.int
+    difference_minor: _builtins.int
+    """What the guest must pay, or, negative, is paid back. RescheduleTicket wants it said again."""
+    new_price_minor: _builtins.int
+    """What the new ticket is then worth."""
+    refusal: _builtins.str
+    """Why it cannot be moved, for example that it was used; empty: it can. Whether a place is left, the move itself finds."""
+    use_unknown: _builtins.bool
+    """The owner did not answer: whether it was used is not known."""
+    def __init__(
+        self,
+        *,
+        difference_minor: _builtins.int = ...,
+        new_price_minor: _builtins.int = ...,
+        refusal: _builtins.str = ...,
+        use_unknown: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference_minor", b"difference_minor", "new_price_minor", b"new_price_minor", "refusal", b"refusal", "use_unknown", b"use_unknown"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteRescheduleResponse: _TypeAlias = QuoteRescheduleResponse  # noqa: Y015
+
+@_typing.final
+class RescheduleTicketRequest(_message.Message):
+    """RescheduleTicketRequest moves a ticket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    VISIT_DATE_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    AGREED_DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """Made by the caller, 16 bytes."""
+    ticket_id: _builtins.int
+    """The ticket."""
+    visit_date: _builtins.str
+    """Its new first day of validity."""
+    slot: _builtins.int
+    """Its new slot; 0 for products without slots."""
+    agreed_difference_minor: _builtins.int
+    """The difference that the guest agreed to, as quoted; FAILED_PRECONDITION if it is another by now. It is paid, or paid
+    back, as the order was: in cash in the window's open shift, by the provider (back only), on the agency's account.
+    """
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        ticket_id: _builtins.int = ...,
+        visit_date: _builtins.str = ...,
+        slot: _builtins.int = ...,
+        agreed_difference_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreed_difference_minor", b"agreed_difference_minor", "request_id", b"request_id", "slot", b"slot", "ticket_id", b"ticket_id", "visit_date", b"visit_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1213,8 +1295,11 @@ class RescheduleTicketResponse(_message.Message):
 
     OUTCOME_FIELD_NUMBER: _builtins.int
     TICKET_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
     outcome: Global___RescheduleOutcome.ValueType
     """What became of it."""
+    difference_minor: _builtins.int
+    """With DONE: what was paid, or, negative, paid back."""
     @_builtins.property
     def ticket(self) -> Global___Ticket:
         """The new ticket, with DONE."""
@@ -1224,10 +1309,11 @@ class RescheduleTicketResponse(_message.Message):
         *,
         outcome: Global___RescheduleOutcome.ValueType = ...,
         ticket: Global___Ticket | None = ...,
+        difference_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ticket", b"ticket"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "ticket", b"ticket"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference_minor", b"difference_minor", "outcome", b"outcome", "ticket", b"ticket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1555,6 +1641,7 @@ class SalesTotal(_message.Message):
     SOLD_MINOR_FIELD_NUMBER: _builtins.int
     REFUNDED_MINOR_FIELD_NUMBER: _builtins.int
     FEE_MINOR_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_MINOR_FIELD_NUMBER: _builtins.int
     product_number: _builtins.int
     """The product's number."""
     product_id: _builtins.str
@@ -1579,6 +1666,8 @@ class SalesTotal(_message.Message):
     """What was paid back."""
     fee_minor: _builtins.int
     """Fees kept on refunds."""
+    difference_minor: _builtins.int
+    """What was paid up on reschedules, less what was paid back."""
     def __init__(
         self,
         *,
@@ -1594,10 +1683,11 @@ class SalesTotal(_message.Message):
         sold_minor: _builtins.int = ...,
         refunded_minor: _builtins.int = ...,
         fee_minor: _builtins.int = ...,
+        difference_minor: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "concession", b"concession", "fee_minor", b"fee_minor", "issued_tickets", b"issued_tickets", "product_id", b"product_id", "product_number", b"product_number", "refunded_minor", b"refunded_minor", "refunded_tickets", b"refunded_tickets", "rescheduled_tickets", b"rescheduled_tickets", "sold_minor", b"sold_minor", "sold_tickets", b"sold_tickets", "window_id", b"window_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "concession", b"concession", "difference_minor", b"difference_minor", "fee_minor", b"fee_minor", "issued_tickets", b"issued_tickets", "product_id", b"product_id", "product_number", b"product_number", "refunded_minor", b"refunded_minor", "refunded_tickets", b"refunded_tickets", "rescheduled_tickets", b"rescheduled_tickets", "sold_minor", b"sold_minor", "sold_tickets", b"sold_tickets", "window_id", b"window_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,6 +91,11 @@ class SalesServiceStub:
                 request_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.RefundTicketsRequest.SerializeToString,
                 response_deserializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.RefundTicketsResponse.FromString,
                 _registered_method=True)
+        self.QuoteReschedule = channel.unary_unary(
+                '/parkgate.sales.v1.SalesService/QuoteReschedule',
+                request_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.QuoteRescheduleRequest.SerializeToString,
+                response_deserializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.QuoteRescheduleResponse.FromString,
+                _registered_method=True)
         self.RescheduleTicket = channel.unary_unary(
                 '/parkgate.sales.v1.SalesService/RescheduleTicket',
                 request_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.RescheduleTicketRequest.SerializeToString,
@@ -201,15 +206,23 @@ class SalesServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefundTickets(self, request, context):
-        """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked.
+        """RefundTickets refunds tickets, each on its own, and bundles as a whole (all their tickets or none): first the cluster voids it, then the money is booked.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteReschedule(self, request, context):
+        """QuoteReschedule tells what moving a ticket would cost or pay back, and asks its owner whether it was used. Writes
+        nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RescheduleTicket(self, request, context):
-        """RescheduleTicket moves an unused ticket to another date or slot at the same price: the old code is voided, a new
-        ticket is issued.
+        """RescheduleTicket moves an unused ticket to another date or slot: the old code is voided, a new ticket is issued, and
+        a difference of price is booked as the product's rule says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -307,6 +320,11 @@ def add_SalesServiceServicer_to_server(servicer, server):
                     servicer.RefundTickets,
                     request_deserializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.RefundTicketsRequest.FromString,
                     response_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.RefundTicketsResponse.SerializeToString,
+            ),
+            'QuoteReschedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteReschedule,
+                    request_deserializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.QuoteRescheduleRequest.FromString,
+                    response_serializer=parkgate_dot_sales_dot_v1_dot_sales__pb2.QuoteRescheduleResponse.SerializeToString,
             ),
             'RescheduleTicket': grpc.unary_unary_rpc_method_handler(
                     servicer.RescheduleTicket,
@@ -638,6 +656,33 @@ class SalesService:
             '/parkgate.sales.v1.SalesService/RefundTickets',
             parkgate_dot_sales_dot_v1_dot_sales__pb2.RefundTicketsRequest.SerializeToString,
             parkgate_dot_sales_dot_v1_dot_sales__pb2.RefundTicketsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QuoteReschedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parkgate.sales.v1.SalesService/QuoteReschedule',
+            parkgate_dot_sales_dot_v1_dot_sales__pb2.QuoteRescheduleRequest.SerializeToString,
+            parkgate_dot_sales_dot_v1_dot_sales__pb2.QuoteRescheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

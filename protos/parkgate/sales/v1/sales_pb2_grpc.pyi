@@ -66,10 +66,14 @@ class SalesServiceStub:
     QuoteRefund: _grpc.UnaryUnaryMultiCallable[_sales_pb2.QuoteRefundRequest, _sales_pb2.QuoteRefundResponse]
     """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
     RefundTickets: _grpc.UnaryUnaryMultiCallable[_sales_pb2.RefundTicketsRequest, _sales_pb2.RefundTicketsResponse]
-    """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
+    """RefundTickets refunds tickets, each on its own, and bundles as a whole (all their tickets or none): first the cluster voids it, then the money is booked."""
+    QuoteReschedule: _grpc.UnaryUnaryMultiCallable[_sales_pb2.QuoteRescheduleRequest, _sales_pb2.QuoteRescheduleResponse]
+    """QuoteReschedule tells what moving a ticket would cost or pay back, and asks its owner whether it was used. Writes
+    nothing.
+    """
     RescheduleTicket: _grpc.UnaryUnaryMultiCallable[_sales_pb2.RescheduleTicketRequest, _sales_pb2.RescheduleTicketResponse]
-    """RescheduleTicket moves an unused ticket to another date or slot at the same price: the old code is voided, a new
-    ticket is issued.
+    """RescheduleTicket moves an unused ticket to another date or slot: the old code is voided, a new ticket is issued, and
+    a difference of price is booked as the product's rule says.
     """
     GetTicket: _grpc.UnaryUnaryMultiCallable[_sales_pb2.GetTicketRequest, _sales_pb2.GetTicketResponse]
     """GetTicket returns a ticket."""
@@ -114,10 +118,14 @@ class SalesServiceAsyncStub(SalesServiceStub):
     QuoteRefund: _aio.UnaryUnaryMultiCallable[_sales_pb2.QuoteRefundRequest, _sales_pb2.QuoteRefundResponse]  # type: ignore[assignment]
     """QuoteRefund tells what a refund would pay now, and asks the owners whether the tickets were used. Writes nothing."""
     RefundTickets: _aio.UnaryUnaryMultiCallable[_sales_pb2.RefundTicketsRequest, _sales_pb2.RefundTicketsResponse]  # type: ignore[assignment]
-    """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
+    """RefundTickets refunds tickets, each on its own, and bundles as a whole (all their tickets or none): first the cluster voids it, then the money is booked."""
+    QuoteReschedule: _aio.UnaryUnaryMultiCallable[_sales_pb2.QuoteRescheduleRequest, _sales_pb2.QuoteRescheduleResponse]  # type: ignore[assignment]
+    """QuoteReschedule tells what moving a ticket would cost or pay back, and asks its owner whether it was used. Writes
+    nothing.
+    """
     RescheduleTicket: _aio.UnaryUnaryMultiCallable[_sales_pb2.RescheduleTicketRequest, _sales_pb2.RescheduleTicketResponse]  # type: ignore[assignment]
-    """RescheduleTicket moves an unused ticket to another date or slot at the same price: the old code is voided, a new
-    ticket is issued.
+    """RescheduleTicket moves an unused ticket to another date or slot: the old code is voided, a new ticket is issued, and
+    a difference of price is booked as the product's rule says.
     """
     GetTicket: _aio.UnaryUnaryMultiCallable[_sales_pb2.GetTicketRequest, _sales_pb2.GetTicketResponse]  # type: ignore[assignment]
     """GetTicket returns a ticket."""
@@ -225,7 +233,17 @@ class SalesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sales_pb2.RefundTicketsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sales_pb2.RefundTicketsResponse, _abc.Awaitable[_sales_pb2.RefundTicketsResponse]]:
-        """RefundTickets refunds tickets, each on its own: first the cluster voids it, then the money is booked."""
+        """RefundTickets refunds tickets, each on its own, and bundles as a whole (all their tickets or none): first the cluster voids it, then the money is booked."""
+
+    @_abc_1.abstractmethod
+    def QuoteReschedule(
+        self,
+        request: _sales_pb2.QuoteRescheduleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sales_pb2.QuoteRescheduleResponse, _abc.Awaitable[_sales_pb2.QuoteRescheduleResponse]]:
+        """QuoteReschedule tells what moving a ticket would cost or pay back, and asks its owner whether it was used. Writes
+        nothing.
+        """
 
     @_abc_1.abstractmethod
     def RescheduleTicket(
@@ -233,8 +251,8 @@ class SalesServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sales_pb2.RescheduleTicketRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sales_pb2.RescheduleTicketResponse, _abc.Awaitable[_sales_pb2.RescheduleTicketResponse]]:
-        """RescheduleTicket moves an unused ticket to another date or slot at the same price: the old code is voided, a new
-        ticket is issued.
+        """RescheduleTicket moves an unused ticket to another date or slot: the old code is voided, a new ticket is issued, and
+        a difference of price is booked as the product's rule says.
         """
 
     @_abc_1.abstractmethod
