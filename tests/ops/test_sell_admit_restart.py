@@ -122,7 +122,7 @@ def test_a_catalogue_is_checked_before_it_is_in_force(stack: CommandLine, tmp_pa
     assert "Day pass" in stack.ok("catalogue", "show")
 
 
-def test_an_unknown_gate_is_named_with_those_that_there_are(stack: CommandLine, tmp_path: Path) -> None:
+def test_an_unknown_gate_is_named_with_the_nearest_that_there_are(stack: CommandLine, tmp_path: Path) -> None:
     done = stack.run("gate", "run", "--gate", "main-9", "--source", f"file:{tmp_path}")
     assert done.returncode == 2
-    assert "There is no gate main-9 in the catalogue. Known are main-1" in done.stderr
+    assert "There is no gate main-9 in the catalogue. Nearest: main-" in done.stderr
