@@ -215,7 +215,7 @@ BUGS = {
     ),
     "return told too soon": Bug(
         "the capacity owner hears of returned units before they are durable", "zombies",
-        _patch((ZoneLease, "returned_durably", property(lambda self: self.returned_total))), 400,
+        _patch((ZoneLease, "returned_by", lambda self, _sequence: self.returned_total)), 400,
     ),
     "full too soon": Bug(
         "a question that overtakes an answer is told that the zone is full", "ledger",
