@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check fmt protos bench lock venv clean help
+.PHONY: demo test chaos check fmt protos bench lock venv clean help
 .DEFAULT_GOAL := help
 
 help: ## Show the targets.
@@ -22,6 +22,9 @@ test: $(STAMP) ## Run all tests.
 	@scripts/system_packages.sh
 	@$(BIN)/pytest -m "not system" -n 2 --dist loadfile
 	@$(BIN)/pytest -m system
+
+chaos: $(STAMP) ## Try every promise under every fault: three minutes, or LONG=1 for half an hour.
+	@$(BIN)/python -m tests.chaos
 
 check: $(STAMP) ## Style, types, import rules, protocol lint and drift.
 	@$(BIN)/ruff format --check .

@@ -29,6 +29,7 @@ __all__ = [
     "StoredEntry",
     "Violation",
     "check",
+    "check_books",
     "read_ledger",
     "report",
     "verdict_of",

@@ -23,14 +23,15 @@ SCAN_ID = 16
 class StoredEntry:
     """One entry of a partition's stream: the number in its stream id, its bytes, and where it stands among all.
 
-    `order` sorts the entries of all partitions as they became durable; `durable_ms` is when, by the clients' clock,
-    where that is known.
+    `order` sorts the entries of all partitions as they became durable; None where only each partition's own order is
+    known, as from a real ledger: its times are the owners', and say when a batch was begun. `durable_ms` is when it
+    became durable by the clients' clock, where that is known.
     """
 
     partition: str
     number: int
     data: bytes
-    order: int
+    order: int | None = None
     durable_ms: int | None = None
 
 
@@ -57,6 +58,8 @@ class Ledger:
 
     facts: list[Fact] = field(default_factory=list)
     last: dict[str, int] = field(default_factory=dict)
+    ordered: bool = True
+    """Whether facts of different partitions are in the order in which they became durable."""
     violations: list[Violation] = field(default_factory=list)
 
     def of(self, *kinds: str) -> Iterator[Fact]:
@@ -76,8 +79,9 @@ class _Tail:
 
 def read_ledger(stored: Iterable[StoredEntry]) -> Ledger:
     """Reads all entries, from the first ever written."""
-    ledger, tails = Ledger(), defaultdict[str, _Tail](_Tail)
-    for item in sorted(stored, key=lambda entry: (entry.order, entry.number)):
+    entries = list(stored)
+    ledger, tails = Ledger(ordered=all(entry.order is not None for entry in entries)), defaultdict[str, _Tail](_Tail)
+    for item in sorted(entries, key=lambda entry: (entry.order or 0, entry.partition, entry.number)):
         tail = tails[item.partition]
         try:
             entry = pb.LogEntry.FromString(item.data)

@@ -31,11 +31,12 @@ def check_limits(history: History, ledger: Ledger) -> Iterator[Violation]:
     if park is None:
         return
     capacities = {int(zone): limit for zone, limit in park.request["capacities"].items()}
-    occupancy, quotas = Occupancy(capacities), Quotas(park.request["quotas"])
+    occupancy, quotas = Occupancy(capacities, ledger.ordered), Quotas(park.request["quotas"])
     for _, together in groupby(ledger.facts, key=lambda fact: (fact.partition, fact.sequence)):
         facts = list(together)
         yield from occupancy.take(facts)
         yield from quotas.take(facts)
+    yield from occupancy.end()
     yield from _full(history, occupancy, quotas)
     yield from _told(history, quotas)
 
@@ -50,9 +51,11 @@ class _Lease:
 
 
 class Occupancy:
-    """Who is inside, and on which lease, entry by entry: an entry is one instant."""
+    """Who is inside, and on which lease, entry by entry: an entry is one instant. What is said of several partitions
+    at once is checked at every instant if their order is known, else at the end."""
 
-    def __init__(self, capacities: dict[int, int]) -> None:
+    def __init__(self, capacities: dict[int, int], ordered: bool) -> None:
+        self._ordered = ordered
         self._capacities = {zone: limit for zone, limit in capacities.items() if limit}
         self._leases: dict[tuple[int, str], _Lease] = defaultdict(_Lease)
         self._admissions: dict[bytes, pb.ScanDecided] = {}
@@ -66,24 +69,38 @@ class Occupancy:
         touched = {key for fact in facts if (key := self._move(fact)) is not None}
         for zone, partition in sorted(touched):
             if zone in self._capacities:
-                yield from self._check(zone, partition, facts[-1])
+                yield from self._check_alone(zone, partition, facts[-1].where)
+                if self._ordered:
+                    yield from self._check_together(zone, partition, facts[-1].where)
 
-    def _check(self, zone: int, partition: str, fact: Fact) -> Iterator[Violation]:
+    def end(self) -> Iterator[Violation]:
+        """What must hold after the last entry, whatever the order was."""
+        if not self._ordered:
+            for zone, partition in sorted(self._leases):
+                if zone in self._capacities:
+                    yield from self._check_together(zone, partition, "at the end")
+
+    def _check_alone(self, zone: int, partition: str, where: str) -> Iterator[Violation]:
+        """What one partition's own order shows: that of the capacity owner, or of who leases."""
         subject, limit, lease = f"zone {zone}", self._capacities[zone], self._leases[zone, partition]
         leased = sum(item.granted - item.taken_back for (number, _), item in self._leases.items() if number == zone)
-        if (inside := self.inside(zone)) > limit:
-            yield Violation("I4", subject, f"{inside} persons are inside, {limit} may be", fact.where)
         if leased > limit:
-            yield Violation("I4", subject, f"{leased} units are leased, {limit} there are", fact.where)
+            yield Violation("I4", subject, f"{leased} units are leased, {limit} there are", where)
         if lease.inside > lease.received - lease.returned:
             has = lease.received - lease.returned
-            yield Violation("I4", subject, f"{partition} has {has} units and {lease.inside} persons inside", fact.where)
+            yield Violation("I4", subject, f"{partition} has {has} units and {lease.inside} persons inside", where)
+
+    def _check_together(self, zone: int, partition: str, where: str) -> Iterator[Violation]:
+        """What follows from several partitions at one instant."""
+        subject, limit, lease = f"zone {zone}", self._capacities[zone], self._leases[zone, partition]
+        if (inside := self.inside(zone)) > limit:
+            yield Violation("I4", subject, f"{inside} persons are inside, {limit} may be", where)
         if lease.received > lease.granted:
             what = f"{partition} received {lease.received} units and was granted {lease.granted}"
-            yield Violation("I4", subject, what, fact.where)
+            yield Violation("I4", subject, what, where)
         if lease.taken_back > lease.returned:
             what = f"{lease.taken_back} units of {partition} were taken back, it gave {lease.returned}"
-            yield Violation("I4", subject, what, fact.where)
+            yield Violation("I4", subject, what, where)
 
     def _move(self, fact: Fact) -> tuple[int, str] | None:
         """Takes one fact over; answers the lease that it changed."""

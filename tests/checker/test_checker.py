@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -236,6 +237,18 @@ def test_a_spoiled_day_is_named_by_its_promise(name: str) -> None:
     story = good()
     spoil(story)
     assert expected in story.found()
+
+
+def test_without_an_order_of_partitions_their_own_order_and_the_end_are_checked() -> None:
+    """I4: a real ledger does not say which of two partitions' entries was first."""
+    story = good()
+    story.entry(lease(1, 1))
+    story.entry(moved(1, 1), partition="q0")
+    story.entries = [replace(item, order=None) for item in reversed(story.entries)]
+    assert story.found() == []
+    story.entry(moved(2, 2), partition="q0")
+    story.entries[-1] = replace(story.entries[-1], order=None)
+    assert story.found() == ["I4 2 units of p0 were taken back, it gave 1"]
 
 
 def test_an_entry_that_cannot_be_read_is_named() -> None:

@@ -1,0 +1,44 @@
+"""`make chaos`: every promise under every fault that is tried so far, within a fixed budget; `LONG=1` for a longer one.
+
+Prints a table, writes build/chaos.json, and exits with 1 if any promise was broken or any planted bug was missed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.chaos.rows import Row, as_json
+from tests.chaos.simulated import planted_bugs, simulated_rows
+from tests.chaos.table import show
+
+BUDGET_S, LONG_BUDGET_S = 120.0, 1_800.0
+"""For simulated days; the planted bugs take about a minute more."""
+LOG_WIDTH = 150
+OUT = Path("build") / "chaos.json"
+
+
+def main() -> int:
+    """0 if every promise was kept and every planted bug caught."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=LOG_WIDTH)
+    began = time.monotonic()
+    with console.status("simulated days") as status:
+        rows: list[Row] = simulated_rows(LONG_BUDGET_S if os.environ.get("LONG") else BUDGET_S, status.update)
+        bugs = planted_bugs(status.update)
+    seconds = time.monotonic() - began
+    show(console, rows, bugs)
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(as_json(rows, bugs, seconds), indent=2) + "\n")
+    console.print(f"{sum(row.runs for row in rows):,} runs in {seconds:.0f} s; all of it is in {OUT}")
+    return int(any(item.failed for item in (*rows, *bugs)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Reads a real ledger and a real Postgres for the checker. Knows their formats, and nothing of who wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+import redis
+
+from tests.checker.books import Books, Key
+from tests.checker.ledger import StoredEntry
+
+MS = "(extract(epoch FROM {}) * 1000)::bigint"
+"""An instant as milliseconds."""
+SCAN_KEY = "gate_number, zone_number, product_number, direction, decision, reason, kind"
+PASSAGE_KEY = "gate_number, zone_number, product_number, kind, outcome"
+TICKET_KEY = "product_number, from_lifecycle, to_lifecycle, registered"
+
+
+def ledger_of(url: str, partitions: Sequence[str]) -> list[StoredEntry]:
+    """All entries of these partitions. A log that was trimmed begins with a gap, and the checker will say so."""
+    stored: list[StoredEntry] = []
+    with redis.Redis.from_url(url) as client:
+        for name in partitions:
+            rows: Any = client.xrange(f"pg:{{{name}}}:log")
+            stored += [StoredEntry(name, int(key.split(b"-")[0]), fields[b"e"]) for key, fields in rows]
+    return stored
+
+
+def books_of(url: str, *, postings: bool = False) -> Books:
+    """What Postgres holds of the ledger; with `postings`, the sales' double entries too."""
+    with psycopg.connect(url, options="-c timezone=UTC") as connection:
+
+        def rows(statement: str) -> list[Key]:
+            return connection.execute(statement.encode()).fetchall()
+
+        books = Books(
+            scans=rows(
+                "SELECT partition, sequence, encode(scan_id, 'hex'), ticket_id, gate_number, decision, reason, kind,"
+                " persons, first_admission FROM reporting.scan_events"
+            ),
+            passages=rows(
+                "SELECT partition, sequence, encode(scan_id, 'hex'), ticket_id, gate_number, outcome,"
+                " persons_given_back FROM reporting.passage_events"
+            ),
+            tickets=rows(
+                "SELECT partition, sequence, ticket_id, to_lifecycle, price_minor, registered"
+                " FROM reporting.ticket_events"
+            ),
+            scan_sums=_sums(rows(_minutes("scan_minutes", SCAN_KEY, "scans, persons"))),
+            passage_sums=_sums(rows(_minutes("passage_minutes", PASSAGE_KEY, "passages, persons_given_back"))),
+            ticket_sums=_sums(
+                rows(
+                    f"SELECT partition, park_date::text, {TICKET_KEY}, tickets, price_minor FROM reporting.ticket_days"
+                )
+            ),
+            first=dict(rows("SELECT ticket_id, encode(scan_id, 'hex') FROM reporting.first_admissions")),
+            offsets=dict(rows("SELECT partition, sequence FROM reporting.offsets")),
+        )
+        if postings:
+            books.postings = rows("SELECT encode(transaction_id, 'hex'), currency, amount_minor FROM sales.postings")
+        return books
+
+
+def _minutes(table: str, key: str, sums: str) -> str:
+    minute = MS.format("minute")
+    return f"SELECT partition, {minute}, park_date::text, {key}, {sums} FROM reporting.{table}"
+
+
+def _sums(rows: list[Key]) -> dict[Key, tuple[int, int]]:
+    return {row[:-2]: (row[-2], row[-1]) for row in rows}

@@ -1,0 +1,68 @@
+"""The checker over a real Valkey and a real Postgres that real workers have filled, and then over spoiled ones."""
+
+from __future__ import annotations
+
+import random
+from zoneinfo import ZoneInfo
+
+import psycopg
+import pytest
+import redis
+
+from reporting.config import ReportingConfig
+from reporting.database import migrate
+from reporting.worker import PartitionWorker
+from tests.checker import check_books, read_ledger
+from tests.checker.sources import books_of, ledger_of
+from tests.reporting.ledger_writer import BusyDay, PartitionLog
+
+ZONE = "Europe/Paris"
+PARTITIONS = ("p0", "p1")
+
+
+@pytest.fixture
+async def filled(postgres_url: str, valkey_url: str) -> tuple[str, str]:
+    """Two partitions of a busy day, carried into Postgres."""
+    await migrate(postgres_url)
+    config = ReportingConfig(postgres_url, valkey_url, PARTITIONS, ZONE)
+    with redis.Redis.from_url(valkey_url) as client:
+        for number, name in enumerate(PARTITIONS):
+            BusyDay(PartitionLog(client, name), random.Random(number), 1_000 * (number + 1)).write(80)
+    for name in PARTITIONS:
+        worker = PartitionWorker(config, name)
+        await worker.catch_up()
+        await worker.close()
+    return postgres_url, valkey_url
+
+
+def found(postgres_url: str, valkey_url: str) -> list[str]:
+    ledger = read_ledger(ledger_of(valkey_url, PARTITIONS))
+    assert not ledger.violations
+    return [str(item) for item in check_books(books_of(postgres_url), ledger, ZoneInfo(ZONE))]
+
+
+async def test_books_that_real_workers_kept_are_a_recount_of_the_real_ledger(filled: tuple[str, str]) -> None:
+    """I2, I6"""
+    books = books_of(filled[0])
+    assert min(map(len, (books.scans, books.passages, books.tickets, books.first))) > 20
+    assert found(*filled) == []
+
+
+SPOILS = {
+    "INSERT INTO reporting.scan_events SELECT * FROM reporting.scan_events LIMIT 1": "is 2 times in Postgres",
+    "DELETE FROM reporting.passage_events WHERE sequence = 9": "is 0 times in Postgres",
+    "UPDATE reporting.scan_minutes SET scans = scans + 1 WHERE gate_number = 2": "scan_sums",
+    "UPDATE reporting.passage_minutes SET persons_given_back = 9": "passage_sums",
+    "UPDATE reporting.ticket_days SET price_minor = price_minor + 1": "ticket_sums",
+    "DELETE FROM reporting.first_admissions WHERE partition = 'p1'": "recognised in the ledger only",
+    "UPDATE reporting.offsets SET sequence = 79 WHERE partition = 'p0'": "was read up to entry 79 of 80",
+}
+
+
+async def test_spoiled_books_are_found(filled: tuple[str, str]) -> None:
+    """I2, I6"""
+    for statement, said in SPOILS.items():
+        assert not any(said in item for item in found(*filled)), "not yet"
+        with psycopg.connect(filled[0]) as connection:
+            assert connection.execute(statement.encode()).rowcount > 0
+        assert any(said in item for item in found(*filled)), statement

@@ -1,0 +1,241 @@
+"""Bugs planted in the real code, to try the checker: each is a mistake that somebody could make, or once had made.
+
+A checker that never finds anything proves nothing. Each bug must be caught within `seeds` days of its profile. The
+second half are mistakes that the simulation found in the product: the plant takes the repair out again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cluster import ledger, owner_commands, quota_owner
+from cluster.hosting import OwnerHost
+from cluster.ledger import Append, Appended
+from cluster.quota_owner import QuotaOwner
+from cluster.quota_state import QuotaState
+from cluster.scan_memory import ScanMemory
+from gateclient.session import Session
+from parkgate.gate.v1 import gate_pb2
+from reporting import worker
+from reporting.store import Offset
+from tests.checker import OK
+from tests.simulation.guests import People, Ticket
+from tests.simulation.servers import Ledger
+from tests.simulation.world import replaced
+from ticketcore import quota
+from ticketcore.capacity import CapacityMove, Grant, ZoneBook, ZoneLease
+from ticketcore.quota import HoldState
+
+LEASE_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A bug, the kind of day on which it must show, and how many such days it may take."""
+
+    says: str
+    profile: str
+    plant: Callable[[Any], AbstractContextManager[None]]
+    seeds: int = 40
+
+
+def _patch(*changes: tuple[Any, str, Any]) -> Callable[[Any], AbstractContextManager[None]]:
+    return lambda _simulation: replaced(*changes)
+
+
+# What somebody could do
+
+
+def _fence_ignored(item: Append, answer: bytes) -> Appended:
+    return Appended.DONE
+
+
+async def _answer_first(self: Ledger, appends: Sequence[Append]) -> list[Appended]:
+    """The append is on its way; surely it will arrive."""
+    asyncio.get_running_loop().create_task(ledger.Ledger.append(self, appends))
+    return [Appended.DONE] * len(appends)
+
+
+@contextmanager
+def _new_id_on_retry(simulation: Any) -> Iterator[None]:
+    """The client makes a new scan_id each time it sends a scan again, and believes what that is told."""
+    real_frame, real_received = Session.next_frame, Session.received
+    seen: set[bytes] = set()
+    asked: dict[bytes, bytes] = {}
+
+    def next_frame(self: Session, now: Any) -> gate_pb2.ClientFrame | None:
+        frame = real_frame(self, now)
+        if frame is None:
+            return None
+        copy = gate_pb2.ClientFrame()
+        copy.CopyFrom(frame)
+        for scan in copy.scans:
+            first, again = scan.scan_id, scan.scan_id in seen
+            scan.scan_id = simulation.chance.randbytes(16) if again else first
+            seen.add(first)
+            asked[scan.scan_id] = first
+        return copy
+
+    def received(self: Session, frame: gate_pb2.ServerFrame, now: Any) -> Any:
+        for verdict in frame.verdicts:
+            verdict.scan_id = asked.get(verdict.scan_id, verdict.scan_id)
+        return real_received(self, frame, now)
+
+    with replaced((Session, "next_frame", next_frame), (Session, "received", received)):
+        yield
+
+
+@contextmanager
+def _offset_outside(simulation: Any) -> Iterator[None]:
+    postgres = simulation.park.postgres
+
+    async def write(_connection: object, batch: Any, read_from: Offset) -> tuple[Offset, bool]:
+        """Rows in one transaction, the offset in the next."""
+        present = await postgres.read_offset(None, batch.partition)
+        if present != read_from:
+            return present, False
+        await postgres._ask(lambda: postgres.insert(batch))
+        await postgres._ask(lambda: postgres.move_offset(batch))
+        return postgres.offsets[batch.partition], True
+
+    with replaced((worker, "write", write)):
+        yield
+
+
+@contextmanager
+def _lease_by_the_clock(_simulation: Any) -> Iterator[None]:
+    """The capacity owner takes back what others have had for long, without asking them."""
+    real, since = QuotaOwner._grant, dict[tuple[int, str], int]()
+
+    def grant(self: QuotaOwner, request: Any, capacity: int, changes: list[Any]) -> int:
+        now, zone = self._clock(), self.state.zone(request.zone_number)
+        for partition, known in list(zone.grants.items()):
+            old = now - since.get((request.zone_number, partition), now) > LEASE_MS
+            if partition != request.partition and known.leased > 0 and old:
+                move = CapacityMove(request.zone_number, partition, known.granted_total, known.granted_total)
+                zone.apply(move)
+                changes.append(move)
+        since[request.zone_number, request.partition] = now
+        return real(self, request, capacity, changes)
+
+    with replaced((QuotaOwner, "_grant", grant)):
+        yield
+
+
+async def _refund_unasked(self: People, ticket: Ticket, at_s: float) -> None:
+    await asyncio.sleep(at_s)
+    request_id = self.chance.randbytes(16)
+    operation = self.history.invoke("refund", "desk", self.now_ms(), ticket=ticket.number, request_id=request_id.hex())
+    operation.complete(self.now_ms(), OK, changed="DONE")
+
+
+_GONE_COMES_BACK = {**quota.MOVES, HoldState.LAPSED: frozenset({HoldState.PINNED, HoldState.CONFIRMED})}
+
+
+# What was done, and is mended
+
+
+def _grant_unless_on_its_way(
+    self: ZoneBook, partition: str, received_total: int, wanted: int, partitions: int
+) -> CapacityMove | None:
+    known = self.grants.get(partition, Grant())
+    if wanted <= 0 or known.granted_total > received_total or self.free <= 0:
+        return None
+    units = min(max(wanted, self.free // (2 * max(partitions, 1))), self.free)
+    return CapacityMove(self.zone_number, partition, known.granted_total + units, known.returned_total)
+
+
+def _recall_of_what_is_known(batch: Any, request: Any, touched: set[str]) -> Any:
+    request.granted_totals.clear()
+    return _RECALL(batch, request, touched)
+
+
+_RECALL = owner_commands.recall
+
+
+async def _start_without_looking(self: OwnerHost, indexes: Sequence[int]) -> None:
+    """Takes over what is missing; what was taken and never announced is not."""
+    with replaced((OwnerHost, "_drop_lost", lambda *_: None), (OwnerHost, "_serves", _is_owned)):
+        await _START(self, indexes)
+
+
+def _is_owned(self: OwnerHost, index: int, _head: object) -> bool:
+    return index in self.owner.owned
+
+
+_START = OwnerHost.start
+
+
+async def _nothing(*_: object) -> None:
+    return None
+
+
+async def _not_overtaken(_self: object) -> bool:
+    return False
+
+
+@contextmanager
+def _recovery_on_top(_simulation: Any) -> Iterator[None]:
+    """A quota owner that starts again after a failure begins with what the failed start has left."""
+    states: dict[int, QuotaState] = {}
+    real = QuotaOwner.start
+
+    async def start(self: QuotaOwner, address: str) -> None:
+        kept = states.setdefault(id(self), self.state)
+        with replaced((quota_owner, "QuotaState", lambda _name: kept)):
+            await real(self, address)
+
+    with replaced((QuotaOwner, "start", start)):
+        yield
+
+
+BUGS = {
+    "fence ignored": Bug(
+        "an owner takes FENCED for DONE", "zombies", _patch((ledger, "_appended", _fence_ignored))
+    ),
+    "answer before append": Bug(
+        "gates hear what is still on its way to the ledger", "ledger", _patch((Ledger, "append", _answer_first))
+    ),
+    "retry with a new id": Bug("a gate makes a new scan_id when it sends again", "network", _new_id_on_retry),
+    "scan forgotten": Bug(
+        "an owner does not remember what it has answered", "network",
+        _patch((ScanMemory, "recall", lambda *_: False), (ScanMemory, "__contains__", lambda *_: False)),
+    ),
+    "offset outside": Bug("rows in one transaction, the offset in another", "reporting", _offset_outside),
+    "lease by the clock": Bug("a lease is taken back when its time is over", "calm", _lease_by_the_clock),
+    "refund unasked": Bug(
+        "money back without asking the owner", "calm", _patch((People, "refund", _refund_unasked))
+    ),
+    "lapsed hold confirmed": Bug(
+        "a hold that has lapsed can still be paid", "calm", _patch((quota, "MOVES", _GONE_COMES_BACK))
+    ),
+    "return told too soon": Bug(
+        "the capacity owner hears of returned units before they are durable", "zombies",
+        _patch((ZoneLease, "returned_by", lambda self, _sequence: self.returned_total)), 400,
+    ),
+    "full too soon": Bug(
+        "a question that overtakes an answer is told that the zone is full", "ledger",
+        _patch((ZoneBook, "grant", _grant_unless_on_its_way)), 400,
+    ),
+    "grant lost": Bug(
+        "units whose grant was not heard of lie idle", "network",
+        _patch((owner_commands, "recall", _recall_of_what_is_known)), 400,
+    ),
+    "fenced quota owner talks": Bug(
+        "answers that change nothing are given without being the owner", "quota",
+        _patch((QuotaOwner, "_prove_ownership", _nothing)), 400,
+    ),
+    "recovery on top": Bug("a quota owner recovers on top of what it had", "ledger", _recovery_on_top, 100),
+    "taken, not announced": Bug(
+        "a partition is taken and its address never published", "ledger",
+        _patch((OwnerHost, "start", _start_without_looking)), 100,
+    ),
+    "stale worker stops": Bug(
+        "a second worker takes for damage what was trimmed meanwhile", "reporting",
+        _patch((worker.PartitionWorker, "_was_overtaken", _not_overtaken)), 100,
+    ),
+}  # fmt: skip

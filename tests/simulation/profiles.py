@@ -1,0 +1,63 @@
+"""The kinds of days: which faults the nemesis may use, and how often. One row of the table of `make chaos` each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.simulation.network import CALM, Weather
+from tests.simulation.servers import Trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A kind of day. `attacks` are names of the nemesis' methods, drawn as often as they are listed."""
+
+    name: str
+    says: str
+    weather: Weather = CALM
+    ledger: Trouble = field(default_factory=Trouble)
+    postgres: Trouble = field(default_factory=Trouble)
+    attacks: tuple[str, ...] = ()
+    every_s: tuple[float, float] = (0.6, 2.5)
+    skew_ms: int = 0
+
+
+STORMY = Weather(drop=0.05, double=0.05, straggle=0.08, break_connection=0.01)
+ROUGH = Weather(drop=0.02, double=0.02, straggle=0.03, break_connection=0.003)
+SHAKY = Trouble(lost_before=0.03, lost_after=0.03, broken_before=0.04, broken_after=0.04, slow=0.06)
+FLAKY = Trouble(lost_before=0.1, lost_after=0.1, broken_before=0.1, broken_after=0.1, slow=0.05)
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("calm", "no fault: what a good day looks like"),
+        Profile("network", "messages dropped, doubled, delayed, reordered; connections break", STORMY),
+        Profile("cuts", "ways between processes cut, one way or both", ROUGH, attacks=("cut", "cut_replies")),
+        Profile("owners", "owners killed, also while they append", ROUGH, SHAKY, attacks=("kill_owner",)),
+        Profile(
+            "zombies", "owners stopped past their fail-over and continued; two live at once", ROUGH, SHAKY,
+            attacks=("stop_owner", "stop_owner", "double_owner", "wake"),
+        ),
+        Profile("hung", "owners and the quota owner stopped for good and replaced", ROUGH,
+                attacks=("hang_owner", "hang_quota"), every_s=(1.5, 4.0)),
+        Profile("ledger", "appends slow, failed and answered by nobody; the ledger stands still", CALM, SHAKY,
+                attacks=("stop_ledger",)),
+        Profile(
+            "quota", "the quota owner killed, stopped and doubled while zones fill", ROUGH, SHAKY,
+            attacks=("kill_quota", "stop_quota", "double_quota", "wake"),
+        ),
+        Profile("gateways", "gateways killed under their streams", ROUGH, attacks=("kill_gateway",)),
+        Profile(
+            "reporting", "workers killed and doubled, commits with no answer, Postgres away", CALM,
+            postgres=FLAKY, attacks=("kill_worker", "double_worker", "stop_postgres"),
+        ),
+        Profile("clocks", "clocks of owners and gates up to 110 s apart, and owners killed", ROUGH,
+                attacks=("kill_owner", "turn_clock"), skew_ms=55_000),
+        Profile(
+            "everything", "all of it at once", ROUGH, SHAKY, FLAKY,
+            ("kill_owner", "stop_owner", "double_owner", "wake", "kill_quota", "stop_quota", "kill_gateway", "cut",
+             "cut_replies", "kill_worker", "stop_ledger", "turn_clock"),
+            skew_ms=20_000,
+        ),
+    )
+}  # fmt: skip

@@ -1,0 +1,92 @@
+"""Many simulated days on all cores, and the planted bugs that must be caught by some of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from tests.checker import Violation
+from tests.simulation.bugs import BUGS
+from tests.simulation.day import run_day
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is kept of a day."""
+
+    seed: int
+    profile: str
+    digest: str
+    operations: int
+    unknown: int
+    admitted: int
+    recovery_ms: int
+    violations: tuple[Violation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """How a planted bug fared: the first day that caught it, and how many it took."""
+
+    bug: str
+    says: str
+    profile: str
+    tried: int
+    seed: int | None
+    violation: Violation | None
+    """The first that was found."""
+
+
+def one_day(asked: tuple[str, int]) -> Outcome:
+    """Simulates a day of a profile and a seed."""
+    profile, seed = asked
+    day = run_day(seed, profile)
+    return Outcome(
+        seed, profile, day.digest, day.operations, day.unknown, day.admitted, day.recovery_ms, tuple(day.violations)
+    )
+
+
+def hunt(name: str, seeds: int | None = None) -> Hunt:
+    """Plants a bug on one day after the other until the checker catches it, or its seeds are used up."""
+    bug = BUGS[name]
+    limit = seeds if seeds is not None else bug.seeds
+    for seed in range(1, limit + 1):
+        violations = run_day(seed, bug.profile, name).violations
+        if violations:
+            return Hunt(name, bug.says, bug.profile, seed, seed, violations[0])
+    return Hunt(name, bug.says, bug.profile, limit, None, None)
+
+
+def cores() -> int:
+    """How many days may be simulated at once."""
+    return os.cpu_count() or 1
+
+
+def sweep(profiles: Sequence[str], seeds: range, budget_s: float, jobs: int) -> Iterator[Outcome]:
+    """Days of all profiles, seed after seed, until the seeds or the time are used up."""
+    end = time.monotonic() + budget_s
+    with _pool(jobs) as pool:
+        for few in _chunks(seeds, 4):
+            if time.monotonic() >= end:
+                return
+            yield from pool.map(one_day, [(profile, seed) for profile in profiles for seed in few])
+
+
+def hunts(names: Iterable[str], jobs: int) -> Iterator[Hunt]:
+    """All hunts, each until its bug is caught."""
+    with _pool(jobs) as pool:
+        yield from pool.map(hunt, list(names))
+
+
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    # Spawned: a fork would copy whatever threads and loops the caller has in mid-air.
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _chunks(seeds: range, size: int) -> Iterator[range]:
+    for start in range(0, len(seeds), size):
+        yield seeds[start : start + size]

@@ -1,0 +1,60 @@
+"""Simulated days in the ordinary suite: fixed seeds within a short budget. `make chaos` has thousands more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.checker import report
+from tests.simulation.bugs import BUGS
+from tests.simulation.day import run_day
+from tests.simulation.profiles import PROFILES
+from tests.simulation.sweep import hunt
+
+ROOT = Path(__file__).parents[2]
+QUICK = [name for name, bug in BUGS.items() if bug.seeds <= 100]
+"""Bugs that show within some days; the rarer ones are hunted by `make chaos`."""
+ONCE_FAILED = [("zombies", 98), ("zombies", 235), ("ledger", 185), ("network", 46), ("quota", 144), ("ledger", 24)]
+"""Days that found a mistake in the product: the bugs that `tests.simulation.bugs` names as mended."""
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_promise_is_kept_on_a_simulated_day(profile: str, seed: int) -> None:
+    """I1 to I8, I10: replay with `python -m tests.simulation --seed N --profile P`."""
+    day = run_day(seed, profile)
+    assert not day.violations, f"--seed {seed} --profile {profile}\n{report(day.violations)}"
+    assert day.admitted > 0
+
+
+@pytest.mark.parametrize(("profile", "seed"), ONCE_FAILED)
+def test_a_day_that_once_failed_is_kept(profile: str, seed: int) -> None:
+    """I1 to I8, I10"""
+    day = run_day(seed, profile)
+    assert not day.violations, f"--seed {seed} --profile {profile}\n{report(day.violations)}"
+
+
+@pytest.mark.parametrize("bug", QUICK)
+def test_a_planted_bug_is_caught(bug: str) -> None:
+    """A checker that never finds anything proves nothing."""
+    assert hunt(bug).violation is not None
+
+
+def test_a_seed_is_the_same_day_in_every_process() -> None:
+    """Also with other hashes of strings, which order sets."""
+    here = run_day(5, "everything").digest
+    assert run_day(5, "everything").digest == here
+    assert run_day(6, "everything").digest != here
+    told = {_elsewhere(hash_seed) for hash_seed in ("1", "2")}
+    assert told == {here}
+
+
+def _elsewhere(hash_seed: str) -> str:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    command = [sys.executable, "-m", "tests.simulation", "--seed", "5", "--profile", "everything"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0].rpartition("trace ")[2]
