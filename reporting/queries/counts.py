@@ -7,10 +7,19 @@ from parkgate.gate.v1 import gate_pb2 as gate
 from reporting.database import Connection
 from reporting.reconcile import SALES_KEEPS, Count, CountBook
 
+# A refund may overtake the registration of its ticket; its product and price are known from the latter.
 _TICKETS = """
 SELECT CASE WHEN registered THEN 'registered' WHEN to_lifecycle = %(refunded)s THEN 'refunded' ELSE 'rescheduled' END
        || ' product=' || product_number, sum(tickets)::bigint, sum(price_minor)::bigint
-FROM reporting.ticket_days WHERE registered OR to_lifecycle IN (%(refunded)s, %(rescheduled)s)
+FROM (
+    SELECT registered, to_lifecycle, product_number, tickets, price_minor FROM reporting.ticket_days
+    WHERE registered OR product_number <> 0
+    UNION ALL
+    SELECT false, c.to_lifecycle, coalesce(r.product_number, 0), 1, coalesce(r.price_minor, 0)
+    FROM reporting.ticket_events c LEFT JOIN reporting.ticket_events r ON r.ticket_id = c.ticket_id AND r.registered
+    WHERE NOT c.registered AND c.product_number = 0
+) AS counted
+WHERE registered OR to_lifecycle IN (%(refunded)s, %(rescheduled)s)
 GROUP BY 1"""
 
 _ADMITTED = """

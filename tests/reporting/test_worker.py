@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 import psycopg
 import pytest
 import redis
-from ledger_writer import BusyDay, PartitionLog, admitted, passage, refused, registered
+from ledger_writer import BusyDay, PartitionLog, admitted, changed, passage, refused, registered
 
 from ops.embedded import EmbeddedPostgres
 from parkgate.events.v1 import events_pb2 as pb
@@ -23,7 +23,7 @@ from reporting.config import ReportingConfig
 from reporting.database import connect, migrate
 from reporting.log_reader import make_client
 from reporting.queries.counts import postgres_book
-from reporting.reconcile import compare
+from reporting.reconcile import Count, compare
 from reporting.recount import recount
 from reporting.worker import PartitionWorker
 from ticketcore.errors import DamagedDataError
@@ -126,6 +126,20 @@ async def test_a_first_admission_that_is_undone_is_no_longer_recognised(
     log.append([second, passage(second, gate.PASSAGE_OUTCOME_NOT_PASSED, undone=True), admitted(7, 3)])
     await worker.catch_up()
     assert sql(config, "SELECT ticket_id, gate_number FROM reporting.first_admissions") == [(7, 4)]
+
+
+async def test_a_refund_that_overtakes_its_registration_is_counted_for_its_product(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    """I6: the owner does not know the ticket yet when it voids it."""
+    log = PartitionLog(ledger, "p0")
+    log.append([changed(7, pb.LIFECYCLE_REFUNDED, product=0, price=0), registered(8, product=2, price=90)])
+    log.append([registered(7, product=2, price=40), changed(8, pb.LIFECYCLE_REFUNDED, product=2, price=90)])
+    await worker.catch_up()
+    assert await differences(config) == []
+    connection = await connect(config.postgres_url)
+    assert (await postgres_book(connection)).counts["refunded product=2"] == Count(2, 130)
+    await connection.close()
 
 
 async def test_events_belong_to_the_civil_day_of_the_park(
