@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from ops.commands import catalogue, config, demo, doctor, down, enroll, gate, refund, report, sell, status, up
+from ops.commands import backup, catalogue, config, demo, doctor, down, enroll, gate, refund, report, sell, status, up
 from ops.errors import EXIT_FAILURE, OpsError
 
 STACK, PARK, MACHINE = "The stack", "The park", "This installation"
@@ -56,6 +56,8 @@ app.add_typer(catalogue.app, name="catalogue", rich_help_panel=PARK)
 app.command(rich_help_panel=MACHINE)(doctor.doctor)
 app.add_typer(enroll.app, name="enroll", rich_help_panel=MACHINE)
 app.add_typer(config.app, name="config", rich_help_panel=MACHINE)
+app.command(rich_help_panel=MACHINE)(backup.backup)
+app.command(rich_help_panel=MACHINE)(backup.restore)
 app.add_typer(gate.app, name="gate", rich_help_panel=PARK)
 app.add_typer(report.app, name="report", rich_help_panel=PARK)
 
