@@ -126,3 +126,22 @@ def test_an_unknown_gate_is_named_with_the_nearest_that_there_are(stack: Command
     done = stack.run("gate", "run", "--gate", "main-9", "--source", f"file:{tmp_path}")
     assert done.returncode == 2
     assert "There is no gate main-9 in the catalogue. Nearest: main-" in done.stderr
+
+
+def test_a_bundle_is_refunded_whole_or_not_at_all_by_the_real_owners(stack: CommandLine, tmp_path: Path) -> None:
+    """I5: of three tickets with owners that know nothing of each other, one is used."""
+    bundles = []
+    for name in ("used", "unused"):
+        sold = stack.ok("sell", "--product", "splash-and-spin", "--out", str(tmp_path / name), "--json")
+        bundles.append([ticket["ticket_id"] for ticket in json.loads(sold)["tickets"]])
+    assert [len(bundle) for bundle in bundles] == [3, 3]
+    decisions = {verdict["decision"] for verdict in stack.verdicts("water-1", tmp_path / "used")}
+    assert decisions == {"ADMIT", "REJECT"}, "the water park's ticket is good there, those of the wheel are not"
+    done = stack.run("refund", *bundles[0], *bundles[1], "--yes", "--json")
+    outcomes = {one["ticket_id"]: one["outcome"] for one in json.loads(done.stdout)}
+    assert [outcomes[ticket] for ticket in bundles[0]] == ["ALREADY_USED"] * 3
+    assert [outcomes[ticket] for ticket in bundles[1]] == ["REFUNDED"] * 3
+    wheel = [verdict["decision"] for verdict in stack.verdicts("wheel-1", tmp_path / "used")]
+    assert wheel.count("ADMIT") == 2, "its other tickets were let free"
+    after = {verdict["reason"] for verdict in stack.verdicts("wheel-1", tmp_path / "unused")}
+    assert "REFUNDED" in after

@@ -177,3 +177,39 @@ async def test_cash_of_many_windows_at_once_goes_into_the_shift_of_each(desk: De
         closing = pb.CloseShiftRequest(request_id=new_id(), shift_id=shift_id)
         assert (await close_shift(desk.sales, LOCAL, closing)).shift.expected_minor == 3 * 4500, name
     assert await desk.value("SELECT count(*) FROM sales.payments WHERE shift_id IS NULL") == 3, "w3 has no shift"
+
+
+async def test_cash_that_meets_the_closing_of_its_shift_is_not_counted_into_the_closed_one(desk: Desk) -> None:
+    """The payment waits for the close, and then finds no open shift; else the close would not have counted it."""
+    from sales.identity import LOCAL
+    from sales.usecases.shifts import open_shift
+
+    opening = pb.OpenShiftRequest(request_id=new_id(), window_id="w1", operator="Ana")
+    shift_id = (await open_shift(desk.sales, LOCAL, opening)).shift.shift_id
+    order = await desk.order(line("evening"))
+    close = "UPDATE sales.shifts SET close_time = now(), expected_minor = 0, counted_minor = 0, difference_minor = 0"
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with await psycopg.AsyncConnection.connect(desk.sales.config.postgres_url) as closer:
+        await closer.execute("SELECT FROM sales.shifts WHERE id = %s FOR UPDATE", [shift_id])
+        paying = asyncio.ensure_future(desk.cash(order))
+        async with asyncio.timeout(10):
+            while not await desk.value(waiting):  # noqa: ASYNC110 - who waits for a lock is known to Postgres only
+                await asyncio.sleep(0.01)
+        await closer.execute(close)
+    assert (await paying).order.state == pb.ORDER_STATE_ISSUED
+    assert await desk.value("SELECT shift_id FROM sales.payments") is None
+
+
+async def test_with_the_books_away_what_was_raised_first_is_told() -> None:
+    """An unknown outcome must not be told as "nothing was done"."""
+    from sales.requests import once
+    from ticketcore.errors import UnknownOutcomeError
+
+    database = Database("postgresql://nobody@127.0.0.1:1/none")
+
+    async def lost() -> pb.CreateOrderResponse:
+        raise UnknownOutcomeError("the commit was not answered")
+
+    with pytest.raises(UnknownOutcomeError, match="the commit was not answered"):
+        await once(Books(database), RequestKey(new_id(), "Test", b"hash"), pb.CreateOrderResponse(), lost)
+    await database.close()
