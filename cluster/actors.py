@@ -26,6 +26,11 @@ from ticketcore.errors import UnavailableError
 
 EXIT_BROKEN = 70
 FREEZE_EVERY_S = 1.0
+YOUNG_OBJECTS = 50_000
+"""New objects after which Python looks for cycles. A turn of an owner and a burst of frames make some thousands that
+are gone by the end of it; looked through every 700 they cost a gateway 8 % and an owner 15 % of its CPU (measured)."""
+Prepare = Callable[[str], None]
+"""Called with the actor's name, in its process, before anything else: the composition root sets logging up with it."""
 log = structlog.get_logger("cluster.actors")
 
 
@@ -49,6 +54,11 @@ def _serve_metrics(port: int, source: Owner | QuotaOwner | Gateway) -> None:
         log.error("no metrics: the port is taken", port=port, error=str(error))
 
 
+def _begin(prepare: Prepare, name: str) -> None:
+    gc.set_threshold(YOUNG_OBJECTS)
+    prepare(name)
+
+
 async def _freeze_garbage() -> None:
     """Keeps Python's cycle collector off the tickets: walking millions of them, none in a cycle, would stop the owner
     for seconds. What lives is set aside every second; reference counts free it as before."""
@@ -64,15 +74,11 @@ def _die_if_broken(failure: BaseException | None) -> None:
         os._exit(EXIT_BROKEN)
 
 
-Prepare = Callable[[str], None]
-"""Called with the actor's name, in its process, before anything else: the composition root sets logging up with it."""
-
-
 class OwnerActor:
     """A partition owner as an actor."""
 
     def __init__(self, name: str, config: ClusterConfig, metrics_port: int, prepare: Prepare) -> None:
-        prepare(name)
+        _begin(prepare, name)
         self._host = OwnerHost(name, _here(config), _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
@@ -103,7 +109,7 @@ class QuotaActor:
     """The quota and capacity owner as an actor."""
 
     def __init__(self, config: ClusterConfig, metrics_port: int, prepare: Prepare) -> None:
-        prepare("quota-0")
+        _begin(prepare, "quota-0")
         self._host = QuotaHost(_here(config), _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
@@ -130,7 +136,7 @@ class GatewayActor:
     def __init__(
         self, name: str, cluster: ClusterConfig, config: GatewayConfig, metrics_port: int, prepare: Prepare
     ) -> None:
-        prepare(name)
+        _begin(prepare, name)
         self._gateway = Gateway(name, _here(cluster), config, _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()

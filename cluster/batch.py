@@ -7,7 +7,7 @@ when all of its scans are decided (some may wait for capacity over several turns
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cluster.deciding import Decider
@@ -34,14 +34,21 @@ class Group:
     gate_numbers: list[int]
     verdicts: list[bytes] = field(default_factory=list)
     """For each scan a server frame with its verdict; empty while it waits."""
-    receipts: gate_pb2.ServerFrame = field(default_factory=gate_pb2.ServerFrame)
+    receipts: gate_pb2.ServerFrame | None = None
     waiting: int = 0
     misrouted: bool = False
     partitions: set[Partition] = field(default_factory=set)
 
     def answer(self) -> bytes:
         """The server frame that answers it all: protobuf joins the frames of a row."""
-        return b"".join((*self.verdicts, self.receipts.SerializeToString()))
+        receipts = (self.receipts.SerializeToString(),) if self.receipts is not None else ()
+        return b"".join((*self.verdicts, *receipts))
+
+    def receipt(self) -> gate_pb2.PassageReceipt:
+        """The receipt of the next passage, to be filled in."""
+        if self.receipts is None:
+            self.receipts = gate_pb2.ServerFrame()
+        return self.receipts.receipts.add()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,37 +106,71 @@ class Batch:
         """Answers when the batch is durable; not at all if one of the partitions turns out to be fenced."""
         self.replies.append((touched, reply))
 
+    def forget_fenced(self) -> None:
+        """Leaves out the answers that met a partition which an earlier append, or this batch's, found to be fenced."""
+        self.replies = [reply for reply in self.replies if not any(item.fenced for item in reply[0])]
+        self.ready_groups = [group for group in self.ready_groups if not any(item.fenced for item in group.partitions)]
+
+    def decide_groups(self, groups: Iterable[Group]) -> None:
+        """Decides groups; those that wait for nothing are answered with the batch."""
+        for group in groups:
+            self.decide_group(group)
+            if not group.waiting:
+                self.ready_groups.append(group)
+
     def decide_group(self, group: Group) -> None:
         """Decides all scans and passages of a group, in order."""
-        lanes = group.gate_numbers
+        lanes, verdicts = group.gate_numbers, group.verdicts
         for position, scan in enumerate(group.frame.scans):
-            gate_number = lanes[scan.lane] if scan.lane < len(lanes) else 0
-            group.verdicts.append(b"")
-            self.decide_scan(group, position, scan, gate_number)
+            lane = scan.lane
+            gate_number = lanes[lane] if lane < len(lanes) else 0
+            admitted = self._admit_alike(group, scan, gate_number)
+            verdicts.append(admitted or b"")
+            if not admitted:
+                self._decide_scan(group, position, scan, gate_number)
         for report in group.frame.passages:
-            receipt = group.receipts.receipts.add()
-            decider = self.decider_of_ticket(report.ticket_id)
-            if decider is None:
-                group.misrouted = True
-                receipt.scan_id, receipt.retry_after_ms = report.scan_id, NOT_OWNED_RETRY_MS
-                continue
-            group.partitions.add(decider.partition)
-            decider.record_passage(report, receipt)
+            self._record_passage(group, report)
 
-    def decide_scan(self, group: Group, position: int, scan: gate_pb2.Scan, gate_number: int) -> None:
-        """Decides one scan of a group, or puts it among those that wait."""
-        scan_id, token = scan.scan_id, scan.token
-        decider = self.decider(partition_of_scan(token, scan_id, self.partitions))
+    def resume(self, waiting: WaitingScan) -> None:
+        """Decides a scan again that has waited for capacity."""
+        group, scan = waiting.group, waiting.scan
+        admitted = self._admit_alike(group, scan, waiting.gate_number)
+        if admitted:
+            group.verdicts[waiting.position] = admitted
+        else:
+            self._decide_scan(group, waiting.position, scan, waiting.gate_number)
+
+    def _admit_alike(self, group: Group, scan: gate_pb2.Scan, gate_number: int) -> bytes | None:
+        """The short way, which most scans of a morning go."""
+        token = scan.token
+        if len(token) != TOKEN_LENGTH:
+            return None
+        ticket_id = int.from_bytes(token[1:9], "big")
+        index = partition_of(ticket_id, self.partitions)
+        decider = self._deciders.get(index) or self.decider(index)
+        admitted = decider and decider.admit_alike(scan, token, ticket_id, gate_number)
+        if decider and admitted:
+            group.partitions.add(decider.partition)
+        return admitted
+
+    def _record_passage(self, group: Group, report: gate_pb2.PassageReport) -> None:
+        receipt = group.receipt()
+        decider = self.decider_of_ticket(report.ticket_id)
         if decider is None:
             group.misrouted = True
-            group.verdicts[position] = retry_frame(scan_id, gate_pb2.REASON_INTERNAL_ERROR, NOT_OWNED_RETRY_MS)
+            receipt.scan_id, receipt.retry_after_ms = report.scan_id, NOT_OWNED_RETRY_MS
             return
         group.partitions.add(decider.partition)
-        if len(token) == TOKEN_LENGTH:
-            admitted = decider.admit_alike(scan, scan_id, token, gate_number)
-            if admitted is not None:
-                group.verdicts[position] = admitted
-                return
+        decider.record_passage(report, receipt)
+
+    def _decide_scan(self, group: Group, position: int, scan: gate_pb2.Scan, gate_number: int) -> None:
+        """Decides one scan of a group, or puts it among those that wait."""
+        decider = self.decider(partition_of_scan(scan.token, scan.scan_id, self.partitions))
+        if decider is None:
+            group.misrouted = True
+            group.verdicts[position] = retry_frame(scan.scan_id, gate_pb2.REASON_INTERNAL_ERROR, NOT_OWNED_RETRY_MS)
+            return
+        group.partitions.add(decider.partition)
         verdict = gate_pb2.Verdict()
         waits = decider.decide(scan, gate_number, verdict)
         if waits is None:

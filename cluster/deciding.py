@@ -13,7 +13,6 @@ what can be asked in a few look-ups, and leaves the scan to `decide` wherever an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from cluster.minute import TERMS_OFFSET, Context, Known, look_of
 from cluster.partition import Partition
@@ -109,13 +108,11 @@ class Decider:
 
     # Scans
 
-    def admit_alike(self, scan: gate_pb2.Scan, scan_id: bytes, token: bytes, gate_number: int) -> bytes | None:
+    def admit_alike(self, scan: gate_pb2.Scan, token: bytes, ticket_id: int, gate_number: int) -> bytes | None:
         """Admits the first entry of a registered ticket by its whole party, and returns its verdict in a server frame.
         None: it may not be that, and `decide` must look. Makes the very checks of `decide`, in the order of cost."""
         partition, context = self.partition, self.context
-        ticket_id = int.from_bytes(token[1:9], "big")
-        digest = blake2b(token, digest_size=tokens.DIGEST_LENGTH).digest()
-        if not partition.table.is_active(ticket_id, digest):
+        if not partition.table.is_active(ticket_id, tokens.digest(token)):
             return None  # before anything is worked out and kept for its claims, which may be anybody's
         try:
             first = context.minute.first_entries[gate_number, token[TERMS_OFFSET : tokens.CLAIMS_LENGTH]]
@@ -123,7 +120,7 @@ class Decider:
             first = context.first_entry(token[: tokens.CLAIMS_LENGTH], gate_number)
         if first is None or scan.persons or scan.direction == _EXIT or scan.proof_seen:
             return None
-        alike, scan_time_ms = first.alike, scan.scan_time_ms
+        alike, scan_id, scan_time_ms = first.alike, scan.scan_id, scan.scan_time_ms
         if (
             not -SCAN_MAX_AHEAD_MS <= context.moment.time_ms - scan_time_ms <= SCAN_MAX_AGE_MS
             or ticket_id << 16 | alike.zone_number in partition.visits
@@ -371,7 +368,7 @@ def _genuine(partition: Partition, scan: gate_pb2.Scan, context: Context) -> Gen
         return _malformed(scan)
     ticket_id = int.from_bytes(token[1:9], "big")
     row = partition.table.find(ticket_id)
-    if row is not None and row.digest == blake2b(token, digest_size=tokens.DIGEST_LENGTH).digest():
+    if row is not None and row.digest == tokens.digest(token):
         return ticket_id, row, _DIGEST if row.origin == _REGISTERED else _SIGNATURE
     return _signed(token, row, context)
 

@@ -59,7 +59,7 @@ class GateService:
         self._control = control
         self._routes = routes
         self._revoked = revoked
-        self._dispatcher = Dispatcher(routes.table, routes.look_up_soon, FRAME_TIMEOUT_S)
+        self._dispatcher = Dispatcher(routes, FRAME_TIMEOUT_S)
         self._outboxes: dict[Outbox, list[Gate]] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -162,7 +162,8 @@ class GateService:
             if raw is not first and frame.HasField("hello"):
                 raise InvalidInputError("a stream has one hello, in its first frame: open another stream")
             if frame.scans or frame.passages:
-                await outbox.room()
+                if outbox.is_full:
+                    await outbox.room()
                 outbox.in_flight += 1
                 self.frames += 1
                 self._dispatcher.send(raw, frame, gate_numbers, outbox.answer)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from cluster.link import LinkClient
 from cluster.partition import partition_of, partition_of_scan
+from cluster.routes import Routes
 from cluster.verdicts import retry
 from parkgate.cluster.v1 import link_pb2
 from parkgate.gate.v1 import gate_pb2
@@ -49,9 +50,8 @@ class Part:
 class Dispatcher:
     """Sends frames to owners, and sees to it that each is answered once: with verdicts, or RETRY when time is over."""
 
-    def __init__(self, table: Callable[[], list[LinkClient | None]], misrouted: Callable[[], None], timeout_s: float):
-        self._table = table
-        self._misrouted = misrouted
+    def __init__(self, routes: Routes, timeout_s: float) -> None:
+        self._routes = routes
         self._timeout_s = timeout_s
         self._pending: dict[Pending, None] = {}
 
@@ -59,15 +59,13 @@ class Dispatcher:
         self, raw: bytes, frame: gate_pb2.ClientFrame, gate_numbers: list[int], finish: Callable[[bytes], None]
     ) -> None:
         """Sends a frame's scans and passages; `finish` gets the serialized answer, in this call or later."""
-        table = self._table()
         pending = Pending(frame, finish, asyncio.get_running_loop().time() + self._timeout_s)
         self._pending[pending] = None
-        first = table[0]
-        if first is not None and all(link is first for link in table):
-            pending.missing = 1
-            first.scan(raw, gate_numbers, lambda group: self._whole(pending, group))
+        sole = self._routes.sole()
+        if sole is not None:
+            sole.scan(raw, gate_numbers, lambda group: self._whole(pending, group))
         else:
-            self._send_split(pending, gate_numbers, table)
+            self._send_split(pending, gate_numbers, self._routes.table())
 
     def _whole(self, pending: Pending, group: link_pb2.VerdictGroup | None) -> None:
         if pending.done:
@@ -76,7 +74,7 @@ class Dispatcher:
             self._finish(pending, retry_frame(pending.frame, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS))
             return
         if group.misrouted:
-            self._misrouted()
+            self._routes.look_up_soon()
         self._finish(pending, group.server_frame)
 
     def _finish(self, pending: Pending, answer: bytes) -> None:
@@ -112,7 +110,7 @@ class Dispatcher:
         raw = group.server_frame if group is not None else retry_frame(part.frame, reason, retry_after_ms)
         part.answer = gate_pb2.ServerFrame.FromString(raw)
         if group is not None and group.misrouted:
-            self._misrouted()
+            self._routes.look_up_soon()
         pending.missing -= 1
         if pending.missing == 0:
             self._finish(pending, merge(pending).SerializeToString())
@@ -130,7 +128,7 @@ class Dispatcher:
         for pending in late:
             self._finish(pending, retry_frame(pending.frame, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS))
         if late:
-            self._misrouted()
+            self._routes.look_up_soon()
         return len(late)
 
 
@@ -219,9 +217,14 @@ class Outbox:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no other frame may be in flight now."""
+        return self.in_flight + len(self._frames) >= MAX_FRAMES_IN_FLIGHT
+
     async def room(self) -> None:
         """Waits until another frame may be in flight."""
-        while self.in_flight + len(self._frames) >= MAX_FRAMES_IN_FLIGHT:
+        while self.is_full:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 

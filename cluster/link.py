@@ -119,7 +119,8 @@ class LinkClient:
         self._framing = _Framing(self._received, self._lost)
         self._calls: dict[int, asyncio.Future[link_pb2.LinkResponse]] = {}
         self._groups: dict[int, ScanAnswer] = {}
-        self._outgoing: list[link_pb2.ScanGroup] = []
+        self._outgoing: list[link_pb2.LinkRequest] = []
+        self._outgoing_bytes = 0
         self._next_id = 1
         self.broken = False
 
@@ -150,11 +151,13 @@ class LinkClient:
             answer(None)
             return group_id
         self._groups[group_id] = answer
-        self._outgoing.append(
-            link_pb2.ScanGroup(group_id=group_id, client_frame=client_frame, gate_numbers=gate_numbers)
-        )
-        if len(self._outgoing) == 1:
+        if not self._outgoing:
             asyncio.get_running_loop().call_soon(self._flush)
+        if not self._outgoing or self._outgoing_bytes > MAX_BATCH:
+            self._outgoing.append(link_pb2.LinkRequest())
+            self._outgoing_bytes = 0
+        self._outgoing[-1].scans.groups.add(group_id=group_id, client_frame=client_frame, gate_numbers=gate_numbers)
+        self._outgoing_bytes += len(client_frame)
         return group_id
 
     def forget(self, group_id: int) -> None:
@@ -162,15 +165,9 @@ class LinkClient:
         self._groups.pop(group_id, None)
 
     def _flush(self) -> None:
-        groups, self._outgoing = self._outgoing, []
-        request, size = link_pb2.LinkRequest(), 0
-        for group in groups:
-            if size > MAX_BATCH:
-                self._framing.send(request.SerializeToString())
-                request, size = link_pb2.LinkRequest(), 0
-            request.scans.groups.append(group)
-            size += len(group.client_frame)
-        self._framing.send(request.SerializeToString())
+        requests, self._outgoing = self._outgoing, []
+        for request in requests:
+            self._framing.send(request.SerializeToString())
 
     async def call(self, request: link_pb2.LinkRequest, timeout_s: float) -> link_pb2.LinkResponse:
         """Asks one thing.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ from ticketcore.rules import NO_RULES, moment_at
 
 MAX_SCANS_A_TURN = 4_000
 """About 40 ms of deciding: longer turns would only add to everybody's wait."""
+SCANS_A_PIECE = 200
+"""Scans that are taken from the inbox together; a turn may be longer than its limit by one piece."""
 MAX_SCANS_WAITING = 40_000
 """Scans in the inbox. Beyond, groups are answered RETRY at once: some 0.4 s of work is enough of a queue."""
 MAX_BATCH_AGE_MS = 500
@@ -88,6 +90,7 @@ class Owner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._deciding: Batch | None = None
         self._appending: asyncio.Task[None] | None = None
+        self._met_fence = False
         self.failure: BaseException | None = None
 
     # Life
@@ -157,8 +160,7 @@ class Owner:
     def request(self, connection: Connection, request: link_pb2.LinkRequest) -> None:
         """Takes a request from a link; the answer goes back on it."""
         if request.WhichOneof("body") == "scans":
-            for group in request.scans.groups:
-                self._enqueue_group(connection, group)
+            self._enqueue_groups(connection, request.scans.groups)
             return
         if request.WhichOneof("body") == "refresh":
             self._spawn(self._refresh(connection, request.call_id))
@@ -179,22 +181,36 @@ class Owner:
         self._scans_waiting += scans
         self._wake.set()
 
-    def _enqueue_group(self, connection: Connection, received: link_pb2.ScanGroup) -> None:
-        frame = gate_pb2.ClientFrame.FromString(received.client_frame)
-        group = Group(connection, received.group_id, frame, list(received.gate_numbers))
-        if self._scans_waiting > MAX_SCANS_WAITING or self.control.rules is None:
-            self._shed(group)
-            return
-        self._enqueue(len(frame.scans) + len(frame.passages), lambda batch: self._decide_group(batch, group))
+    def _enqueue_groups(self, connection: Connection, received: Iterable[link_pb2.ScanGroup]) -> None:
+        """What came together waits together: one piece of work for every `SCANS_A_PIECE`."""
+        shed = self._scans_waiting > MAX_SCANS_WAITING or self.control.rules is None
+        groups: list[Group] = []
+        scans = 0
+        for item in received:
+            frame = gate_pb2.ClientFrame.FromString(item.client_frame)
+            groups.append(Group(connection, item.group_id, frame, list(item.gate_numbers)))
+            scans += len(frame.scans) + len(frame.passages)
+            if scans >= SCANS_A_PIECE:
+                self._take_groups(scans, groups, shed)
+                groups, scans = [], 0
+        if groups:
+            self._take_groups(scans, groups, shed)
 
-    def _shed(self, group: Group) -> None:
+    def _take_groups(self, scans: int, groups: list[Group], shed: bool) -> None:
+        if shed:
+            self._shed(groups)
+        else:
+            self._enqueue(scans, lambda batch: batch.decide_groups(groups))
+
+    def _shed(self, groups: list[Group]) -> None:
         """Answers RETRY at once: waiting in line would only make the answer too late."""
-        self.counters.shed += len(group.frame.scans)
-        for scan in group.frame.scans:
-            group.verdicts.append(retry_frame(scan.scan_id, gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS))
-        for report in group.frame.passages:
-            group.receipts.receipts.add(scan_id=report.scan_id, retry_after_ms=SHED_RETRY_MS)
-        send_groups([group])
+        for group in groups:
+            self.counters.shed += len(group.frame.scans)
+            for scan in group.frame.scans:
+                group.verdicts.append(retry_frame(scan.scan_id, gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS))
+            for report in group.frame.passages:
+                group.receipt().MergeFrom(gate_pb2.PassageReceipt(scan_id=report.scan_id, retry_after_ms=SHED_RETRY_MS))
+        send_groups(groups)
 
     # A turn
 
@@ -244,11 +260,11 @@ class Owner:
         await self._append(batch)
         self.counters.turns += 1
         self.counters.scans += batch.scans
-        # What was asked may have met a partition that an earlier append, or this one, found to be fenced.
-        for touched, reply in batch.replies:
-            if not any(partition.fenced for partition in touched):
-                reply()
-        send_groups([group for group in batch.ready_groups if not any(item.fenced for item in group.partitions)])
+        if self._met_fence:
+            batch.forget_fenced()
+        for _, reply in batch.replies:
+            reply()
+        send_groups(batch.ready_groups)
         if self._deciding is None:
             self._begin_snapshot()
 
@@ -268,11 +284,6 @@ class Owner:
             self._minute = Minute(rules, moment, self.control.modes)
         return Context(moment, self._minute, self.control.ring)
 
-    def _decide_group(self, batch: Batch, group: Group) -> None:
-        batch.decide_group(group)
-        if not group.waiting:
-            batch.ready_groups.append(group)
-
     async def _append(self, batch: Batch) -> None:
         """Appends the batch. Partitions that turn out to be fenced are dropped, and marked so."""
         pairs = list(batch.appends())
@@ -289,7 +300,7 @@ class Owner:
                 await asyncio.sleep(APPEND_RETRY_S)
         for (partition, append), answer in zip(pairs, answers, strict=True):
             if answer is Appended.FENCED:
-                partition.fenced = True
+                partition.fenced = self._met_fence = True
                 continue
             partition.appended(append.sequence, batch.context.moment.time_ms)
         self._drop_fenced()
@@ -323,7 +334,7 @@ class Owner:
             if answer is None:
                 item.give_up(gate_pb2.REASON_INTERNAL_ERROR, SHED_RETRY_MS)
             else:
-                batch.decide_scan(group, item.position, item.scan, item.gate_number)
+                batch.resume(item)
             if not group.waiting:
                 batch.ready_groups.append(group)
 

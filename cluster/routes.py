@@ -32,6 +32,7 @@ class Routes:
         self._by_partition: dict[str, LinkClient] = {}
         self._looking: asyncio.Task[None] | None = None
         self._table: list[LinkClient | None] | None = None
+        self._sole: LinkClient | None = None
 
     def link(self, name: str) -> LinkClient | None:
         """The live link to a partition's owner, or None while it is being looked up."""
@@ -47,6 +48,15 @@ class Routes:
         if table is None or any(link is None or link.broken for link in table):
             table = self._table = [self.link(name) for name in self._partitions]
         return table
+
+    def sole(self) -> LinkClient | None:
+        """The live link that leads to all ticket partitions; None if there is no such. Cheap: asked for every frame."""
+        link = self._sole
+        if link is not None and not link.broken:
+            return link
+        table = self.table()
+        self._sole = table[0] if all(link is table[0] for link in table) else None
+        return self._sole
 
     async def wait(self, name: str, timeout_s: float) -> LinkClient:
         """The live link to a partition's owner.
@@ -88,7 +98,7 @@ class Routes:
                 self._links[head.address] = link
             self._by_partition[name] = link
         self._forget_broken()
-        self._table = None
+        self._table = self._sole = None
 
     def _forget_broken(self) -> None:
         for address, link in list(self._links.items()):

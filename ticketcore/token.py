@@ -208,9 +208,15 @@ def verify(token: bytes, ring: KeyRing) -> Claims:
     return decode_claims(encoded)
 
 
+_HASHER = hashlib.blake2b(digest_size=DIGEST_LENGTH)
+"""Never fed: copying it takes half the time of making another."""
+
+
 def digest(token: bytes) -> bytes:
     """What the owner keeps of a token: 12 bytes of BLAKE2b over all of it."""
-    return hashlib.blake2b(token, digest_size=DIGEST_LENGTH).digest()
+    hasher = _HASHER.copy()
+    hasher.update(token)
+    return hasher.digest()
 
 
 def to_qr_text(token: bytes) -> str:
