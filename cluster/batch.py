@@ -106,6 +106,11 @@ class Batch:
         """Answers when the batch is durable; not at all if one of the partitions turns out to be fenced."""
         self.replies.append((touched, reply))
 
+    def told_of(self) -> set[Partition]:
+        """Partitions of whose state something is told in answer to a command or a passage report."""
+        commands = {item for touched, _ in self.replies for item in touched}
+        return commands.union(*(group.partitions for group in self.ready_groups if group.receipts is not None))
+
     def forget_fenced(self) -> None:
         """Leaves out the answers that met a partition which an earlier append, or this batch's, found to be fenced."""
         self.replies = [reply for reply in self.replies if not any(item.fenced for item in reply[0])]
@@ -148,8 +153,10 @@ class Batch:
         ticket_id = int.from_bytes(token[1:9], "big")
         index = partition_of(ticket_id, self.partitions)
         decider = self._deciders.get(index) or self.decider(index)
-        admitted = decider and decider.admit_alike(scan, token, ticket_id, gate_number)
-        if decider and admitted:
+        if decider is None:
+            return None
+        admitted = decider.admit_alike(scan, token, ticket_id, gate_number)
+        if admitted is not None:
             group.partitions.add(decider.partition)
         return admitted
 

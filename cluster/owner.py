@@ -257,7 +257,8 @@ class Owner:
 
     async def _commit(self, batch: Batch) -> None:
         """Makes a batch durable, then answers it."""
-        await self._append(batch)
+        appended = await self._append(batch)
+        await self._prove_ownership(batch.told_of() - appended)
         self.counters.turns += 1
         self.counters.scans += batch.scans
         if self._met_fence:
@@ -284,11 +285,11 @@ class Owner:
             self._minute = Minute(rules, moment, self.control.modes)
         return Context(moment, self._minute, self.control.ring)
 
-    async def _append(self, batch: Batch) -> None:
-        """Appends the batch. Partitions that turn out to be fenced are dropped, and marked so."""
+    async def _append(self, batch: Batch) -> set[Partition]:
+        """Appends the batch; returns its partitions. Those that turn out to be fenced are marked so, and dropped."""
         pairs = list(batch.appends())
         if not pairs:
-            return
+            return set()
         appends = [append for _, append in pairs]
         while True:
             try:
@@ -305,6 +306,22 @@ class Owner:
             partition.appended(append.sequence, batch.context.moment.time_ms)
         self._drop_fenced()
         self._snapshots.count(pairs)
+        return {partition for partition, _ in pairs}
+
+    async def _prove_ownership(self, partitions: set[Partition]) -> None:
+        """An answer that changes nothing must be as true as one that does: a replaced owner's "already used" would be
+        believed. An append proves it by itself."""
+        while partitions:
+            try:
+                heads = await self.ledger.heads([partition.name for partition in partitions])
+                break
+            except UnavailableError as error:
+                log.warning("ownership asked again", owner=self.name, error=str(error))
+                await asyncio.sleep(APPEND_RETRY_S)
+        for partition in partitions:
+            if heads[partition.name].epoch != partition.epoch:
+                partition.fenced = self._met_fence = True
+        self._drop_fenced()
 
     def _drop_fenced(self) -> None:
         fenced = {index: partition.name for index, partition in self.owned.items() if partition.fenced}

@@ -12,7 +12,7 @@ from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
-from tests.cluster.plain_owner import ARENA, LOST_AFTER, LOST_BEFORE, MAIN, SIDE, Desk, Fault, until
+from tests.cluster.plain_owner import ARENA, GATES, LOST_AFTER, LOST_BEFORE, MAIN, SIDE, Desk, Fault, until
 from tests.cluster.small_park import NOON_MS, reason, ticket_id, token
 
 
@@ -193,6 +193,36 @@ async def test_a_fenced_owner_answers_nothing_and_stops_owning(desk: Desk) -> No
     assert sorted(zombie.counters.fenced) == ["p0", "p1"]
     misrouted = await desk.group(desk.scan(codes[0]), owner=zombie)
     assert misrouted.misrouted
+
+
+@pytest.mark.parametrize("question", ["look-up", "dry run", "refused change", "registration", "passage"])
+async def test_a_replaced_owner_tells_nothing_of_a_ticket_even_if_it_changes_nothing(desk: Desk, question: str) -> None:
+    """I3, I5: "not admitted yet", "already used", "registered" would be believed, and may be long out of date."""
+    used, fresh = token("day", 1), token("day", 3)  # of one partition
+    await desk.register(used, fresh)
+    await desk.send(desk.scan(used))
+    refund = control_pb2.TicketChange(ticket_id=ticket_id(used), to=events_pb2.LIFECYCLE_REFUNDED, request_id=b"r" * 16)
+    frame = gate_pb2.ClientFrame(scans=[desk.scan(fresh)]).SerializeToString()
+    report = gate_pb2.PassageReport(
+        scan_id=b"s" * 16, ticket_id=ticket_id(fresh), outcome=gate_pb2.PASSAGE_OUTCOME_PASSED
+    )
+    await desk.real.take("p1", "a later owner")
+    match question:
+        case "look-up":
+            answer = desk.ask(inspect=control_pb2.InspectTicketsRequest(ticket_ids=[ticket_id(fresh)]))
+        case "dry run":
+            answer = desk.ask(dry_run=link_pb2.ScanGroup(client_frame=frame, gate_numbers=GATES))
+        case "refused change":
+            answer = desk.ask(change=control_pb2.ChangeTicketsRequest(changes=[refund]))
+        case "registration":
+            issued = control_pb2.IssuedTicket(token=fresh)
+            answer = desk.ask(register=control_pb2.RegisterTicketsRequest(tickets=[issued]))
+        case _:
+            answer = desk.group(passages=[report])
+    await until(lambda: bool(desk.owner.counters.fenced))
+    await asyncio.sleep(0.05)
+    assert not answer.done()
+    assert desk.owner.counters.fenced == ["p1"]
 
 
 @pytest.mark.parametrize(("after_ms", "assumed"), [(1_999, False), (2_000, True), (2_001, True)])
