@@ -54,11 +54,13 @@ class SoldOut(OpsError):
 
 
 class Window:
-    """A window with its connection. `channel` is where it sells: "window", "kiosk"."""
+    """A window with its connection. `channel` is where it sells: "window", "kiosk". `draws_codes`: whether tickets come
+    with the PNG of their codes; false for those who print them otherwise."""
 
     def __init__(self, window_id: str, stub: SalesServiceAsyncStub, channel: str = "window") -> None:
         self.id = window_id
         self.channel = channel
+        self.draws_codes = True
         self._stub = stub
 
     async def order(self, lines: Sequence[pb.OrderLine]) -> pb.Order:
@@ -102,11 +104,13 @@ class Window:
         return Sale(sold.order, await self.tickets(sold.order.order_id), sold.change_minor)
 
     async def tickets(self, order_id: int) -> tuple[pb.Ticket, ...]:
-        """All tickets of an order, with the PNG of their codes."""
+        """All tickets of an order."""
         found: list[pb.Ticket] = []
         token = ""
         while True:
-            request = pb.ListTicketsRequest(order_id=order_id, page_size=PAGE, page_token=token, include_qr_png=True)
+            request = pb.ListTicketsRequest(
+                order_id=order_id, page_size=PAGE, page_token=token, include_qr_png=self.draws_codes
+            )
             page = await self.call("ListTickets", request)
             found += page.tickets
             token = page.next_page_token

@@ -38,6 +38,7 @@ class Batch:
     events: int = 0
     last_sequence: int = 0
     last_epoch: int = 0
+    first_time_ms: int = 0
     last_time_ms: int = 0
     last_day: str = ""
     days: set[date] = field(default_factory=set)
@@ -61,6 +62,7 @@ def batch_of(partition: str, entries: Iterable[pb.LogEntry], zone: tzinfo) -> Ba
     batch = Batch(partition)
     for entry in entries:
         _Adder(batch, entry, zone).add_all(entry.events)
+        batch.first_time_ms = batch.first_time_ms or entry.time_ms
         batch.entries += 1
         batch.last_sequence, batch.last_epoch = entry.sequence, entry.epoch
         batch.last_time_ms = entry.time_ms

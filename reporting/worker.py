@@ -166,7 +166,9 @@ class PartitionWorker:
         self._count = min(max(wanted, COUNT_RANGE[0]), COUNT_RANGE[1])
         metrics.EVENTS.labels(self._partition).inc(batch.events)
         metrics.ENTRIES.labels(self._partition).inc(batch.entries)
-        metrics.LAG_SECONDS.labels(self._partition).set(max(0.0, time.time() - batch.last_time_ms / 1000))
+        now = time.time()
+        metrics.LAG_SECONDS.labels(self._partition).set(max(0.0, now - batch.last_time_ms / 1000))
+        metrics.DELAY_SECONDS.labels(self._partition).observe(max(0.0, now - batch.first_time_ms / 1000))
 
     async def _publish(self) -> None:
         with contextlib.suppress(UnavailableError):

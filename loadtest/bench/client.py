@@ -61,7 +61,7 @@ class Result:
 class _Run:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.frames = _frames(plan)
+        self.frames = build_frames(plan)
         self.latencies: list[float] = []
         self.scans = 0
         self.admitted = 0
@@ -80,11 +80,11 @@ class _Run:
         calls: list[Any] = [
             channels[number % len(channels)].stream_stream(METHOD)() for number in range(self.plan.streams)
         ]
-        await asyncio.gather(*(self._hello(call) for call in calls))
+        await asyncio.gather(*(say_hello(call, self.plan.gates) for call in calls))
         self.started = time.perf_counter()
         self.deadline = self.started + WARM_UP_S + self.plan.seconds
         cpu = time.process_time()
-        shares = _deal(self.frames, len(calls))
+        shares = deal(self.frames, len(calls))
         await asyncio.gather(*(self._stream(call, frames) for call, frames in zip(calls, shares, strict=True)))
         elapsed = min(time.perf_counter(), self.deadline) - self.started - WARM_UP_S
         share = (time.process_time() - cpu) / (time.perf_counter() - self.started)
@@ -93,8 +93,8 @@ class _Run:
         self.latencies.sort()
         return Result(
             per_s=self.scans / max(elapsed, 1e-9),
-            p50_ms=_percentile(self.latencies, 0.50) * 1e3,
-            p99_ms=_percentile(self.latencies, 0.99) * 1e3,
+            p50_ms=percentile(self.latencies, 0.50) * 1e3,
+            p99_ms=percentile(self.latencies, 0.99) * 1e3,
             admitted=self.admitted,
             not_admitted=self.not_admitted,
             ran_out=self.ran_out,
@@ -102,11 +102,6 @@ class _Run:
             reasons=dict(self.reasons),
             client_cpu_share=share,
         )
-
-    async def _hello(self, call: Any) -> None:
-        hello = gate_pb2.Hello(gate_ids=self.plan.gates, device_time_ms=time.time_ns() // 1_000_000, software="bench")
-        await call.write(gate_pb2.ClientFrame(hello=hello).SerializeToString())
-        await call.read()
 
     async def _decided(self, call: Any, frame: bytes) -> list[int]:
         """Decisions of a frame; RETRY is sent again with the same ids, as a turnstile does, on the same clock."""
@@ -141,7 +136,19 @@ class _Run:
         call.cancel()
 
 
-def _frames(plan: Plan) -> list[bytes]:
+async def say_hello(call: Any, gates: list[str]) -> None:
+    """Opens a stream for those gates, and reads its welcome."""
+    hello = gate_pb2.Hello(gate_ids=gates, device_time_ms=time.time_ns() // 1_000_000, software="bench")
+    await call.write(gate_pb2.ClientFrame(hello=hello).SerializeToString())
+    await call.read()
+
+
+def scan_id_of(frame: bytes) -> bytes:
+    """The scan of a frame that holds one."""
+    return gate_pb2.ClientFrame.FromString(frame).scans[0].scan_id
+
+
+def build_frames(plan: Plan) -> list[bytes]:
     """Every frame of the run: a new ticket and a new scan id for each scan."""
     now = time.time_ns() // 1_000_000
     with Path(plan.tokens).open("rb") as file:
@@ -157,11 +164,13 @@ def _frames(plan: Plan) -> list[bytes]:
     return frames
 
 
-def _deal(frames: list[bytes], streams: int) -> list[list[bytes]]:
+def deal(frames: list[bytes], streams: int) -> list[list[bytes]]:
+    """Each stream's frames."""
     return [frames[number::streams] for number in range(streams)]
 
 
-def _percentile(ordered: list[float], share: float) -> float:
+def percentile(ordered: list[float], share: float) -> float:
+    """Of values in order; NaN if there are none."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else float("nan")
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ops.window import Pay as How
     from ops.window import Sale
     from parkgate.sales.v1 import sales_pb2
+    from sales.ticket_sheets import PrintedTicket
     from ticketcore.catalogue import Catalogue
 
 OUT = Path("tickets")
@@ -40,11 +41,14 @@ def sell(  # noqa: PLR0913, PLR0917 - one argument a command-line option
     ] = "",
     window: Annotated[str, typer.Option(help="The window that sells; its certificate is made at first use.")] = "w1",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder that gets the images.")] = OUT,
+    pdf: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="One PDF of all tickets to print, instead of images.")
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sell tickets on the running stack: order, payment, and a PNG with the QR code of each ticket."""
+    """Sell tickets on the running stack: order, payment, and a PNG with the QR code of each ticket, or one PDF."""
     import asyncio
 
     from ops.commands.options import settings
@@ -53,17 +57,17 @@ def sell(  # noqa: PLR0913, PLR0917 - one argument a command-line option
 
     line = sales_pb2.OrderLine(product_id=product, concession=concession, count=count, visit_date=date, slot=slot)
     found = settings(data_dir, config)
-    _make(out)
-    catalogue, sale = asyncio.run(_sell(found, window, line, (How(pay.value), tendered)))
-    images = _write(out, sale)
+    _make(pdf.absolute().parent if pdf else out)
+    catalogue, sale = asyncio.run(_sell(found, window, line, (How(pay.value), tendered), draws_codes=not pdf))
+    files = _write_pdf(pdf, catalogue, sale) if pdf else _write(out, sale)
     if as_json:
-        _print_json(sale, images)
+        _print_json(sale, files)
     else:
-        _print(catalogue, sale, images)
+        _print(catalogue, sale, files)
 
 
 async def _sell(
-    settings: "Settings", window: str, line: "sales_pb2.OrderLine", paid: "tuple[How, str]"
+    settings: "Settings", window: str, line: "sales_pb2.OrderLine", paid: "tuple[How, str]", draws_codes: bool
 ) -> "tuple[Catalogue, Sale]":
     from datetime import datetime
 
@@ -75,6 +79,7 @@ async def _sell(
     how, tendered = paid
     port = running.port(running.require_running(settings.data_dir), "sales_port")
     async with open_window(window_folder(settings.data_dir, window), port, window) as till:
+        till.draws_codes = draws_codes
         catalogue = await till.catalogue()
         line.visit_date = line.visit_date or datetime.now(catalogue.venue.time_zone).date().isoformat()
         given = _amount(tendered, how is How.CASH, catalogue)
@@ -122,6 +127,31 @@ def _make(out: Path) -> None:
         raise OpsError(f"The folder {out} cannot be written by this user.", "Nothing was sold.")
 
 
+def _write_pdf(pdf: Path, catalogue: "Catalogue", sale: "Sale") -> dict[int, Path]:
+    from ops.errors import OpsError
+    from sales.ticket_sheets import ticket_sheets
+
+    data = ticket_sheets(f"Order {sale.order.order_id}", (_printed(catalogue, ticket) for ticket in sale.tickets))
+    try:
+        pdf.write_bytes(data)
+    except OSError as error:
+        raise OpsError(
+            f"Order {sale.order.order_id} is sold, and {pdf} cannot be written: {error.strerror}."
+        ) from error
+    return dict.fromkeys((ticket.ticket_id for ticket in sale.tickets), pdf)
+
+
+def _printed(catalogue: "Catalogue", ticket: "sales_pb2.Ticket") -> "PrintedTicket":
+    from ops.window import money
+    from sales.ticket_sheets import PrintedTicket
+
+    slot = f", slot {ticket.slot}" if ticket.slot else ""
+    price = f"{money(ticket.price_minor, catalogue.venue.currency_digits)} {catalogue.venue.currency}"
+    who = f"{ticket.concession}, {ticket.persons} persons" if ticket.persons > 1 else ticket.concession
+    lines = (catalogue.venue.name, f"{ticket.visit_date}{slot}", f"{who}, {price}", f"No. {ticket.ticket_id}")
+    return PrintedTicket(ticket.token, catalogue.products[ticket.product_id].name, lines)
+
+
 def _write(out: Path, sale: "Sale") -> dict[int, Path]:
     from ops.errors import OpsError
 
@@ -136,7 +166,7 @@ def _write(out: Path, sale: "Sale") -> dict[int, Path]:
     return paths
 
 
-def _print_json(sale: "Sale", images: dict[int, Path]) -> None:
+def _print_json(sale: "Sale", files: dict[int, Path]) -> None:
     import json
 
     from parkgate.sales.v1 import sales_pb2
@@ -152,7 +182,7 @@ def _print_json(sale: "Sale", images: dict[int, Path]) -> None:
             "persons": ticket.persons,
             "price_minor": ticket.price_minor,
             "code": to_qr_text(ticket.token),
-            "image": str(images[ticket.ticket_id]),
+            "image": str(files[ticket.ticket_id]),
         }
         for ticket in sale.tickets
     ]
@@ -167,7 +197,7 @@ def _print_json(sale: "Sale", images: dict[int, Path]) -> None:
     print(json.dumps(order, indent=1))
 
 
-def _print(catalogue: "Catalogue", sale: "Sale", images: dict[int, Path]) -> None:
+def _print(catalogue: "Catalogue", sale: "Sale", files: dict[int, Path]) -> None:
     from ops.screen import OUT as SCREEN
     from ops.screen import table
     from ops.window import money
@@ -179,17 +209,21 @@ def _print(catalogue: "Catalogue", sale: "Sale", images: dict[int, Path]) -> Non
     text = f"Order {sale.order.order_id}: {line.line.count} × {line.line.product_id} {line.line.concession}{free}"
     text += f", {money(sale.order.total_minor, digits)} {sale.order.currency}"
     SCREEN.print(text + (f", change {money(sale.change_minor, digits)}" if sale.change_minor else ""))
+    file = files[sale.tickets[0].ticket_id]
+    if file.suffix == ".pdf":
+        SCREEN.print(f"{len(sale.tickets):,} tickets to print and cut: [cyan]{file}[/cyan]", soft_wrap=True)
+        return
     rows = table(["Ticket", "Valid", "Price", "Image"], ["Price"])
     for ticket in sale.tickets:
         valid = ticket.visit_date + (f", slot {ticket.slot}" if ticket.slot else "")
         price = money(ticket.price_minor, digits)
-        rows.add_row(str(ticket.ticket_id), valid, price, str(images[ticket.ticket_id]))
+        rows.add_row(str(ticket.ticket_id), valid, price, str(files[ticket.ticket_id]))
     SCREEN.print(rows)
     for ticket in sale.tickets[:1] if len(sale.tickets) > 5 else sale.tickets:
         SCREEN.print(f"[dim]Code of {ticket.ticket_id}:[/dim] ", end="")
         SCREEN.print(to_qr_text(ticket.token), markup=False, soft_wrap=True)
     gate = _a_gate(catalogue, line.line.product_id)
-    folder = images[sale.tickets[0].ticket_id].parent
+    folder = file.parent
     SCREEN.print(f"\nScan: [cyan]parkgate gate run --gate {gate} --source file:{folder}[/cyan]", soft_wrap=True)
 
 

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pypdfium2
 import pytest
+import zxingcpp
 from own_stack import CommandLine
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -104,6 +106,18 @@ def test_what_cannot_be_sold_gets_one_clear_error(
     assert done.returncode == code
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("*.png"))
+
+
+def test_a_group_is_issued_as_one_pdf_whose_codes_are_those_of_its_tickets(stack: CommandLine, tmp_path: Path) -> None:
+    pdf = tmp_path / "group.pdf"
+    told = stack.ok("sell", "--product", "day", "--concession", "group", "--count", "25", "--pdf", str(pdf), "--json")
+    sheets = [page.render(scale=300 / 72).to_pil() for page in pypdfium2.PdfDocument(pdf)]
+    read = [found.text for sheet in sheets for found in zxingcpp.read_barcodes(sheet)]
+    assert sorted(read) == sorted(ticket["code"] for ticket in json.loads(told)["tickets"])
+    assert (len(sheets), len(read)) == (3, 25)
+    assert not list(tmp_path.rglob("*.png"))
+    words = stack.ok("sell", "--product", "day", "--count", "2", "--pdf", str(pdf))
+    assert "2 tickets to print and cut" in words
 
 
 def test_a_catalogue_is_checked_before_it_is_in_force(stack: CommandLine, tmp_path: Path) -> None:

@@ -1,0 +1,90 @@
+"""What the system under test costs, as the operating system and its own metrics tell."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+METRICS_TIMEOUT_S = 2.0
+QUIET_SHARE = 0.12
+"""Of one core: what an idle system uses at most."""
+SETTLE_S = 120.0
+
+
+def processes_of(data_dir: Path) -> list[psutil.Process]:
+    """Every process of the stack that keeps its data there."""
+    for process in psutil.process_iter(["cmdline"]):
+        if "ops.supervisor" in (process.info["cmdline"] or ()):
+            try:
+                ours = process.environ().get("PARKGATE_DATA_DIR") == str(data_dir)
+            except psutil.Error:
+                continue
+            if ours:
+                return [process, *process.children(recursive=True)]
+    raise LookupError(f"no supervisor runs on {data_dir}")
+
+
+def cpu_seconds(data_dir: Path) -> float:
+    """CPU that the stack's processes have used so far, user and system."""
+    total = 0.0
+    for process in processes_of(data_dir):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        total += times.user + times.system
+    return total
+
+
+def owner_bytes(data_dir: Path) -> int:
+    """Private memory of the partition owners (unique set size), in bytes."""
+    owners = (process for process in processes_of(data_dir) if process.cmdline()[:1] == ["ray::OwnerActor"])
+    return sum(process.memory_full_info().uss for process in owners)
+
+
+def settle(data_dir: Path) -> None:
+    """Waits until the stack has nothing left to do: snapshots, passages that time out, reports.
+
+    Raises:
+        TimeoutError: it works on.
+    """
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        before = cpu_seconds(data_dir)
+        time.sleep(1.0)
+        if cpu_seconds(data_dir) - before < QUIET_SHARE:
+            return
+    raise TimeoutError(f"the system still works after {SETTLE_S:.0f} s")
+
+
+Histogram = Mapping[float, float]
+"""Observations up to each bound."""
+
+
+def histogram(ports: Iterable[int], name: str) -> Histogram:
+    """A histogram summed over all labels and all processes that have it."""
+    buckets: dict[float, float] = defaultdict(float)
+    for port in ports:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=METRICS_TIMEOUT_S) as answer:
+                text = answer.read().decode()
+        except OSError:
+            continue
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == f"{name}_bucket":
+                    buckets[float(sample.labels["le"])] += sample.value
+    return buckets
+
+
+def percentile_bound(before: Histogram, after: Histogram, share: float) -> float:
+    """The least bound under which so many of the observations between two readings lie; NaN if there were none."""
+    counts = {bound: after[bound] - before.get(bound, 0.0) for bound in sorted(after)}
+    total = counts.get(float("inf"), 0.0)
+    return next((bound for bound, count in counts.items() if total and count >= share * total), float("nan"))

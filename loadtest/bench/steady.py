@@ -1,0 +1,152 @@
+"""The open-loop client: scans come when guests come, not when the last answer has.
+
+Each stream has its own arrivals (Poisson, seeded), and latency counts from the arrival, so that a system that stands
+still is not asked less and does not look fast. Frames of one scan; a stream writes on without waiting for answers.
+Runs in a process of its own: a plan on standard input, the result on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+
+from loadtest.bench import client
+from parkgate.gate.v1 import gate_pb2
+
+LATE_S = 0.05
+"""An arrival that the client itself wrote so much later was late by its own fault."""
+PATIENCE_S = 10.0
+CHANNELS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run does: `tickets` scans in all, `per_s` a second, dealt evenly to the streams."""
+
+    base: client.Plan
+    per_s: float
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of it; percentiles are of the arrivals after the warm-up. `late`: the client's own fault."""
+
+    scans: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    late: int
+    retried: int
+    refused: dict[str, int]
+
+
+@dataclass(slots=True)
+class _Run:
+    plan: Plan
+    started: float = 0.0
+    answered: int = 0
+    late: int = 0
+    retried: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+
+    async def go(self, credentials: grpc.ChannelCredentials) -> Result:
+        base = self.plan.base
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [
+            grpc.aio.secure_channel(base.address, credentials, options=options)
+            for _ in range(min(base.streams, CHANNELS))
+        ]
+        calls: list[Any] = [
+            channels[number % len(channels)].stream_stream(client.METHOD)() for number in range(base.streams)
+        ]
+        await asyncio.gather(*(client.say_hello(call, base.gates) for call in calls))
+        frames = client.build_frames(base)
+        self.started = time.perf_counter()
+        shares = client.deal(frames, len(calls))
+        await asyncio.gather(*(self._stream(number, call, shares[number]) for number, call in enumerate(calls)))
+        seconds = time.perf_counter() - self.started
+        for channel in channels:
+            await channel.close()
+        self.latencies.sort()
+        p50, p99 = (client.percentile(self.latencies, share) * 1e3 for share in (0.50, 0.99))
+        return Result(self.answered, seconds, p50, p99, self.late, self.retried, dict(self.refused))
+
+    async def _stream(self, number: int, call: Any, frames: list[bytes]) -> None:
+        due: dict[bytes, float] = {}
+        reading = asyncio.create_task(self._read(call, due, len(frames)))
+        for frame, wanted in zip(frames, self._arrivals(number), strict=False):
+            pause = wanted - time.perf_counter()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            self.late += time.perf_counter() - wanted > LATE_S
+            due[client.scan_id_of(frame)] = wanted
+            await call.write(frame)
+        async with asyncio.timeout(PATIENCE_S):
+            await reading
+        call.cancel()
+
+    def _arrivals(self, number: int) -> Iterator[float]:
+        chance = random.Random(f"{self.plan.seed}/{number}")
+        rate = self.plan.per_s / self.plan.base.streams
+        when = self.started
+        while True:
+            when += chance.expovariate(rate)
+            yield when
+
+    async def _read(self, call: Any, due: dict[bytes, float], count: int) -> None:
+        measured_from = self.started + client.WARM_UP_S
+        while count:
+            for verdict in gate_pb2.ServerFrame.FromString(await call.read()).verdicts:
+                if verdict.decision == gate_pb2.DECISION_RETRY:
+                    self.retried += 1
+                elif verdict.decision != gate_pb2.DECISION_ADMIT:
+                    self.refused[gate_pb2.Reason.Name(verdict.reason)] += 1
+                wanted = due.pop(verdict.scan_id)
+                self.answered += 1
+                count -= 1
+                if wanted >= measured_from:
+                    self.latencies.append(time.perf_counter() - wanted)
+
+
+async def measure(plan: Plan) -> Result:
+    """Runs the client in a process of its own.
+
+    Raises:
+        RuntimeError: it failed, a scan was not admitted, or the client was the limit.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate(json.dumps(asdict(plan)).encode())
+    if process.returncode != 0:
+        raise RuntimeError(f"the open-loop client failed against {plan.base.address}")
+    result = Result(**json.loads(out))
+    if result.refused or result.retried:
+        raise RuntimeError(f"open loop: {result.retried} scans retried, refused {result.refused}")
+    return result
+
+
+def main() -> None:
+    """Reads a plan from standard input, writes the result to standard output."""
+    given = json.load(sys.stdin)
+    plan = Plan(client.Plan(**given["base"]), given["per_s"], given["seed"])
+    files = (plan.base.ca, plan.base.key, plan.base.certificate)
+    credentials = grpc.ssl_channel_credentials(*(Path(name).read_bytes() for name in files))
+    json.dump(asdict(uvloop.run(_Run(plan).go(credentials))), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
