@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
+
 from cluster.link import LinkClient
 from cluster.partition import partition_of, partition_of_scan
 from cluster.verdicts import retry
@@ -109,8 +111,9 @@ class Dispatcher:
     ) -> None:
         if pending.done:
             return
-        raw = group.server_frame if group is not None else retry_frame(part.frame, reason, retry_after_ms)
-        part.answer = gate_pb2.ServerFrame.FromString(raw)
+        part.answer = read_answer(part, group) if group is not None else None
+        if part.answer is None:
+            part.answer = gate_pb2.ServerFrame.FromString(retry_frame(part.frame, reason, retry_after_ms))
         if group is not None and group.misrouted:
             self._misrouted()
         pending.missing -= 1
@@ -149,6 +152,16 @@ def split(frame: gate_pb2.ClientFrame, table: Sequence[LinkClient | None]) -> li
         part[0].passages.append(report)
         part[2].append(position)
     return [(link, Part(*part)) for link, part in parts.items()]
+
+
+def read_answer(part: Part, group: link_pb2.VerdictGroup) -> gate_pb2.ServerFrame | None:
+    """The answer to a part, or None if it is none: then its outcome is unknown, like that of one that was lost."""
+    try:
+        answer = gate_pb2.ServerFrame.FromString(group.server_frame)
+    except DecodeError:
+        return None
+    fits = len(answer.verdicts) == len(part.scans) and len(answer.receipts) == len(part.passages)
+    return answer if fits else None
 
 
 def merge(pending: Pending) -> gate_pb2.ServerFrame:
