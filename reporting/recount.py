@@ -21,6 +21,7 @@ from parkgate.gate.v1 import gate_pb2 as gate
 from reporting.reconcile import Count, CountBook
 from reporting.snapshots import admitted_of, read_snapshot, tickets_of
 from ticketcore.errors import DamagedDataError
+from ticketcore.seal import unseal
 from ticketcore.token import decode_claims
 
 PAGE = 500
@@ -196,7 +197,7 @@ async def entries_of(client: redis.Redis, partition: str, after: int = 0) -> Asy
     """All entries of a partition's log after a sequence.
 
     Raises:
-        DamagedDataError: an entry is missing.
+        DamagedDataError: an entry is missing or damaged.
     """
     key, expected = f"pg:{{{partition}}}:log", after + 1
     while True:
@@ -204,7 +205,7 @@ async def entries_of(client: redis.Redis, partition: str, after: int = 0) -> Asy
         if not rows:
             return
         for _, fields in rows:
-            entry = pb.LogEntry.FromString(fields[b"e"])
+            entry = pb.LogEntry.FromString(unseal(fields[b"e"], f"entry {expected} of {partition}"))
             if entry.sequence != expected:
                 raise DamagedDataError(f"entry {expected} of {partition} is missing: {entry.sequence} comes instead")
             yield entry
