@@ -21,7 +21,7 @@ from parkgate.gate.v1 import gate_pb2 as gate
 from reporting.reconcile import Count, CountBook
 from reporting.snapshots import admitted_of, read_snapshot, tickets_of
 from ticketcore.errors import DamagedDataError
-from ticketcore.seal import unseal
+from ticketcore.seal import reading, unseal
 from ticketcore.token import decode_claims
 
 PAGE = 500
@@ -43,8 +43,12 @@ class Recount:
         """Counts one event.
 
         Raises:
-            DamagedDataError: it contradicts what came before it.
+            DamagedDataError: it contradicts what came before it, or says what cannot be.
         """
+        with reading("an event of the ledger"):
+            self._take(event)
+
+    def _take(self, event: pb.Event) -> None:
         match event.WhichOneof("body"):
             case "ticket_registered":
                 self._registered(event.ticket_registered)

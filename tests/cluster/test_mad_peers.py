@@ -1,4 +1,4 @@
-"""Peers on a link that send what they must not: they are of the cluster and believed, but nobody dies of them (I7, I8)."""
+"""Peers on a link that send what they must not: they are believed, but nobody dies of them (I7, I8)."""
 
 from __future__ import annotations
 
