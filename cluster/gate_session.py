@@ -19,9 +19,13 @@ from cluster.partition import partition_of, partition_of_scan
 from cluster.verdicts import retry
 from parkgate.cluster.v1 import link_pb2
 from parkgate.gate.v1 import gate_pb2
+from ticketcore.errors import ParkgateError
 
 MAX_FRAMES_IN_FLIGHT = 16
 MAX_ITEMS_IN_FRAME = 1_000
+MAX_SCANS_IN_FLIGHT = 4_000
+"""Scans and passages of one stream that wait for their answers, when its next frame is read: a tenth of an owner's
+inbox, so that a device that floods fills neither that nor anybody's time. A lane controller has a thousand at most."""
 AWAY_RETRY_MS = 200
 UNKNOWN_RETRY_MS = 100
 
@@ -190,7 +194,7 @@ def retry_frame(frame: gate_pb2.ClientFrame, reason: gate_pb2.Reason.ValueType, 
 
 class Outbox:
     """What a stream has to write, in order of completion. A client that does not read is not read: unwritten answers
-    take the place of frames in flight, so only unasked commands may pile up."""
+    take the place of frames in flight, so only unasked commands may pile up, which `GateService.announce` bounds."""
 
     def __init__(self) -> None:
         self._frames: deque[bytes] = deque()
@@ -198,14 +202,29 @@ class Outbox:
         self._room: asyncio.Future[None] | None = None
         self._closed = False
         self.in_flight = 0
+        self.scans_in_flight = 0
+        self.ended_by: ParkgateError | None = None
+        """Why the stream is ended from our side, once it is."""
 
     def put(self, frame: bytes) -> None:
         """Queues an unasked frame."""
         self._frames.append(frame)
         _resolve(self._wake)
 
-    def answer(self, frame: bytes) -> None:
+    @property
+    def unread(self) -> int:
+        """Frames that the client has not taken yet."""
+        return len(self._frames)
+
+    def asked(self, items: int) -> Callable[[bytes], None]:
+        """Notes a frame with so many scans and passages as in flight; what is returned takes its answer."""
+        self.in_flight += 1
+        self.scans_in_flight += items
+        return lambda frame: self._answer(frame, items)
+
+    def _answer(self, frame: bytes, items: int) -> None:
         """Queues the answer to a frame that was in flight."""
+        self.scans_in_flight -= items
         self.in_flight -= 1
         _resolve(self._room)
         if frame:
@@ -234,7 +253,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Waits until another frame may be in flight."""
-        while self.in_flight + len(self._frames) >= MAX_FRAMES_IN_FLIGHT:
+        while self.in_flight + len(self._frames) >= MAX_FRAMES_IN_FLIGHT or self.scans_in_flight >= MAX_SCANS_IN_FLIGHT:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
 

@@ -33,6 +33,9 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.so_reuseport", 1),
+    # A device has one stream, and a connection that never says who it is has nothing to wait for.
+    ("grpc.max_concurrent_streams", 1_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )
 log = structlog.get_logger("cluster.gateway")
 
@@ -108,4 +111,5 @@ class Gateway:
                 pass  # tried again at the next poll; nothing waits for it
             except ParkgateError as error:
                 log.critical(DAMAGED_CONTROL, gateway=self.name, error=str(error))
+            self.gates.end_revoked()
             await asyncio.sleep(POLL_S)
