@@ -7,22 +7,24 @@ twice a second, or at once when told to.
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 
 from cluster.ledger import Ledger
 from parkgate.cluster.v1 import control_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Mode
 from ticketcore.catalogue import Catalogue
-from ticketcore.catalogue_document import parse_catalogue
-from ticketcore.errors import ConflictError
+from ticketcore.catalogue_document import read_catalogue
+from ticketcore.errors import ConflictError, DamagedDataError
 from ticketcore.rules import Rules, compile_rules
+from ticketcore.seal import reading
 from ticketcore.token import KeyRing
 
 CATALOGUE = "catalogue"
 KEYS = "keys"
 MODES = "modes"
 POLL_S = 0.5
+DAMAGED_CONTROL = "control records cannot be used: what was in force stays in force until they are published again"
 
 
 class Control:
@@ -39,7 +41,11 @@ class Control:
         self.change_count = 0
 
     async def refresh(self) -> bool:
-        """Reads again if anything changed; says whether it did."""
+        """Reads again if anything changed; says whether it did.
+
+        Raises:
+            DamagedDataError: a record is not what was written. What was in force stays in force.
+        """
         seen = await self._ledger.control_changes()
         if seen == self._seen:
             return False
@@ -55,31 +61,35 @@ class Control:
         if stored is None or stored[0] == self.catalogue_version:
             return
         version, document = stored
-        self.catalogue = parse_catalogue(json.loads(document))
+        with reading("the control record catalogue"):
+            self.catalogue = read_catalogue(document)
         self.rules = compile_rules(self.catalogue, version)
         self.catalogue_version = version
 
     async def _read_keys(self) -> None:
         stored = await self._ledger.read_control(KEYS)
         if stored is not None:
-            request = control_pb2.PublishKeysRequest.FromString(stored[1])
+            with reading("the control record keys"):
+                request = control_pb2.PublishKeysRequest.FromString(stored[1])
             self.ring = KeyRing.from_bytes({key.key_id: key.public_key for key in request.keys})
 
     async def _read_modes(self) -> None:
         stored = await self._ledger.read_control(MODES)
         if stored is not None and self.catalogue is not None:
-            request = control_pb2.SetModesRequest.FromString(stored[1])
+            with reading("the control record modes"):
+                request = control_pb2.SetModesRequest.FromString(stored[1])
             self.modes = modes_by_gate(self.catalogue, request)
 
     async def publish_catalogue(self, version: int, document: bytes) -> int:
         """Puts a catalogue in force unless a newer one is; returns the version in force.
 
         Raises:
-            InvalidInputsError: the document is no catalogue.
+            InvalidInputError: the document is no catalogue.
             ConflictError: it would move the park to another time zone, which its counters cannot follow.
         """
-        catalogue = parse_catalogue(json.loads(document))
-        await self.refresh()
+        catalogue = read_catalogue(document)
+        with suppress(DamagedDataError):  # what is published now takes its place
+            await self.refresh()
         if self.catalogue is not None and self.catalogue.venue.time_zone != catalogue.venue.time_zone:
             raise ConflictError(
                 f"the park's time zone is {self.catalogue.venue.time_zone}; it cannot be changed to "
@@ -94,13 +104,25 @@ class Control:
 
     async def set_modes(self, request: control_pb2.SetModesRequest) -> None:
         """Adds mode changes to those in force; the last one for a gate counts."""
-        stored = await self._ledger.read_control(MODES)
-        merged = control_pb2.SetModesRequest.FromString(stored[1]) if stored else control_pb2.SetModesRequest()
+        merged = await self._stored_modes()
         for change in request.changes:
             kept = [known for known in merged.changes if change.gate_id and known.gate_id != change.gate_id]
             del merged.changes[:]
             merged.changes.extend([*kept, change])
         await self._ledger.write_control(MODES, 0, merged.SerializeToString())
+
+    async def _stored_modes(self) -> control_pb2.SetModesRequest:
+        try:
+            stored = await self._ledger.read_control(MODES)
+        except DamagedDataError:
+            return self._modes_in_force()
+        return control_pb2.SetModesRequest.FromString(stored[1]) if stored else control_pb2.SetModesRequest()
+
+    def _modes_in_force(self) -> control_pb2.SetModesRequest:
+        request, gates = control_pb2.SetModesRequest(), self.catalogue.gates.values() if self.catalogue else ()
+        for gate in gates:
+            request.changes.add(gate_id=gate.id, mode=int(self.modes.get(gate.number, Mode.OPEN)))
+        return request
 
 
 def modes_by_gate(catalogue: Catalogue, request: control_pb2.SetModesRequest) -> dict[int, Mode]:

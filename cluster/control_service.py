@@ -228,10 +228,7 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
     @guarded
     async def PublishCatalogue(self, request: control_pb2.PublishCatalogueRequest, context: Context) -> Any:
         """Stores the catalogue, then has every owner read it before it answers."""
-        try:
-            version = await self._control.publish_catalogue(request.catalogue_version, request.document)
-        except ValueError as error:
-            raise InvalidInputError(f"the catalogue document is not JSON: {error}") from error
+        version = await self._control.publish_catalogue(request.catalogue_version, request.document)
         await self._refresh_all()
         return control_pb2.PublishCatalogueResponse(catalogue_version=version)
 

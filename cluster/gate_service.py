@@ -6,6 +6,7 @@ A shell: it checks who is calling and the form of what arrives, and leaves every
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, NoReturn
 
 import grpc
@@ -41,6 +42,10 @@ HELLO_TIMEOUT_S = 10.0
 LAST_WRITES_TIMEOUT_S = 2.0
 """For a client that ends its stream and does not read what it is still told."""
 MAX_GATES = 64
+MAX_UNREAD = 64
+"""Frames that a client may leave unread: its answers, and some dozen commands, which come when modes change."""
+MAX_STREAMS = 10_000
+"""Streams of one gateway, each some 60 kB. Far above any park's gates: a bound, not a target."""
 MAX_FRAME_BYTES = 1024 * 1024
 """A thousand scans take some 130 kB. Frames of many streams share a link, so none may be much larger."""
 log = structlog.get_logger("cluster.gateway")
@@ -56,11 +61,13 @@ class GateService:
         self.streams = 0
         self.frames = 0
         self.timeouts = 0
+        self._opening = 0
         self._control = control
         self._routes = routes
         self._revoked = revoked
         self._dispatcher = Dispatcher(routes, FRAME_TIMEOUT_S)
         self._outboxes: dict[Outbox, list[Gate]] = {}
+        self._callers: dict[Outbox, tuple[Identity, asyncio.Task[Any] | None]] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What the server registers."""
@@ -80,12 +87,16 @@ class GateService:
 
     async def stream(self, _requests: object, context: Context) -> None:
         """One gate's stream."""
+        self._opening += 1
         try:
-            gates, hello = await self._open(context)
+            gates, hello, identity = await self._open(context)
         except ParkgateError as error:
             await abort(context, error)
+        finally:
+            self._opening -= 1
         outbox = Outbox()
         self._outboxes[outbox] = gates
+        self._callers[outbox] = (identity, asyncio.current_task())
         self.streams += 1
         writer = asyncio.create_task(_write(context, outbox))
         try:
@@ -93,14 +104,17 @@ class GateService:
             await self._read(context, outbox, [gate.number for gate in gates], hello)
             await _written(writer, outbox)
         except ParkgateError as error:
-            await _written(writer, outbox)
-            await abort(context, error)
+            await _end_with(error, context, writer, outbox)
+        except asyncio.CancelledError:
+            if outbox.ended_by is None:
+                raise
+            await _end_with(outbox.ended_by, context, writer, outbox)
         finally:
             self.streams -= 1
-            del self._outboxes[outbox]
+            del self._outboxes[outbox], self._callers[outbox]
             writer.cancel()
 
-    async def _open(self, context: Context) -> tuple[list[Gate], bytes]:
+    async def _open(self, context: Context) -> tuple[list[Gate], bytes, Identity]:
         # The hello is read before anybody is refused: a client whose first write meets a stream that has ended sees a
         # fault of its library instead of the reason.
         try:
@@ -112,10 +126,12 @@ class GateService:
             raise InvalidInputError("the stream ended before its hello")
         identity = identity_of(context.auth_context())
         self._revoked.check(identity)
+        if self.streams + self._opening > MAX_STREAMS:
+            raise UnavailableError(f"gateway {self.name} serves {MAX_STREAMS} streams and no more: try another")
         frame = _parse(raw)
         if not frame.HasField("hello"):
             raise InvalidInputError("the first frame of a stream must hold a hello")
-        return self._gates(frame.hello, identity), raw
+        return self._gates(frame.hello, identity), raw, identity
 
     def _gates(self, hello: gate_pb2.Hello, identity: Identity) -> list[Gate]:
         catalogue = self._control.catalogue
@@ -164,9 +180,9 @@ class GateService:
             if frame.scans or frame.passages:
                 if outbox.is_full:
                     await outbox.room()
-                outbox.in_flight += 1
                 self.frames += 1
-                self._dispatcher.send(raw, frame, gate_numbers, outbox.answer)
+                answer = outbox.asked(len(frame.scans) + len(frame.passages))
+                self._dispatcher.send(raw, frame, gate_numbers, answer)
             if frame.HasField("heartbeat"):
                 await outbox.room()
                 outbox.put(gate_pb2.ServerFrame(heartbeat=frame.heartbeat).SerializeToString())
@@ -212,9 +228,29 @@ class GateService:
         """Answers RETRY to frames whose time is over; called several times a second."""
         self.timeouts += self._dispatcher.expire(asyncio.get_running_loop().time())
 
+    def end_revoked(self) -> None:
+        """Ends the streams of certificates that were revoked since they were opened."""
+        for outbox, (identity, _) in self._callers.items():
+            try:
+                self._revoked.check(identity)
+            except NotPermittedError as error:
+                self._end(outbox, error)
+
+    def _end(self, outbox: Outbox, why: ParkgateError) -> None:
+        """Ends a stream from our side. What it has in flight is decided all the same, and told by its scan ids."""
+        if outbox.ended_by is None:
+            identity, task = self._callers[outbox]
+            log.warning("stream ended", gateway=self.name, caller=identity.label, error=str(why))
+            outbox.ended_by = why
+            if task is not None:
+                task.cancel()
+
     def announce(self) -> None:
         """Tells every stream what is in force now."""
         for outbox, gates in self._outboxes.items():
+            if outbox.unread >= MAX_UNREAD:
+                self._end(outbox, UnavailableError(f"{outbox.unread} frames were not read: connect again"))
+                continue
             command = gate_pb2.Command(catalogue_version=self._control.catalogue_version, modes=self._modes(gates))
             outbox.put(gate_pb2.ServerFrame(command=command).SerializeToString())
 
@@ -234,6 +270,15 @@ async def _written(writer: asyncio.Task[None], outbox: Outbox) -> None:
     """What a stream still has to say is written before it ends: gRPC cannot send a status while it sends a frame."""
     outbox.close()
     await asyncio.wait((writer,), timeout=LAST_WRITES_TIMEOUT_S)
+
+
+async def _end_with(error: ParkgateError, context: Context, writer: asyncio.Task[None], outbox: Outbox) -> None:
+    """Ends a stream with an error, after what it still has to say. A client that reads nothing cannot be told either,
+    and is not waited for."""
+    await _written(writer, outbox)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LAST_WRITES_TIMEOUT_S):
+            await abort(context, error)
 
 
 def _parse(raw: bytes) -> gate_pb2.ClientFrame:

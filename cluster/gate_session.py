@@ -12,15 +12,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from google.protobuf.message import DecodeError
+
 from cluster.link import LinkClient
 from cluster.partition import partition_of, partition_of_scan
 from cluster.routes import Routes
 from cluster.verdicts import retry
 from parkgate.cluster.v1 import link_pb2
 from parkgate.gate.v1 import gate_pb2
+from ticketcore.errors import ParkgateError
 
 MAX_FRAMES_IN_FLIGHT = 16
 MAX_ITEMS_IN_FRAME = 1_000
+MAX_SCANS_IN_FLIGHT = 4_000
+"""Scans and passages of one stream that wait for their answers, when its next frame is read: a tenth of an owner's
+inbox, so that a device that floods fills neither that nor anybody's time. A lane controller has a thousand at most."""
 AWAY_RETRY_MS = 200
 UNKNOWN_RETRY_MS = 100
 
@@ -107,8 +113,9 @@ class Dispatcher:
     ) -> None:
         if pending.done:
             return
-        raw = group.server_frame if group is not None else retry_frame(part.frame, reason, retry_after_ms)
-        part.answer = gate_pb2.ServerFrame.FromString(raw)
+        part.answer = read_answer(part, group) if group is not None else None
+        if part.answer is None:
+            part.answer = gate_pb2.ServerFrame.FromString(retry_frame(part.frame, reason, retry_after_ms))
         if group is not None and group.misrouted:
             self._routes.look_up_soon()
         pending.missing -= 1
@@ -149,6 +156,16 @@ def split(frame: gate_pb2.ClientFrame, table: Sequence[LinkClient | None]) -> li
     return [(link, Part(*part)) for link, part in parts.items()]
 
 
+def read_answer(part: Part, group: link_pb2.VerdictGroup) -> gate_pb2.ServerFrame | None:
+    """The answer to a part, or None if it is none: then its outcome is unknown, like that of one that was lost."""
+    try:
+        answer = gate_pb2.ServerFrame.FromString(group.server_frame)
+    except DecodeError:
+        return None
+    fits = len(answer.verdicts) == len(part.scans) and len(answer.receipts) == len(part.passages)
+    return answer if fits else None
+
+
 def merge(pending: Pending) -> gate_pb2.ServerFrame:
     """The parts' answers in the order of the frame."""
     verdicts: dict[int, gate_pb2.Verdict] = {}
@@ -175,7 +192,7 @@ def retry_frame(frame: gate_pb2.ClientFrame, reason: gate_pb2.Reason.ValueType, 
 
 class Outbox:
     """What a stream has to write, in order of completion. A client that does not read is not read: unwritten answers
-    take the place of frames in flight, so only unasked commands may pile up."""
+    take the place of frames in flight, so only unasked commands may pile up, which `GateService.announce` bounds."""
 
     def __init__(self) -> None:
         self._frames: deque[bytes] = deque()
@@ -183,14 +200,29 @@ class Outbox:
         self._room: asyncio.Future[None] | None = None
         self._closed = False
         self.in_flight = 0
+        self.scans_in_flight = 0
+        self.ended_by: ParkgateError | None = None
+        """Why the stream is ended from our side, once it is."""
 
     def put(self, frame: bytes) -> None:
         """Queues an unasked frame."""
         self._frames.append(frame)
         _resolve(self._wake)
 
-    def answer(self, frame: bytes) -> None:
+    @property
+    def unread(self) -> int:
+        """Frames that the client has not taken yet."""
+        return len(self._frames)
+
+    def asked(self, items: int) -> Callable[[bytes], None]:
+        """Notes a frame with so many scans and passages as in flight; what is returned takes its answer."""
+        self.in_flight += 1
+        self.scans_in_flight += items
+        return lambda frame: self._answer(frame, items)
+
+    def _answer(self, frame: bytes, items: int) -> None:
         """Queues the answer to a frame that was in flight."""
+        self.scans_in_flight -= items
         self.in_flight -= 1
         _resolve(self._room)
         if frame:
@@ -220,7 +252,8 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether no other frame may be in flight now."""
-        return self.in_flight + len(self._frames) >= MAX_FRAMES_IN_FLIGHT
+        frames = self.in_flight + len(self._frames)
+        return frames >= MAX_FRAMES_IN_FLIGHT or self.scans_in_flight >= MAX_SCANS_IN_FLIGHT
 
     async def room(self) -> None:
         """Waits until another frame may be in flight."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import grpc
 import structlog
@@ -11,7 +10,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from cluster.config import ClusterConfig, GatewayConfig
-from cluster.control import POLL_S, Control
+from cluster.control import DAMAGED_CONTROL, POLL_S, Control
 from cluster.control_service import ControlService
 from cluster.gate_service import SERVICE, GateService
 from cluster.identity import Revoked
@@ -19,7 +18,7 @@ from cluster.ledger import Ledger
 from cluster.routes import Routes
 from cluster.tls import client_context, server_credentials
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc
-from ticketcore.errors import TransientError, UnavailableError
+from ticketcore.errors import ParkgateError, TransientError, UnavailableError
 
 EXPIRE_EVERY_S = 0.1
 STOP_GRACE_S = 2.0
@@ -34,6 +33,9 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.max_receive_message_length", MAX_MESSAGE),
     ("grpc.so_reuseport", 1),
+    # A device has one stream, and a connection that never says who it is has nothing to wait for.
+    ("grpc.max_concurrent_streams", 1_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )
 log = structlog.get_logger("cluster.gateway")
 
@@ -102,7 +104,12 @@ class Gateway:
 
     async def _poll(self) -> None:
         while True:
-            with contextlib.suppress(TransientError):  # tried again at the next poll; nothing waits for it
+            try:
                 if await self._control.refresh():
                     self.gates.announce()
+            except TransientError:
+                pass  # tried again at the next poll; nothing waits for it
+            except ParkgateError as error:
+                log.critical(DAMAGED_CONTROL, gateway=self.name, error=str(error))
+            self.gates.end_revoked()
             await asyncio.sleep(POLL_S)

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 
-from ticketcore.errors import NotPermittedError
+from ticketcore.errors import DamagedDataError, NotPermittedError
 
 SCHEME = "parkgate://"
+log = structlog.get_logger("cluster.identity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +65,43 @@ def identity_of(auth_context: Mapping[str, Iterable[bytes]]) -> Identity:
 class Revoked:
     """Serial numbers of revoked certificates, read again when the file changes.
 
-    The file is the JSON object that `parkgate enroll revoke` writes: serial number (hexadecimal) -> who and when.
+    The file is the JSON object that `parkgate enroll revoke` writes: serial number (hexadecimal) -> who and when. One
+    that is damaged is told loudly, and what was read before goes on to hold; with nothing read before nobody is let in.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._stamp: tuple[int, int] = (0, 0)
-        self._serials: frozenset[int] = frozenset()
+        self._serials: frozenset[int] | None = None
 
     def check(self, identity: Identity) -> None:
         """Refuses a revoked certificate.
 
         Raises:
             NotPermittedError: it is revoked.
+            DamagedDataError: the list cannot be read, and never could.
         """
-        self._read()
-        if identity.serial in self._serials:
+        if self.holds(identity.serial):
             raise NotPermittedError(f"the certificate of {identity.label} was revoked: enrol it again")
 
-    def _read(self) -> None:
+    def holds(self, serial: int) -> bool:
+        """Whether the certificate of that serial number is revoked. Raises: DamagedDataError, as `check`."""
         if self._path is None or not self._path.exists():
-            return
+            self._serials = self._serials or frozenset()
+            return serial in self._serials
         stat = self._path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)
         if stamp != self._stamp:
-            self._serials = frozenset(int(serial, 16) for serial in json.loads(self._path.read_text()))
             self._stamp = stamp
+            self._serials = self._read(self._path)
+        if self._serials is None:
+            raise DamagedDataError(f"the list of revoked certificates is damaged: restore {self._path.name}")
+        return serial in self._serials
+
+    def _read(self, path: Path) -> frozenset[int] | None:
+        try:
+            listed = json.loads(path.read_bytes())
+            return frozenset(int(serial, 16) for serial in dict(listed))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            log.critical("the list of revoked certificates is damaged: the last one holds", error=str(error))
+            return self._serials

@@ -17,12 +17,14 @@ from enum import Enum
 from typing import Any
 
 import redis.asyncio
+from google.protobuf.message import DecodeError
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from parkgate.events.v1 import events_pb2
 from ticketcore.errors import DamagedDataError, FencedError, UnavailableError, UnknownOutcomeError
+from ticketcore.seal import seal, unseal
 
 CALL_TIMEOUT_S = 2.0
 """A call to the ledger that takes longer has an unknown outcome; a healthy fsync takes about a millisecond."""
@@ -143,7 +145,7 @@ class Ledger:
         arguments: list[bytes | str] = []
         for item in appends:
             keys += (_key(item.partition, "head"), _key(item.partition, "log"))
-            arguments += (str(item.epoch), str(item.sequence), item.batch_id, item.entry)
+            arguments += (str(item.epoch), str(item.sequence), item.batch_id, seal(item.entry))
         try:
             answers = await self._append(keys=keys, args=arguments)
         except (RedisError, OSError, TimeoutError) as error:
@@ -201,7 +203,7 @@ class Ledger:
                 pipe.expire(new, SNAPSHOT_WRITING_S)
                 await pipe.execute()
             for number, start in enumerate(chunks):
-                await self._redis.hset(new, f"chunk:{number}", data[start : start + SNAPSHOT_CHUNK])
+                await self._redis.hset(new, f"chunk:{number}", seal(data[start : start + SNAPSHOT_CHUNK]))
             keys = (_key(partition, "head"), new, _key(partition, "snapshot"))
             done = await self._redis.eval(script, 3, *keys, str(epoch))
         if not done:
@@ -211,7 +213,7 @@ class Ledger:
         """The newest snapshot and the sequence it holds, or None if there is none.
 
         Raises:
-            DamagedDataError: a part is missing.
+            DamagedDataError: a part is missing or damaged.
         """
         key = _key(partition, "snapshot")
         async with self._errors(f"reading the snapshot of {partition}"):
@@ -219,7 +221,8 @@ class Ledger:
             if sequence is None:
                 return None
             parts = [await self._redis.hget(key, f"chunk:{number}") for number in range(int(chunks))]
-        data = b"".join(part or b"" for part in parts)
+        what = f"the snapshot of {partition}"
+        data = b"".join(unseal(part or b"", f"chunk {number} of {what}") for number, part in enumerate(parts))
         if len(data) != int(length):
             raise DamagedDataError(f"the snapshot of {partition} has {len(data)} bytes, not {int(length)}")
         return int(sequence), data
@@ -249,13 +252,17 @@ class Ledger:
         )
         async with self._errors(f"writing the control record {name}"):
             keys = (f"pg:{{control}}:{name}", "pg:{control}:changes")
-            return int(await self._redis.eval(script, 2, *keys, str(version), record))
+            return int(await self._redis.eval(script, 2, *keys, str(version), seal(record)))
 
     async def read_control(self, name: str) -> tuple[int, bytes] | None:
-        """A control record and its version, or None."""
+        """A control record and its version, or None.
+
+        Raises:
+            DamagedDataError: it is not what was written.
+        """
         async with self._errors(f"reading the control record {name}"):
             version, record = await self._redis.hmget(f"pg:{{control}}:{name}", "version", "record")
-        return None if version is None else (int(version), bytes(record))
+        return None if version is None else (int(version), unseal(bytes(record), f"the control record {name}"))
 
     async def control_changes(self) -> int:
         """A counter that rises with each change of a control record."""
@@ -298,7 +305,8 @@ def _appended(item: Append, answer: bytes) -> Appended:
 
 
 def _parse_entry(partition: str, sequence: int, fields: dict[bytes, bytes]) -> events_pb2.LogEntry:
+    what = f"entry {sequence} of the log of {partition}"
     try:
-        return events_pb2.LogEntry.FromString(fields[b"e"])
-    except Exception as error:
-        raise DamagedDataError(f"entry {sequence} of the log of {partition} cannot be read: {error}") from error
+        return events_pb2.LogEntry.FromString(unseal(fields.get(b"e", b""), what))
+    except DecodeError as error:
+        raise DamagedDataError(f"{what} cannot be read: {error}") from error

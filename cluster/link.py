@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+import structlog
 from google.protobuf.message import DecodeError
 
 from parkgate.cluster.v1 import link_pb2
@@ -29,6 +30,7 @@ MAX_UNSENT = 8 * 1024 * 1024
 CONNECT_TIMEOUT_S = 2.0
 IDENTITY = "parkgate://service/cluster"
 _LENGTH = 4
+log = structlog.get_logger("cluster.link")
 
 
 def _is_cluster(transport: asyncio.Transport) -> bool:
@@ -196,7 +198,8 @@ class LinkClient:
     def _received(self, frame: bytes) -> None:
         try:
             response = link_pb2.LinkResponse.FromString(frame)
-        except DecodeError:
+        except DecodeError as error:
+            log.error("link closed: its owner sent what is no answer", error=str(error))
             self.close()
             return
         if response.WhichOneof("body") == "verdicts":
@@ -236,12 +239,11 @@ class Connection:
 
     def _received(self, frame: bytes) -> None:
         try:
-            request = link_pb2.LinkRequest.FromString(frame)
-        except DecodeError:
-            assert self.framing.transport is not None
-            self.framing.transport.abort()
-            return
-        self._on_request(self, request)
+            self._on_request(self, link_pb2.LinkRequest.FromString(frame))
+        except DecodeError as error:
+            log.error("link closed: its gateway sent what is no request", error=str(error))
+            if self.framing.transport is not None:
+                self.framing.transport.abort()
 
     def _lost(self) -> None:
         self.lost = True

@@ -31,6 +31,9 @@ class _OwnerCollector(Collector):
         yield CounterMetricFamily(
             "parkgate_owner_fenced", "Partitions lost to a later owner.", value=len(counters.fenced)
         )
+        yield GaugeMetricFamily(
+            "parkgate_owner_damaged", "Partitions not served: their log is damaged.", value=len(counters.damaged)
+        )
         tickets = GaugeMetricFamily("parkgate_partition_tickets", "Registered tickets.", labels=["partition"])
         inside = GaugeMetricFamily("parkgate_partition_inside", "Persons inside.", labels=["partition", "zone"])
         for partition in list(self._owner.owned.values()):

@@ -22,7 +22,7 @@ import structlog
 from cluster import owner_commands as commands
 from cluster.batch import Batch, Group, WaitingScan, retry_frame, send_groups
 from cluster.config import ClusterConfig
-from cluster.control import POLL_S, Control
+from cluster.control import DAMAGED_CONTROL, POLL_S, Control
 from cluster.leasing import Leasing
 from cluster.ledger import Appended, Ledger
 from cluster.link import Connection
@@ -32,7 +32,14 @@ from cluster.recovery import replay, restore
 from cluster.snapshots import Snapshots
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.gate.v1 import gate_pb2
-from ticketcore.errors import FencedError, TransientError, UnavailableError, UnknownOutcomeError
+from ticketcore.errors import (
+    DamagedDataError,
+    FencedError,
+    ParkgateError,
+    TransientError,
+    UnavailableError,
+    UnknownOutcomeError,
+)
 from ticketcore.rules import NO_RULES, moment_at
 
 MAX_SCANS_A_TURN = 4_000
@@ -65,6 +72,8 @@ class Counters:
     shed: int = 0
     append_retries: int = 0
     fenced: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    """Partitions that could not be taken at the last attempt, for their log cannot be believed."""
 
 
 class Owner:
@@ -120,15 +129,30 @@ class Owner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def own(self, indexes: Sequence[int], address: str) -> None:
-        """Takes partitions over: raises their epoch, recovers their state, publishes where it listens."""
+        """Takes partitions over: raises their epoch, recovers their state, publishes where it listens.
+
+        Raises:
+            DamagedDataError: the log of some cannot be believed; all others were taken. Nothing is decided for these.
+        """
+        damaged: list[str] = []
         for index in indexes:
-            if index not in self.owned:
-                self.owned[index] = await self._take(index)
-            partition = self.owned[index]
             try:
-                await self.ledger.publish_address(partition.name, partition.epoch, address)
-            except FencedError:
-                self.drop([index])
+                await self._own(index, address)
+            except DamagedDataError as error:
+                log.critical("partition stopped: its log is damaged", owner=self.name, error=str(error))
+                damaged.append(str(error))
+        self.counters.damaged = damaged
+        if damaged:
+            raise DamagedDataError("; ".join(damaged))
+
+    async def _own(self, index: int, address: str) -> None:
+        if index not in self.owned:
+            self.owned[index] = await self._take(index)
+        partition = self.owned[index]
+        try:
+            await self.ledger.publish_address(partition.name, partition.epoch, address)
+        except FencedError:
+            self.drop([index])
 
     def drop(self, indexes: Sequence[int]) -> None:
         """Stops owning partitions; what is asked of them is answered RETRY."""
@@ -172,7 +196,7 @@ class Owner:
         try:
             await self.control.refresh()
             response.refresh.catalogue_version = self.control.catalogue_version
-        except TransientError as error:
+        except ParkgateError as error:
             response.fault = str(error)
         connection.send(response)
 
@@ -433,6 +457,8 @@ class Owner:
                 await self.control.refresh()
             except TransientError as error:
                 log.warning("control records not read", owner=self.name, error=str(error))
+            except ParkgateError as error:
+                log.critical(DAMAGED_CONTROL, owner=self.name, error=str(error))
 
 
 def _assume_passages(batch: Batch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import DecodeError
+
 from cluster.batch import Batch
 from cluster.deciding import Decider
 from cluster.partition import Partition, partition_of_scan
@@ -109,13 +111,21 @@ def inspect(
 def dry_run(batch: Batch, request: link_pb2.ScanGroup, touched: set[Partition]) -> link_pb2.VerdictGroup:
     """Answers scans as they would be answered now, and changes nothing."""
     answer = gate_pb2.ServerFrame()
-    for scan in gate_pb2.ClientFrame.FromString(request.client_frame).scans:
+    lanes = request.gate_numbers
+    for scan in _client_frame(request.client_frame).scans:
         decider = batch.decider(partition_of_scan(scan.token, scan.scan_id, batch.partitions))
         if decider is None:
             raise UnavailableError(NOT_OWNED)
         touched.add(decider.partition)
-        decider.dry_run(scan, request.gate_numbers[scan.lane], answer.verdicts.add())
+        decider.dry_run(scan, lanes[scan.lane] if scan.lane < len(lanes) else 0, answer.verdicts.add())
     return link_pb2.VerdictGroup(server_frame=answer.SerializeToString())
+
+
+def _client_frame(raw: bytes) -> gate_pb2.ClientFrame:
+    try:
+        return gate_pb2.ClientFrame.FromString(raw)
+    except DecodeError as error:
+        raise UnavailableError("a dry run holds what is no parkgate.gate.v1.ClientFrame") from error
 
 
 def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[Partition]) -> link_pb2.RecallResponse:

@@ -15,7 +15,7 @@ import structlog
 
 from cluster.batch import BATCH_ID_LENGTH
 from cluster.config import QUOTA_PARTITION, ClusterConfig
-from cluster.control import POLL_S, Control
+from cluster.control import DAMAGED_CONTROL, POLL_S, Control
 from cluster.ledger import Append, Appended, Ledger
 from cluster.link import Connection
 from cluster.owner import APPEND_RETRY_S, TICK_S, wall_clock_ms
@@ -23,7 +23,7 @@ from cluster.quota_state import Change, QuotaState, ZoneAlert, replay, restore, 
 from cluster.routes import Routes
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
-from ticketcore.errors import FencedError, TransientError, UnavailableError, UnknownOutcomeError
+from ticketcore.errors import DamagedDataError, FencedError, TransientError, UnavailableError, UnknownOutcomeError
 from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, highest_level
 
 MAX_HOLD_MS = 3_600_000
@@ -112,7 +112,7 @@ class QuotaOwner:
         response = link_pb2.LinkResponse(call_id=request.call_id)
         try:
             await self._run(request, response)
-        except TransientError as error:
+        except (TransientError, DamagedDataError) as error:
             response.fault = str(error)
         connection.send(response)
 
@@ -384,6 +384,8 @@ class QuotaOwner:
                 await self._check_epoch()  # without an address nobody asks, and without an append it would never notice
             except UnavailableError as error:
                 log.warning("control records not read", error=str(error))
+            except DamagedDataError as error:
+                log.critical(DAMAGED_CONTROL, owner=self.name, error=str(error))
 
 
 def _copy(request: link_pb2.LinkRequest) -> link_pb2.LinkRequest:

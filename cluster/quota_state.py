@@ -18,6 +18,7 @@ from ticketcore.quota import (
     QuotaChange,
     UnitsReturn,
 )
+from ticketcore.seal import reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,9 @@ def replay(state: QuotaState, entry: events_pb2.LogEntry) -> None:
     """
     if entry.sequence != state.sequence + 1 or entry.epoch < state.epoch:
         raise DamagedDataError(f"{state.name} at sequence {state.sequence} cannot be followed by {entry.sequence}")
-    for event in entry.events:
-        state.apply(read_event(event))
+    with reading(f"entry {entry.sequence} of the log of {state.name}"):
+        for event in entry.events:
+            state.apply(read_event(event))
     state.sequence, state.epoch, state.last_time_ms = entry.sequence, entry.epoch, entry.time_ms
 
 
@@ -157,8 +159,16 @@ def snapshot(state: QuotaState) -> bytes:
 
 
 def restore(state: QuotaState, data: bytes) -> None:
-    """Takes a snapshot over into an empty state."""
-    record = events_pb2.QuotaSnapshot.FromString(data)
+    """Takes a snapshot over into an empty state.
+
+    Raises:
+        DamagedDataError: it cannot be read.
+    """
+    with reading(f"the snapshot of {state.name}"):
+        _restore(state, events_pb2.QuotaSnapshot.FromString(data))
+
+
+def _restore(state: QuotaState, record: events_pb2.QuotaSnapshot) -> None:
     book = state.book
     for item in record.holds:
         lines = tuple(Line(line.quota_key, line.units) for line in item.lines)

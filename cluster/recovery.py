@@ -20,6 +20,8 @@ from ticketcore.errors import DamagedDataError
 from ticketcore.lifecycle import Lifecycle
 from ticketcore.reasons import OVERRIDE_ALLOWED, Reason
 from ticketcore.rules import Rules, moment_at
+from ticketcore.seal import reading
+from ticketcore.token import CLAIMS_LENGTH, DIGEST_LENGTH
 
 SNAPSHOT_FORMAT = 2
 
@@ -28,17 +30,18 @@ def replay(partition: Partition, entry: events_pb2.LogEntry, rules: Rules) -> No
     """Applies one log entry.
 
     Raises:
-        DamagedDataError: it is not the entry that must follow.
+        DamagedDataError: it is not the entry that must follow, or says what cannot be.
     """
     if entry.sequence != partition.sequence + 1 or entry.epoch < partition.epoch:
         raise DamagedDataError(
             f"partition {partition.name} at sequence {partition.sequence} of epoch {partition.epoch} cannot be "
             f"followed by sequence {entry.sequence} of epoch {entry.epoch}"
         )
-    day = moment_at(entry.time_ms, rules.time_zone).day
-    partition.scans.age(entry.time_ms)  # before its events, as in the live batch: or they would age too soon
-    for event in entry.events:
-        _apply(partition, event, entry.time_ms, day)
+    with reading(f"entry {entry.sequence} of the log of {partition.name}"):
+        day = moment_at(entry.time_ms, rules.time_zone).day
+        partition.scans.age(entry.time_ms)  # before its events, as in the live batch: or they would age too soon
+        for event in entry.events:
+            _apply(partition, event, entry.time_ms, day)
     partition.sequence, partition.epoch, partition.last_time_ms = entry.sequence, entry.epoch, entry.time_ms
 
 
@@ -57,13 +60,20 @@ def _apply(partition: Partition, event: events_pb2.Event, time_ms: int, day: int
             for scan_id in scan_ids_of(event.passages_recorded.scan_ids):
                 partition.settle(scan_id, event.passages_recorded.alike.outcome, False)
         case "ticket_registered":
-            partition.register(event.ticket_registered)
+            partition.register(_checked(event.ticket_registered))
         case "ticket_changed":
             partition.change(event.ticket_changed)
         case "lease_changed":
             partition.lease(event.lease_changed)
         case other:
             raise DamagedDataError(f"the log of partition {partition.name} holds a {other} event")
+
+
+def _checked(event: events_pb2.TicketRegistered) -> events_pb2.TicketRegistered:
+    """A row of the table would take claims or a digest of another length, and fill them up with zeros."""
+    if len(event.claims) != CLAIMS_LENGTH or len(event.digest) != DIGEST_LENGTH:
+        raise ValueError(f"a registration with {len(event.claims)} bytes of claims and {len(event.digest)} of digest")
+    return event
 
 
 def _apply_scan(partition: Partition, event: events_pb2.ScanDecided, time_ms: int, day: int) -> None:
@@ -231,9 +241,15 @@ def restore(partition: Partition, data: bytes, partitions: int) -> None:
     """Takes a snapshot over into an empty partition.
 
     Raises:
-        DamagedDataError: it is not this partition's, or the ticket space was divided otherwise.
+        DamagedDataError: it cannot be read, is not this partition's, or the ticket space was divided otherwise.
     """
-    record = events_pb2.PartitionSnapshot.FromString(data)
+    with reading(f"the snapshot of {partition.name}"):
+        record = events_pb2.PartitionSnapshot.FromString(data)
+        _check_snapshot(partition, record, partitions)
+        _restore(partition, record)
+
+
+def _check_snapshot(partition: Partition, record: events_pb2.PartitionSnapshot, partitions: int) -> None:
     if record.partition != partition.name or record.partitions != partitions:
         raise DamagedDataError(
             f"the snapshot of {record.partition} of {record.partitions} partitions is not one of {partition.name} of "
@@ -244,6 +260,9 @@ def restore(partition: Partition, data: bytes, partitions: int) -> None:
             f"the snapshot of {record.partition} has layout {record.format}, this version reads {SNAPSHOT_FORMAT}: "
             "start the version of Parkgate that wrote it"
         )
+
+
+def _restore(partition: Partition, record: events_pb2.PartitionSnapshot) -> None:
     for chunk in record.chunks:
         partition.table.load(chunk.number, chunk.rows)
     for seen in record.visits:

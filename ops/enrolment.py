@@ -93,23 +93,28 @@ def issued(data_dir: Path) -> list[Issued]:
     if not path.exists():
         return []
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         try:
             found.append(_parse(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise OpsError(f"{path}, line {number}, is damaged.", "Restore the file from the backup.") from error
     return found
 
 
+def revoked_path(data_dir: Path) -> Path:
+    """The list of revoked certificates, which every service reads."""
+    return data_dir / "pki" / "revoked.json"
+
+
 def revoked(data_dir: Path) -> dict[str, dict[str, str]]:
     """The revoked serials (hexadecimal). Raises: OpsError when the list is damaged: that is not an empty one."""
-    path = data_dir / "pki" / "revoked.json"
+    path = revoked_path(data_dir)
     if not path.exists():
         return {}
     try:
         found = json.loads(path.read_bytes())
         return {str(serial): dict(about) for serial, about in found.items()}
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise OpsError(f"{path} is damaged.", "Restore the file from the backup.") from error
 
 
@@ -133,7 +138,7 @@ def revoke(data_dir: Path, serial_or_name: str, now: datetime) -> list[Issued]:
         fresh = [one for one in matching if one.serial not in gone]
         for one in fresh:
             gone[one.serial] = {"name": one.name, "kind": one.kind, "revoked_time": now.isoformat()}
-        write_atomic(data_dir / "pki" / "revoked.json", json.dumps(gone, indent=1).encode(), mode=0o644)
+        write_atomic(revoked_path(data_dir), json.dumps(gone, indent=1).encode(), mode=0o644)
         return fresh
 
 

@@ -18,6 +18,7 @@ from google.protobuf.json_format import MessageToJson
 from parkgate.events.v1 import events_pb2 as pb
 from reporting.copy_rows import LAST_MS, SCAN_ID_LENGTH, EntryRows, boolean, integers, scan_ids_of, smalls
 from ticketcore.errors import DamagedDataError
+from ticketcore.seal import reading
 from ticketcore.token import decode_claims
 
 MINUTE_MS = 60_000
@@ -57,11 +58,12 @@ def batch_of(partition: str, entries: Iterable[pb.LogEntry], zone: tzinfo) -> Ba
     """The rows and sums of consecutive entries. `zone` is the park's own time zone.
 
     Raises:
-        DamagedDataError, struct.error, TokenFault: an entry says what cannot be.
+        DamagedDataError: an entry says what cannot be.
     """
     batch = Batch(partition)
     for entry in entries:
-        _Adder(batch, entry, zone).add_all(entry.events)
+        with reading(f"partition {partition}, entry {entry.sequence},"):
+            _Adder(batch, entry, zone).add_all(entry.events)
         batch.first_time_ms = batch.first_time_ms or entry.time_ms
         batch.entries += 1
         batch.last_sequence, batch.last_epoch = entry.sequence, entry.epoch

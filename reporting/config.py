@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -23,3 +24,5 @@ class ReportingConfig:
     ca: bytes = field(default=b"", repr=False)
     cert: bytes = field(default=b"", repr=False)
     key: bytes = field(default=b"", repr=False)
+    is_revoked: Callable[[int], bool] | None = field(default=None, repr=False)
+    """Whether the client certificate of a serial number was revoked; asked with every call. None: never."""

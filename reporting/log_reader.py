@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from parkgate.events.v1 import events_pb2 as pb
 from reporting.store import Offset
 from ticketcore.errors import DamagedDataError, UnavailableError
+from ticketcore.seal import unseal
 
 SOCKET_TIMEOUT_S = 10.0
 BLOCK_MS = 2_000
@@ -96,8 +97,8 @@ def check_entries(partition: str, offset: Offset, rows: list[tuple[bytes, dict[b
         if row_id != b"%d-0" % sequence:
             raise DamagedDataError(f"{where} is missing from the ledger: {row_id.decode()} comes instead")
         try:
-            entry = pb.LogEntry.FromString(fields[b"e"])
-        except (DecodeError, KeyError) as error:
+            entry = pb.LogEntry.FromString(unseal(fields.get(b"e", b""), where))
+        except DecodeError as error:
             raise DamagedDataError(f"{where} cannot be read: {error}") from error
         if entry.sequence != sequence or entry.partition != partition:
             raise DamagedDataError(f"{where} says that it is entry {entry.sequence} of {entry.partition!r}")

@@ -21,6 +21,7 @@ from parkgate.gate.v1 import gate_pb2 as gate
 from reporting.reconcile import Count, CountBook
 from reporting.snapshots import admitted_of, read_snapshot, tickets_of
 from ticketcore.errors import DamagedDataError
+from ticketcore.seal import reading, unseal
 from ticketcore.token import decode_claims
 
 PAGE = 500
@@ -42,8 +43,12 @@ class Recount:
         """Counts one event.
 
         Raises:
-            DamagedDataError: it contradicts what came before it.
+            DamagedDataError: it contradicts what came before it, or says what cannot be.
         """
+        with reading("an event of the ledger"):
+            self._take(event)
+
+    def _take(self, event: pb.Event) -> None:
         match event.WhichOneof("body"):
             case "ticket_registered":
                 self._registered(event.ticket_registered)
@@ -196,7 +201,7 @@ async def entries_of(client: redis.Redis, partition: str, after: int = 0) -> Asy
     """All entries of a partition's log after a sequence.
 
     Raises:
-        DamagedDataError: an entry is missing.
+        DamagedDataError: an entry is missing or damaged.
     """
     key, expected = f"pg:{{{partition}}}:log", after + 1
     while True:
@@ -204,7 +209,7 @@ async def entries_of(client: redis.Redis, partition: str, after: int = 0) -> Asy
         if not rows:
             return
         for _, fields in rows:
-            entry = pb.LogEntry.FromString(fields[b"e"])
+            entry = pb.LogEntry.FromString(unseal(fields[b"e"], f"entry {expected} of {partition}"))
             if entry.sequence != expected:
                 raise DamagedDataError(f"entry {expected} of {partition} is missing: {entry.sequence} comes instead")
             yield entry

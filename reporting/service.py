@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from parkgate.reporting.v1 import reporting_pb2 as pb
 from parkgate.reporting.v1 import reporting_pb2_grpc as pb_grpc
-from reporting.access import caller_of
+from reporting.access import caller_of, serial_of
 from reporting.config import ReportingConfig
 from reporting.database import Connection, Pool, make_pool, migrate, reading
 from reporting.export import CsvWriter, Table, XlsxWriter
@@ -81,7 +81,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
 
     async def QueryScans(self, request: pb.QueryScansRequest, context: Context) -> pb.QueryScansResponse:
         """See the protocol."""
-        async with guarded(context):
+        async with guarded(context, self._config):
             chosen = self._filter(request.period, request.selection, request.gate_numbers, request.product_numbers)
             statement = scans_statement(request.group_by, chosen)
             response = pb.QueryScansResponse()
@@ -92,7 +92,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
 
     async def QuerySales(self, request: pb.QuerySalesRequest, context: Context) -> pb.QuerySalesResponse:
         """See the protocol."""
-        async with guarded(context):
+        async with guarded(context, self._config):
             statement = sales_statement(request.group_by, self._filter(request.period))
             response = pb.QuerySalesResponse()
             totals = await self._page(request, statement, response, pb.SalesRow)
@@ -101,7 +101,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
 
     async def QueryFinance(self, request: pb.QueryFinanceRequest, context: Context) -> pb.QueryFinanceResponse:
         """See the protocol."""
-        async with guarded(context):
+        async with guarded(context, self._config):
             statement = finance_statement(request.group_by, self._filter(request.period))
             response = pb.QueryFinanceResponse()
             totals = await self._page(request, statement, response, pb.FinanceRow)
@@ -110,7 +110,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
 
     async def QueryOccupancy(self, request: pb.QueryOccupancyRequest, context: Context) -> pb.QueryOccupancyResponse:
         """See the protocol."""
-        async with guarded(context):
+        async with guarded(context, self._config):
             day = checked_date(request.park_date) or self._today()
             async with reading(self._pool) as connection:
                 rows = await occupancy(connection, day, await self._known(connection))
@@ -118,7 +118,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
 
     async def GetCounts(self, request: pb.GetCountsRequest, context: Context) -> pb.GetCountsResponse:
         """See the protocol."""
-        async with guarded(context):
+        async with guarded(context, self._config):
             async with reading(self._pool) as connection:
                 books = [await sales_book(connection), await postgres_book(connection)]
                 park = await self._known(connection)
@@ -132,7 +132,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
 
     async def GetProgress(self, request: pb.GetProgressRequest, context: Context) -> pb.GetProgressResponse:
         """See the protocol."""
-        async with guarded(context):
+        async with guarded(context, self._config):
             async with reading(self._pool) as connection:
                 known = {row.partition: row for row in await progress(connection)}
             response = pb.GetProgressResponse()
@@ -145,7 +145,7 @@ class ReportingServicer(pb_grpc.ReportingServiceServicer):
 
     async def Export(self, request: pb.ExportRequest, context: Context) -> AsyncIterator[pb.ExportResponse]:
         """See the protocol."""
-        async with guarded(context):
+        async with guarded(context, self._config):
             statement = self._exported(request)
             table = Table(
                 [*key_columns(statement), *statement.labels, *statement.measures],
@@ -257,12 +257,14 @@ def _product_name(item: str, park: Park) -> str:
 
 
 @contextlib.asynccontextmanager
-async def guarded(context: Context) -> AsyncIterator[None]:
+async def guarded(context: Context, config: ReportingConfig) -> AsyncIterator[None]:
     """Lets only finance and services in, and turns errors into statuses."""
     try:
         certificate = next(iter(context.auth_context().get("x509_pem_cert", ())), b"")
         if not caller_of(certificate):
             raise NotPermittedError("reports are for certificates of finance or of a service")
+        if config.is_revoked is not None and config.is_revoked(serial_of(certificate)):
+            raise NotPermittedError("this certificate was revoked: enrol again")
         yield
     except ParkgateError as error:
         status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), grpc.StatusCode.INTERNAL)

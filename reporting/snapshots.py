@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from parkgate.events.v1 import events_pb2 as pb
 from ticketcore.errors import DamagedDataError, TransientError
+from ticketcore.seal import unseal
 
 ROW = struct.Struct(">H6x12xBB2xq")
 """Product number, lifecycle, origin, price; see TicketChunk."""
@@ -49,7 +50,8 @@ async def read_snapshot(client: redis.Redis, partition: str) -> pb.PartitionSnap
         # A chunk at a time: owners append meanwhile, and one answer of many megabytes would hold them up.
         parts = [await cast(Any, client.hget(key, f"chunk:{number}")) for number in range(int(before[1]))]
         if await _head(client, key) == before:
-            return _parse(partition, b"".join(part or b"" for part in parts), int(before[2]))
+            chunks = [unseal(part or b"", f"chunk {n} of the snapshot of {partition}") for n, part in enumerate(parts)]
+            return _parse(partition, b"".join(chunks), int(before[2]))
     raise TransientError(f"the snapshot of {partition} is being replaced; ask again shortly")
 
 

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import random
 import re
-import struct
 import time
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
@@ -21,7 +20,6 @@ from reporting.database import Connection, connect
 from reporting.log_reader import LogReader, make_client
 from reporting.store import Offset, read_offset, write
 from ticketcore.errors import DamagedDataError, InvalidInputError, UnavailableError
-from ticketcore.token import TokenFault
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +113,7 @@ class PartitionWorker:
                 failures += 1
                 await self._drop_connection()
                 await self._wait("postgres", error, failures)
-            except (DamagedDataError, TokenFault, struct.error, psycopg.DataError, psycopg.IntegrityError) as error:
+            except (DamagedDataError, psycopg.DataError, psycopg.IntegrityError) as error:
                 raise self._damaged(error) from error
 
     async def _begin(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class SalesConfig:
     ask_payment_after_ms: int = 60_000
     """After so long without a word of the provider a pending payment is asked for; then less and less often."""
     metrics_port: int = 0
+    is_revoked: Callable[[int], bool] = field(default=lambda _serial: False, repr=False)
+    """Whether the client certificate of a serial number was revoked; asked with every call."""
 
     def __post_init__(self) -> None:
         problems = [

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+
+from cryptography import x509
 
 from ticketcore.errors import NotPermittedError
 
@@ -55,6 +57,19 @@ class Caller:
 
 LOCAL = Caller(Role.SERVICE, "local")
 """Who everybody is on a loopback server without TLS."""
+
+
+def check_not_revoked(auth_context: Mapping[str, Iterable[bytes]], is_revoked: Callable[[int], bool]) -> None:
+    """Refuses a certificate that was taken back.
+
+    Raises:
+        NotPermittedError: it was, or there is none.
+    """
+    pem = next(iter(auth_context.get("x509_pem_cert", ())), None)
+    if pem is None:
+        raise NotPermittedError("a client certificate is needed: enrol with `parkgate enroll`")
+    if is_revoked(x509.load_pem_x509_certificate(bytes(pem)).serial_number):
+        raise NotPermittedError("this certificate was revoked: enrol again")
 
 
 def caller_of(auth_context: Mapping[str, Iterable[bytes]]) -> Caller:

@@ -13,7 +13,7 @@ from parkgate.sales.v1 import sales_pb2 as pb
 from parkgate.sales.v1.sales_pb2_grpc import SalesServiceServicer
 from sales import metrics
 from sales.context import Sales
-from sales.identity import LOCAL, Caller, caller_of
+from sales.identity import LOCAL, Caller, caller_of, check_not_revoked
 from sales.status import status_of
 from sales.usecases.cancel_order import cancel_order
 from sales.usecases.create_order import create_order, quote_order
@@ -86,7 +86,11 @@ class SalesServicer(SalesServiceServicer):
             task.exception()  # told to the caller, unless that one was told that its time was over
 
     def _caller(self, context: Context) -> Caller:
-        return LOCAL if self._sales.config.tls is None else caller_of(context.auth_context())
+        if self._sales.config.tls is None:
+            return LOCAL
+        identity = context.auth_context()
+        check_not_revoked(identity, self._sales.config.is_revoked)
+        return caller_of(identity)
 
     async def PublishCatalogue(
         self, request: pb.PublishCatalogueRequest, context: Context

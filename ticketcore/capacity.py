@@ -65,9 +65,10 @@ class ZoneBook:
         return self.capacity - self.leased
 
     def note_return(self, partition: str, returned_total: int) -> CapacityMove | None:
-        """The move for units that a partition has given back, if that is news."""
+        """The move for units that a partition has given back, if that is news. More than it was granted cannot come
+        back: to believe it would make units out of nothing."""
         grant = self.grants.get(partition, Grant())
-        if returned_total <= grant.returned_total:
+        if not grant.returned_total < returned_total <= grant.granted_total:
             return None
         return CapacityMove(self.zone_number, partition, grant.granted_total, returned_total)
 

@@ -24,7 +24,7 @@ class Lines(Protocol):
 
 
 class LineReader:
-    """Codes from an open binary stream. Empty lines and lines that begin with `#` are passed over."""
+    """Codes from an open binary stream. Lines without a code and lines that begin with `#` are passed over."""
 
     def __init__(self, stream: Lines, name: str) -> None:
         self._stream = stream
@@ -75,8 +75,9 @@ def _read(stream: Lines, name: str) -> Iterator[ReadCode]:
         while not line.endswith(b"\n") and (line := stream.readline(MAX_LINE_BYTES)):
             whole = whole[: MAX_LINE_BYTES + 1]
         text = decode_text(whole)
-        if text and not text.startswith("#"):
-            yield split_gate(text[:MAX_LINE_BYTES], f"{name} line {number}")
+        code = split_gate(text[:MAX_LINE_BYTES], f"{name} line {number}")
+        if code.text and not text.startswith("#"):
+            yield code
 
 
 def read_text_file(path: Path) -> Iterator[ReadCode]:

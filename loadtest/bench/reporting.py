@@ -24,6 +24,7 @@ from psycopg import sql
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
 from reporting import PartitionWorker, ReportingConfig, migrate
+from ticketcore.seal import seal
 
 PARTITIONS = ("p0", "p1", "p2", "p3")
 BATCH = 250
@@ -97,7 +98,7 @@ def write_ledger(url: str) -> int:
                 for sequence in range(1, ENTRIES + 1):
                     entry = _entry(name, sequence, index, chance)
                     persons += entry.events[0].scans_admitted.alike.persons * BATCH
-                    pipe.xadd(f"pg:{{{name}}}:log", {"e": entry.SerializeToString()}, id=f"{sequence}-0")
+                    pipe.xadd(f"pg:{{{name}}}:log", {"e": seal(entry.SerializeToString())}, id=f"{sequence}-0")
                 pipe.execute()
     return persons
 

@@ -61,7 +61,7 @@ def revoke(
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Take certificates back: gateways refuse them from then on."""
+    """Take certificates back: nothing serves them any more, and within seconds their open streams end."""
     from ops import enrolment
     from ops.commands.options import settings
     from ops.screen import OUT

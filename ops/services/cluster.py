@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from ops import enrolment
 from ops.embedded import ray_node
 from ops.embedded.ray_node import EmbeddedRay
 from ops.errors import EXIT_FAILURE
@@ -118,7 +119,7 @@ def configuration(settings: Settings) -> tuple[ClusterConfig, GatewayConfig]:
         host=settings.gate_host,
         port=settings.gate_port,
         tls=TlsFiles(ca=files.ca, certificate=files.certificate, key=files.key),
-        revoked_file=settings.data_dir / "pki" / "revoked.json",
+        revoked_file=enrolment.revoked_path(settings.data_dir),
         metrics_port=settings.cluster_metrics_port,
     )
     return cluster, gateway

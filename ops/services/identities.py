@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ops import enrolment
 from ops.pki import LINK_SERVICE, RENEW_BEFORE, Issued, Kind, Pair
+
+if TYPE_CHECKING:
+    from cluster.identity import Revoked
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,13 @@ def _enroll(data_dir: Path, name: str, now: datetime) -> tuple[Pair, Issued]:
 def link_identity(data_dir: Path) -> Files:
     """The cluster's own certificate `parkgate://service/cluster`, for both ends of the links between its nodes."""
     return service_identity(data_dir, LINK_SERVICE)
+
+
+def revocations(data_dir: Path) -> Revoked:
+    """The certificates that were taken back, as they stand whenever it is asked."""
+    from cluster.identity import Revoked
+
+    return Revoked(enrolment.revoked_path(data_dir))
 
 
 def server_identity(data_dir: Path, service: str, names: tuple[str, ...]) -> Files:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops.readiness import mark_ready
 from ops.services.catalogue import ensure_catalogue, read_catalogue
-from ops.services.identities import server_identity
+from ops.services.identities import revocations, server_identity
 from ops.settings import Settings
 from ops.stack import Endpoints
 
@@ -56,4 +56,5 @@ def configuration(settings: Settings) -> ReportingConfig:
         ca=files.ca.read_bytes(),
         cert=files.certificate.read_bytes(),
         key=files.key.read_bytes(),
+        is_revoked=revocations(settings.data_dir).holds,
     )

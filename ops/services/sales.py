@@ -16,7 +16,7 @@ from ops import signing_keys
 from ops.files import secret
 from ops.readiness import mark_ready
 from ops.services.catalogue import ensure_catalogue, read_catalogue
-from ops.services.identities import Files, server_identity, service_identity
+from ops.services.identities import Files, revocations, server_identity, service_identity
 from ops.settings import Settings
 from ops.stack import Endpoints
 
@@ -76,6 +76,7 @@ def configuration(settings: Settings, provider_url: str) -> SalesConfig:
         webhook_secret=secret(settings.data_dir, "webhook").encode(),
         provider_url=provider_url,
         metrics_port=settings.sales_metrics_port,
+        is_revoked=revocations(settings.data_dir).holds,
     )
 
 

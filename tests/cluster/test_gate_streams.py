@@ -213,8 +213,7 @@ async def test_an_outbox_has_room_only_for_so_many_frames_asked_or_waiting_to_be
     outbox = Outbox()
     for _ in range(MAX_FRAMES_IN_FLIGHT):
         await outbox.room()
-        outbox.in_flight += 1
-        outbox.answer(b"answer")
+        outbox.asked(1)(b"answer")
     waiting = asyncio.create_task(outbox.room())
     await asyncio.sleep(0)
     assert not waiting.done(), "answers that nobody reads take room as well"

@@ -16,6 +16,7 @@ from cluster.ledger import SNAPSHOT_CHUNK, Append, Appended, Ledger
 from ops.embedded import EmbeddedValkey
 from parkgate.events.v1 import events_pb2
 from ticketcore.errors import DamagedDataError, FencedError, UnavailableError, UnknownOutcomeError
+from ticketcore.seal import seal
 
 DONE, FENCED = Appended.DONE, Appended.FENCED
 
@@ -91,12 +92,47 @@ async def test_a_hole_in_the_log_is_damage_and_never_skipped(ledger: Ledger, val
         await sequences(ledger, 5, after=2)
 
 
-async def test_an_entry_that_cannot_be_read_is_damage(ledger: Ledger, valkey_url: str) -> None:
+def flipped(data: bytes, bit: int) -> bytes:
+    at = bit % (8 * len(data))
+    return data[: at // 8] + bytes((data[at // 8] ^ 1 << at % 8,)) + data[at // 8 + 1 :]
+
+
+@pytest.mark.parametrize("bit", [0, 9, 77, 130, 211, -1])
+async def test_an_entry_with_one_bit_flipped_is_damage_though_it_may_still_be_read(
+    ledger: Ledger, valkey_url: str, bit: int
+) -> None:
+    """I6: a bit of a ticket's id makes another ticket of it."""
+    await ledger.take("p0", "a")
+    await ledger.append([append(1)])
+    with redis.Redis.from_url(valkey_url) as client:
+        ((_, fields),) = client.xrange("pg:{p0}:log")  # type: ignore[misc]
+        client.delete("pg:{p0}:log")
+        client.xadd("pg:{p0}:log", {"e": flipped(fields[b"e"], bit)}, id="1-0")
+    with pytest.raises(DamagedDataError, match="entry 1 of the log of p0 is damaged"):
+        await sequences(ledger, 1)
+
+
+@pytest.mark.parametrize("entry", [b"", b"\xff\xff", seal(b"\xff\xff")])
+async def test_an_entry_that_cannot_be_read_is_damage(ledger: Ledger, valkey_url: str, entry: bytes) -> None:
     await ledger.take("p0", "a")
     with redis.Redis.from_url(valkey_url) as client:
-        client.xadd("pg:{p0}:log", {"e": b"\xff\xff"}, id="1-0")
+        client.xadd("pg:{p0}:log", {"e": entry}, id="1-0")
     with pytest.raises(DamagedDataError, match="entry 1"):
         await sequences(ledger, 1)
+
+
+async def test_a_snapshot_or_control_record_with_one_bit_flipped_is_damage(ledger: Ledger, valkey_url: str) -> None:
+    """I6"""
+    taken = await ledger.take("p0", "a")
+    await ledger.write_snapshot("p0", taken.epoch, 7, bytes(2 * SNAPSHOT_CHUNK))
+    await ledger.write_control("keys", 1, b"keys")
+    with redis.Redis.from_url(valkey_url) as client:
+        for key, field in (("pg:{p0}:snapshot", "chunk:1"), ("pg:{control}:keys", "record")):
+            client.hset(key, field, flipped(client.hget(key, field) or b"", 5))  # type: ignore[arg-type]
+    with pytest.raises(DamagedDataError, match="chunk 1 of the snapshot of p0 is damaged"):
+        await ledger.read_snapshot("p0")
+    with pytest.raises(DamagedDataError, match="control record keys is damaged"):
+        await ledger.read_control("keys")
 
 
 async def test_long_logs_are_read_in_pages(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,3 +228,8 @@ def test_a_code_held_before_the_reader_is_one_scan_until_it_was_away_for_the_win
     assert not debouncer.is_repeat("A", 3_001)
     debouncer.forget()
     assert not debouncer.is_repeat("A", 3_002)
+
+
+async def test_a_line_that_names_a_gate_and_no_code_is_passed_over() -> None:
+    reader = LineReader(io.BytesIO(b"main-1\t\nmain-1\tCODE\n"), "lines")
+    assert [(code.gate_id, code.text) async for code in reader.codes()] == [("main-1", "CODE")]

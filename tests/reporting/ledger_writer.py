@@ -11,6 +11,7 @@ import redis
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
+from ticketcore.seal import seal
 from ticketcore.token import Claims, encode_claims
 
 START_MS = 1_777_622_400_000
@@ -33,7 +34,9 @@ class PartitionLog:
         """Appends one entry."""
         self.sequence += 1
         entry = self.entry(events)
-        self.client.xadd(f"pg:{{{self.partition}}}:log", {"e": entry.SerializeToString()}, id=f"{self.sequence}-0")
+        self.client.xadd(
+            f"pg:{{{self.partition}}}:log", {"e": seal(entry.SerializeToString())}, id=f"{self.sequence}-0"
+        )
         return entry
 
     def entry(self, events: Iterable[pb.Event]) -> pb.LogEntry:

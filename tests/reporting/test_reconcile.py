@@ -19,6 +19,7 @@ from reporting.log_reader import check_entries
 from reporting.recount import Recount
 from reporting.store import Offset
 from ticketcore.errors import DamagedDataError
+from ticketcore.seal import seal
 
 
 def book(name: str, units: int, amount: int, keeps: tuple[str, ...] = ()) -> CountBook:
@@ -44,7 +45,7 @@ def test_an_item_that_a_book_does_not_have_counts_as_nothing_if_it_keeps_that_ki
 
 
 def rows(*entries: pb.LogEntry) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    return [(b"%d-0" % entry.sequence, {b"e": entry.SerializeToString()}) for entry in entries]
+    return [(b"%d-0" % entry.sequence, {b"e": seal(entry.SerializeToString())}) for entry in entries]
 
 
 def entry(sequence: int, epoch: int = 1) -> pb.LogEntry:

@@ -14,6 +14,7 @@ import openpyxl
 import psycopg
 import pytest
 import redis
+from cryptography import x509
 from ledger_writer import BusyDay, PartitionLog, admitted, changed, left, passage, refused, registered
 
 from ops import pki
@@ -35,6 +36,8 @@ from ticketcore.errors import InvalidInputError, NotPermittedError
 NOW = datetime.now(UTC)
 CATALOGUE = Path(__file__).parents[2] / "catalogue"
 MAIN_GATE, RIDE_GATE = 11, 41
+REVOKED: set[int] = set()
+"""Serial numbers, for the service under test."""
 TICKET = (
     "INSERT INTO sales.tickets VALUES (%(id)s, 1, 1, %(product)s, 'day', 'adult', %(channel)s, %(window)s,"
     " '2026-05-01', 1, 0, 1, %(price)s, 'EUR', 1, '{}', %(time)s, %(time)s, '2026-05-01', %(state)s, NULL, NULL,"
@@ -71,6 +74,7 @@ async def served(
         ca=authority.certificate,
         cert=own.certificate,
         key=own.key,
+        is_revoked=REVOKED.__contains__,
     )
     pool, client = make_pool(postgres_url), make_client(valkey_url)
     await pool.open()
@@ -313,6 +317,17 @@ async def test_a_request_that_cannot_be_is_refused_with_words(
 ) -> None:
     with pytest.raises(InvalidInputError, match=says):
         await ask_once(served[0], request_of)
+
+
+async def test_a_certificate_that_was_revoked_is_refused_from_the_next_call_on(
+    served: tuple[ReportServer, ReportingConfig], authority: Pair, tmp_path: Path
+) -> None:
+    folder = folder_for(authority, tmp_path / "bob")
+    bob = ReportServer(served[0].address, folder)
+    await ask_once(bob, pb.GetProgressRequest())
+    REVOKED.add(x509.load_pem_x509_certificate((folder / "ann.pem").read_bytes()).serial_number)
+    with pytest.raises(NotPermittedError, match="was revoked"):
+        await ask_once(bob, pb.GetProgressRequest())
 
 
 async def test_only_finance_and_services_may_ask(

@@ -27,6 +27,7 @@ from reporting.reconcile import Count, compare
 from reporting.recount import recount
 from reporting.worker import PartitionWorker
 from ticketcore.errors import DamagedDataError
+from ticketcore.seal import seal
 
 
 @pytest.fixture
@@ -192,7 +193,11 @@ async def test_a_ledger_that_has_lost_entries_stops_the_partition(
     await again.close()
 
 
-@pytest.mark.parametrize("spoilt", [b"\xff\xff", pb.LogEntry(partition="p1", sequence=1).SerializeToString()])
+FOREIGN = pb.LogEntry(partition="p1", sequence=1).SerializeToString()
+BIT_FLIPPED = seal(pb.LogEntry(partition="p0", sequence=1).SerializeToString()).replace(b"p0", b"p2")
+
+
+@pytest.mark.parametrize("spoilt", [b"\xff\xff", seal(b"\xff\xff"), FOREIGN, seal(FOREIGN), BIT_FLIPPED])
 async def test_an_entry_that_is_not_this_partitions_stops_it(
     ledger: redis.Redis, worker: PartitionWorker, spoilt: bytes
 ) -> None:

@@ -39,6 +39,7 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.revoked: set[int] = set()
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
         builder = self._builder(self.name, self.key).add_extension(x509.BasicConstraints(True, None), critical=True)
@@ -90,7 +91,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 async def server(config: SalesConfig, authority: Authority) -> AsyncIterator[Server]:
     files = authority.issue("server", x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-    secure = replace(config, tls=files)
+    secure = replace(config, tls=files, is_revoked=authority.revoked.__contains__)
     parts = assemble(secure, FakeCluster(lambda: datetime.datetime.now(datetime.UTC)))
     async with running(secure, parts) as started:
         yield started
@@ -134,6 +135,21 @@ async def test_a_window_sells_over_mtls_as_itself_and_not_as_another(server: Ser
     async with channel(server.port, gate) as stranger:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await SalesServiceStub(stranger).GetCatalogue(pb.GetCatalogueRequest())
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_window_whose_certificate_was_revoked_is_refused_from_the_next_call_on(
+    server: Server, authority: Authority
+) -> None:
+    window = authority.issue("w1", uri("parkgate://window/w1"))
+    async with channel(server.port, authority.issue("ops", uri("parkgate://service/ops"))) as all_may:
+        await publish(SalesServiceStub(all_may))
+    async with channel(server.port, window) as w1:
+        stub = SalesServiceStub(w1)
+        await stub.CreateOrder(order("w1"))
+        authority.revoked.add(x509.load_pem_x509_certificate(window.certificate.read_bytes()).serial_number)
+        with pytest.raises(grpc.aio.AioRpcError, match="was revoked") as caught:
+            await stub.CreateOrder(order("w1"))
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 

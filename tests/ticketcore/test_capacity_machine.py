@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ticketcore.capacity import CapacityMove, ZoneBook, ZoneLease
+from ticketcore.capacity import CapacityMove, Grant, ZoneBook, ZoneLease
 
 PARTITIONS = 3
 MESSAGES_KEPT = 12
@@ -215,3 +215,16 @@ def test_what_was_given_back_is_told_only_once_its_entry_is_durable() -> None:
     assert [lease.returned_by(sequence) for sequence in (7, 8)] == [0, 3]
     assert lease.give_back(1, 9) == 1
     assert [lease.returned_by(sequence) for sequence in (8, 9)] == [3, 4]
+
+
+def test_more_than_was_granted_cannot_be_returned() -> None:
+    """I4: a peer that claims it would have units made out of nothing, for more guests than there is room."""
+    book = ZoneBook(1, 10, grants={"p0": Grant(granted_total=3, returned_total=1)})
+    assert [book.note_return("p0", total) is not None for total in (1, 2, 3, 4, 2**32 - 1)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert book.note_return("p1", 1) is None, "it never had any"

@@ -5,8 +5,8 @@ The ledger: what partition and quota owners append, and what recovery, reporting
 
 Keys in Redis, for a partition named N (ticket partitions "p0", "p1" ...; quota and capacity "q0" ...):
   pg:{N}:head      hash   epoch, sequence, batch_id of the last entry; owner address
-  pg:{N}:log       stream id "<sequence>-0", one field "e": a LogEntry. Sequences start at 1 and have no gap
-  pg:{N}:snapshot  hash   manifest and chunks of the newest snapshot
+  pg:{N}:log       stream id "<sequence>-0", one field "e": a LogEntry, sealed. Sequences start at 1 and have no gap
+  pg:{N}:snapshot  hash   manifest and chunks (sealed, each for itself) of the newest snapshot
   pg:{N}:snapshot:E hash the one that the owner of epoch E is writing; lapses if it is never finished
   pg:{N}:reported  string sequence up to which reporting has committed to Postgres
 """
@@ -124,6 +124,7 @@ class LogEntry(_message.Message):
     TIME_MS_FIELD_NUMBER: _builtins.int
     BATCH_ID_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """The partition's name."""
     sequence: _builtins.int
@@ -134,6 +135,8 @@ class LogEntry(_message.Message):
     """The owner's clock when it decided; never falls within a partition."""
     batch_id: _builtins.bytes
     """Made by the owner for this batch, 8 bytes; tells a repeated append from a foreign one."""
+    checksum: _builtins.int
+    """The seal: CRC-32 (zlib's) of all bytes of the entry before this field, which comes last. See ticketcore/seal.py."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """What happened, in order."""
@@ -147,10 +150,11 @@ class LogEntry(_message.Message):
         time_ms: _builtins.int = ...,
         batch_id: _builtins.bytes = ...,
         events: _abc.Iterable[Global___Event] | None = ...,
+        checksum: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "epoch", b"epoch", "events", b"events", "partition", b"partition", "sequence", b"sequence", "time_ms", b"time_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "checksum", b"checksum", "epoch", b"epoch", "events", b"events", "partition", b"partition", "sequence", b"sequence", "time_ms", b"time_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
