@@ -1,0 +1,107 @@
+"""The nemesis: the table of faults. Each says what it does, how long it lasts, and how to bring it about.
+
+`inject` does the damage and returns what heals it. Faults by signals are here; those that need more of the machine are
+in files of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ops.processes import Identity, send
+from tests.chaos.processes.park import Park
+
+Heal = Callable[[], Awaitable[None]]
+Inject = Callable[[Park, random.Random], Awaitable[Heal]]
+MOMENT = (0.3, 0.6)
+"""What was killed comes back by itself: the crowd is only given time to notice."""
+STOPPED_S = (2.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row of the table."""
+
+    name: str
+    says: str
+    inject: Inject
+    hold_s: tuple[float, float] = MOMENT
+
+
+async def nothing() -> None:
+    """The park heals this by itself."""
+
+
+async def calm(park: Park, chance: random.Random) -> Heal:
+    """No fault."""
+    return nothing
+
+
+def kill(*names: str) -> Inject:
+    """SIGKILL of all these at once."""
+
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        for who in [park.stack.process(name) for name in names]:
+            os.kill(who.pid, signal.SIGKILL)
+        return nothing
+
+    return inject
+
+
+def stop(name: str) -> Inject:
+    """SIGSTOP of a process and all below it: its connections stay open and nothing answers. SIGCONT heals."""
+
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        stopped = [park.stack.process(name), *park.stack.below(name)]
+        signal_all(stopped, signal.SIGSTOP)
+
+        async def heal() -> None:
+            signal_all(stopped, signal.SIGCONT)
+
+        return heal
+
+    return inject
+
+
+def signal_all(processes: list[Identity], number: signal.Signals) -> None:
+    """To those that still run."""
+    for who in processes:
+        send(who, number)
+
+
+KILLED = {
+    "owner": "a partition owner is killed",
+    "quota": "the quota and capacity owner is killed",
+    "gateway": "a gateway is killed under its streams",
+    "reporting actor": "the reporting workers are killed",
+    "valkey": "the ledger is killed",
+    "postgres": "Postgres is killed",
+    "sales": "the sales service is killed",
+    "raylet": "Ray's raylet is killed, and with it every actor of the node",
+    "gcs_server": "Ray's head is lost: its control server is killed",
+}
+STOPPED = {
+    "owner": "an owner stands still and goes on",
+    "quota": "the quota and capacity owner stands still and goes on",
+    "gateway": "a gateway stands still under its streams and goes on",
+    "reporting actor": "the reporting workers stand still and go on",
+    "raylet": "the raylet and all actors of the node stand still and go on",
+    "valkey": "the ledger stands still and goes on",
+    "postgres": "Postgres stands still and goes on, its connections open",
+    "sales": "the sales service stands still and goes on",
+}
+
+
+def _slug(name: str) -> str:
+    return name.replace(" actor", "").replace("_server", "")
+
+
+ONE_NODE = [
+    Fault("calm", "no fault: what a good day looks like", calm, (1.0, 2.0)),
+    *(Fault(f"kill-{_slug(name)}", says, kill(name)) for name, says in KILLED.items()),
+    *(Fault(f"stop-{_slug(name)}", says, stop(name), STOPPED_S) for name, says in STOPPED.items()),
+]
