@@ -6,13 +6,15 @@ in files of their own.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ops.processes import Identity, send
+from ops.processes import Identity, is_alive, send
 from tests.chaos.processes.park import Park
 
 Heal = Callable[[], Awaitable[None]]
@@ -20,6 +22,7 @@ Inject = Callable[[Park, random.Random], Awaitable[Heal]]
 MOMENT = (0.3, 0.6)
 """What was killed comes back by itself: the crowd is only given time to notice."""
 STOPPED_S = (2.0, 4.0)
+NOTICED_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,26 @@ def stop(name: str) -> Inject:
     return inject
 
 
+def hang(name: str) -> Inject:
+    """SIGSTOP for good: it must be taken for dead and replaced, although its connections are open. Healed once that
+    very process is gone."""
+
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        who = park.stack.process(name)
+        send(who, signal.SIGSTOP)
+
+        async def heal() -> None:
+            deadline = time.monotonic() + NOTICED_WITHIN_S
+            while is_alive(who) and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+            if send(who, signal.SIGCONT):
+                raise TimeoutError(f"{name}, which stands still, is not replaced within {NOTICED_WITHIN_S:.0f} s")
+
+        return heal
+
+    return inject
+
+
 def signal_all(processes: list[Identity], number: signal.Signals) -> None:
     """To those that still run."""
     for who in processes:
@@ -94,6 +117,11 @@ STOPPED = {
     "postgres": "Postgres stands still and goes on, its connections open",
     "sales": "the sales service stands still and goes on",
 }
+HUNG = {
+    "owner": "an owner stands still for good and is replaced",
+    "quota": "the quota and capacity owner stands still for good and is replaced",
+    "gateway": "a gateway stands still for good and is replaced",
+}
 
 
 def _slug(name: str) -> str:
@@ -104,4 +132,5 @@ ONE_NODE = [
     Fault("calm", "no fault: what a good day looks like", calm, (1.0, 2.0)),
     *(Fault(f"kill-{_slug(name)}", says, kill(name)) for name, says in KILLED.items()),
     *(Fault(f"stop-{_slug(name)}", says, stop(name), STOPPED_S) for name, says in STOPPED.items()),
+    *(Fault(f"hang-{_slug(name)}", says, hang(name)) for name, says in HUNG.items()),
 ]

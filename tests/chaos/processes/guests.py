@@ -17,11 +17,9 @@ from typing import Any
 
 from parkgate.gate.v1 import gate_pb2
 from tests.chaos.processes.desk import Desk, Ticket
-from tests.chaos.processes.park import GATES, PARK, WATER, Park
+from tests.chaos.processes.park import GATES, PARK_GATES, WATER, WATER_GATES, Park
 from tests.chaos.processes.turnstiles import ADMIT, RETRY, Echo, Turnstile
 
-PARK_GATES = [gate for gate, zone in GATES.items() if zone == PARK]
-WATER_GATES = [gate for gate, zone in GATES.items() if zone == WATER]
 VISITORS_EVERY_S, BATHERS_EVERY_S, FAMILIES_EVERY_S = 0.025, 0.2, 1.0
 SALES_EVERY_S, ORDERS_EVERY_S, HOLDS_EVERY_S = 0.25, 0.15, 0.3
 TRIES = 8

@@ -24,7 +24,10 @@ PARK, WATER = 1, 2
 """Zones; the second is small."""
 WATER_CAPACITY = 12
 MANY = "2500000"
-GATES = {"main-1": PARK, "main-2": PARK, "main-3": PARK, "lake-1": PARK, "water-1": WATER, "water-2": WATER}
+PARK_GATES = ("main-1", "main-2", "main-3", "main-4", "lake-1", "lake-2")
+WATER_GATES = ("water-1", "water-2")
+GATES = dict.fromkeys(PARK_GATES, PARK) | dict.fromkeys(WATER_GATES, WATER)
+"""And the zone that each leads to. So many that every gateway has some of them."""
 BLIND_AFTER_S = 5
 """After this long without a report a guest counts as gone through: short, so that it happens within a trial."""
 MAX_TRIALS = 300
@@ -121,7 +124,7 @@ def installation(folder: Path, **settings: object) -> Stack:
     _replace(catalogue / "park.toml", "capacity = 2500\n", f"capacity = {WATER_CAPACITY}\n")
     _replace(catalogue / "products.toml", "daily_quota = 25000", f"daily_quota = {MANY}")
     _replace(catalogue / "products.toml", "daily_quota = 4000", f"daily_quota = {MANY}")
-    for gate in GATES:
+    for gate in ("main-1", "main-2", "lake-1", *WATER_GATES):
         heading = f'id = "{gate}"\n'
         _replace(catalogue / "gates.toml", heading, f"{heading}passage_timeout_seconds = {BLIND_AFTER_S}\n")
     return stack

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from tests.chaos.processes.desk import Desk
 from tests.chaos.processes.faults import Fault
-from tests.chaos.processes.guests import PARK_GATES, Crowd
-from tests.chaos.processes.park import WATER, WATER_CAPACITY, Park
+from tests.chaos.processes.guests import Crowd
+from tests.chaos.processes.park import PARK_GATES, WATER, WATER_CAPACITY, Park
 from tests.chaos.processes.turnstiles import Turnstile, now_ms
 from tests.checker import OK, UNKNOWN, Books, History, Operation, StoredEntry, Violation, check
 from tests.system import traffic
@@ -81,11 +81,7 @@ class Rehearsal:
         crowd.come()
         await asyncio.sleep(chance.uniform(*CALM_S))
         hit_ms = now_ms()
-        heal = await trial.fault.inject(self.park, chance)
-        try:
-            await asyncio.sleep(chance.uniform(*trial.fault.hold_s))
-        finally:
-            await heal()
+        await self._suffer(trial, chance)
         healed_ms = now_ms()
         if not await self._recovered(healed_ms):
             what = f"does not let everybody in again {RECOVERED_WITHIN_S:.0f} s after the fault was over"
@@ -95,6 +91,16 @@ class Rehearsal:
         trial.recovery_ms = self._longest_pause_ms(hit_ms, now_ms())
         if await self._settled(trial, crowd):
             await self._close_the_day(trial, crowd)
+
+    async def _suffer(self, trial: Trial, chance: random.Random) -> None:
+        heal = await trial.fault.inject(self.park, chance)
+        try:
+            await asyncio.sleep(chance.uniform(*trial.fault.hold_s))
+        finally:
+            try:
+                await heal()
+            except TimeoutError as error:
+                trial.violations.append(Violation("I10", "the park", str(error)))
 
     # Recovery, as clients see it
 
