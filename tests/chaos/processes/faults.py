@@ -19,24 +19,32 @@ from tests.chaos.processes.park import Park
 
 Heal = Callable[[], Awaitable[None]]
 Inject = Callable[[Park, random.Random], Awaitable[Heal]]
+Hook = Callable[[Park], Awaitable[None]]
 MOMENT = (0.3, 0.6)
 """What was killed comes back by itself: the crowd is only given time to notice."""
 STOPPED_S = (2.0, 4.0)
 NOTICED_WITHIN_S = 30.0
 
 
+async def nothing() -> None:
+    """The park heals this by itself."""
+
+
+async def as_it_is(park: Park) -> None:
+    """Nothing has to be prepared, or put in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the table."""
+    """One row of the table. `before` the crowd comes something may be prepared, and `after` it has gone be put in order,
+    as an operator would."""
 
     name: str
     says: str
     inject: Inject
     hold_s: tuple[float, float] = MOMENT
-
-
-async def nothing() -> None:
-    """The park heals this by itself."""
+    before: Hook = as_it_is
+    after: Hook = as_it_is
 
 
 async def calm(park: Park, chance: random.Random) -> Heal:

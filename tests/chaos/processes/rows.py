@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.processes.faults import ONE_NODE, Fault
+from tests.chaos.processes.hosts import two_host_faults
 from tests.chaos.processes.park import GATES, Park, installation
+from tests.chaos.processes.site import two_nodes
 from tests.chaos.processes.trial import Rehearsal, Trial
 from tests.chaos.rows import Row
 
@@ -21,9 +23,22 @@ LAYER = "processes"
 
 def process_rows(seeds: Sequence[int], tell: Progress) -> list[Row]:
     """All faults, each with every seed."""
-    with one_node() as park:
-        trials = rehearse(park, ONE_NODE, seeds, tell)
+    trials: list[Trial] = []
+    for hosts in (1, 2):
+        with setting(hosts) as (park, faults):
+            trials += rehearse(park, faults, seeds, tell)
     return as_rows(trials)
+
+
+@contextmanager
+def setting(hosts: int) -> Iterator[tuple[Park, Sequence[Fault]]]:
+    """An installation on so many hosts, and the faults that are tried on it."""
+    if hosts == 1:
+        with one_node() as park:
+            yield park, ONE_NODE
+    else:
+        with two_nodes() as (site, park):
+            yield park, two_host_faults(site)
 
 
 @contextmanager

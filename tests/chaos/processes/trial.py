@@ -50,8 +50,10 @@ class Rehearsal:
 
     async def connect(self, gates: Mapping[str, int]) -> None:
         """Opens all turnstiles."""
-        for gate in gates:
-            turnstile = Turnstile(gate, self.park.addresses, self.park.credentials(gate), self.park.history)
+        for number, gate in enumerate(gates):
+            first = number % len(self.park.addresses)
+            addresses = (*self.park.addresses[first:], *self.park.addresses[:first])
+            turnstile = Turnstile(gate, addresses, self.park.credentials(gate), self.park.history)
             self.turnstiles[gate] = turnstile
             await turnstile.start(30)
 
@@ -77,6 +79,9 @@ class Rehearsal:
         return trial
 
     async def _day(self, trial: Trial, crowd: Crowd, chance: random.Random) -> None:
+        await trial.fault.before(self.park)
+        for turnstile in self.turnstiles.values():
+            turnstile.return_home()
         await crowd.prepare()
         crowd.come()
         await asyncio.sleep(chance.uniform(*CALM_S))
@@ -89,6 +94,7 @@ class Rehearsal:
         await asyncio.sleep(AFTER_S)
         await crowd.stop()
         trial.recovery_ms = self._longest_pause_ms(hit_ms, now_ms())
+        await trial.fault.after(self.park)
         if await self._settled(trial, crowd):
             await self._close_the_day(trial, crowd)
 

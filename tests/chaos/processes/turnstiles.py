@@ -16,7 +16,7 @@ import grpc
 
 from gateclient.client import SOFTWARE, GateClient, LinkConfig
 from gateclient.credentials import Credentials
-from gateclient.link_events import Event, Instant, SessionLimits
+from gateclient.link_events import Event, Instant, LinkDead, SessionLimits
 from gateclient.session import Session
 from parkgate.gate.v1 import gate_pb2
 from parkgate.gate.v1.gate_pb2_grpc import GateServiceStub
@@ -58,7 +58,17 @@ class Turnstile(GateClient):
     def __init__(self, gate: str, addresses: tuple[str, ...], credentials: Credentials, history: History) -> None:
         super().__init__(LinkConfig((gate,), addresses, credentials, server_name="localhost", limits=LIMITS))
         self.gate, self.history = gate, history
+        self._address = ""
         self._session = _ListeningSession(gate, lambda verdict: note_verdict(history, gate, verdict))
+
+    async def _one_link(self, address: str) -> None:
+        self._address = address
+        await super()._one_link(address)
+
+    def return_home(self) -> None:
+        """Goes back to the gateway that it asks first, if a fault has made it ask another: its link breaks."""
+        if self._address != self._config.addresses[0]:
+            self._handle([LinkDead("the turnstile returns to its own gateway")])
 
     async def scan(self, scan: gate_pb2.Scan, ticket: int, *, forged: bool = False) -> gate_pb2.Verdict:
         """Shows a code and waits for what the turnstile shows."""
