@@ -36,8 +36,7 @@ async def as_it_is(park: Park) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the table. `before` the crowd comes something may be prepared, and `after` it has gone be put in order,
-    as an operator would."""
+    """One row of the table. `before` the crowd comes something may be prepared, and `after` it has gone put in order."""
 
     name: str
     says: str

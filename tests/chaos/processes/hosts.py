@@ -173,7 +173,6 @@ async def _roll_one(site: Site, park: Park, name: str) -> None:
     await asyncio.to_thread(site.roll, [name])
     if name.startswith(("owner", "quota")):
         await _until(lambda: _moved(before, site, park))
-    await _until(lambda: site.gateways_serve(park))
 
 
 def _moved(before: set[str], site: Site, park: Park) -> bool:

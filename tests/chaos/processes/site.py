@@ -24,7 +24,7 @@ from cluster.link import Address
 from ops import ports
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey
 from ops.embedded.base import Command
-from ops.embedded.ray_node import EMBEDDED_ENVIRONMENT, NAMESPACE
+from ops.embedded.ray_node import EMBEDDED_ENVIRONMENT
 from ops.files import secret
 from ops.processes import end_all_in, send, working_in
 from tests.chaos.processes.clock import Clock
@@ -153,21 +153,19 @@ class Site:
             send(who, signal.SIGKILL)
 
     def roll(self, names: list[str]) -> None:
-        """Actors end, one after the other, and are made anew where their turn puts them."""
-        code = (
-            "import ray, sys\n"
-            f"ray.init(address={self.namespace.here + ':' + str(self._head_port)!r}, namespace={NAMESPACE!r},"
-            " logging_level='ERROR')\n"
-            "for name in sys.argv[1:]:\n"
-            "    ray.kill(ray.get_actor(name), no_restart=True)\n"
+        """Actors end, one after the other; each is made anew where its turn puts it before the next one ends."""
+        command = [
+            sys.executable,
+            "-m",
+            "tests.chaos.processes.roll",
+            f"{self.namespace.here}:{self._head_port}",
+            *names,
+        ]
+        done = subprocess.run(
+            command, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False, timeout=120
         )
-        subprocess.run(
-            [sys.executable, "-c", code, *names],
-            env={**os.environ, **self.environ},
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
+        if done.returncode != 0:
+            raise TimeoutError(f"{names} did not come back after they were ended: {done.stderr.strip()[-500:]}")
 
     # Where things are
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from tests.chaos.processes.desk import Desk
-from tests.chaos.processes.faults import Fault
+from tests.chaos.processes.faults import Fault, Heal, nothing
 from tests.chaos.processes.guests import Crowd
 from tests.chaos.processes.park import PARK_GATES, WATER, WATER_CAPACITY, Park
 from tests.chaos.processes.turnstiles import Turnstile, now_ms
@@ -79,7 +79,7 @@ class Rehearsal:
         return trial
 
     async def _day(self, trial: Trial, crowd: Crowd, chance: random.Random) -> None:
-        await trial.fault.before(self.park)
+        await self._in_time(trial, trial.fault.before(self.park))
         for turnstile in self.turnstiles.values():
             turnstile.return_home()
         await crowd.prepare()
@@ -94,19 +94,28 @@ class Rehearsal:
         await asyncio.sleep(AFTER_S)
         await crowd.stop()
         trial.recovery_ms = self._longest_pause_ms(hit_ms, now_ms())
-        await trial.fault.after(self.park)
+        await self._in_time(trial, trial.fault.after(self.park))
         if await self._settled(trial, crowd):
             await self._close_the_day(trial, crowd)
 
     async def _suffer(self, trial: Trial, chance: random.Random) -> None:
-        heal = await trial.fault.inject(self.park, chance)
+        """The fault, from injecting to healing."""
+        heal: Heal = nothing
         try:
+            heal = await trial.fault.inject(self.park, chance)
             await asyncio.sleep(chance.uniform(*trial.fault.hold_s))
+        except TimeoutError as error:
+            trial.violations.append(Violation("I10", "the park", str(error)))
         finally:
-            try:
-                await heal()
-            except TimeoutError as error:
-                trial.violations.append(Violation("I10", "the park", str(error)))
+            await self._in_time(trial, heal())
+
+    @staticmethod
+    async def _in_time(trial: Trial, work: Awaitable[None]) -> None:
+        """What the park does not do in time is a violation like any other."""
+        try:
+            await work
+        except TimeoutError as error:
+            trial.violations.append(Violation("I10", "the park", str(error)))
 
     # Recovery, as clients see it
 
