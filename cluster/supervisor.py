@@ -23,6 +23,9 @@ from cluster.config import ClusterConfig, GatewayConfig
 WATCH_EVERY_S = 0.25
 START_TIMEOUT_S = 60.0
 """Recovering a partition owner with millions of tickets takes seconds, not a minute."""
+SILENT_S = 8.0
+"""An actor that answered the last call and says nothing to this one for so long stands still: it is replaced. Not while
+it starts, which takes a minute on a machine that is overloaded; the first calls of one that starts fail."""
 STOP_TIMEOUT_S = 8.0
 """A gateway gives its streams two seconds; an owner has nothing to finish, for what is not appended is not answered."""
 AWAY_CAP_S = 5.0
@@ -46,6 +49,11 @@ class Watched:
     failures: int = 0
     said: str = ""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def patience_s(self) -> float:
+        """How long its next answer may take."""
+        return SILENT_S if self.pid and not self.failures else START_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ class Supervisor:
             try:
                 if item.handle is None:
                     item.handle = item.create()
-                async with asyncio.timeout(START_TIMEOUT_S):
+                async with asyncio.timeout(item.patience_s):
                     pid = await item.start(item.handle)
             except (ray.exceptions.RayError, ValueError, TimeoutError) as error:
                 # Dead, restarting, or its ledger is away: called again until it is back. ValueError is Ray's word for a
@@ -132,8 +140,8 @@ class Supervisor:
 
     @staticmethod
     def _tell_away(item: Watched, error: Exception) -> None:
+        lines = str(error).strip().splitlines() or [f"no answer within {item.patience_s:.0f} s"]
         item.failures += 1
-        lines = str(error).strip().splitlines() or [f"no answer within {START_TIMEOUT_S:.0f} s"]
         # The cause of an error in an actor is its last line, after the stack; said once, not at each attempt.
         why = lines[-1] if isinstance(error, ray.exceptions.RayTaskError) else lines[0]
         if why != item.said:

@@ -41,6 +41,8 @@ EMBEDDED_ENVIRONMENT: Mapping[str, str] = {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "500",
     "RAY_health_check_failure_threshold": "2",
+    # An actor that stands still cannot hear that it shall end: it is killed after this, not after 5 s.
+    "RAY_kill_worker_timeout_milliseconds": "1000",
     "RAY_USAGE_STATS_ENABLED": "0",
     # A machine with this off is never part of a larger cluster, and then Ray listens on 127.0.0.1 only.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

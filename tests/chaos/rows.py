@@ -10,9 +10,10 @@ from typing import Any
 class Row:
     """One fault and what became of the promises under it. `layer` says what was faulted: "simulation", "processes".
 
-    `recovery_ms` is the longest time from a fault to the first durable entry of whoever took over; None where nothing
-    had to be taken over. In the simulation it is virtual time. `violations` are for people, each
-    with how to see it again.
+    `recovery_ms` is what a fault cost, at its longest. In the simulation: from the fault to the first durable entry of
+    whoever took over, in virtual time; None where nothing had to be taken over. Of processes: how long, from the fault
+    on, a partition or a gate let nobody in, as the guests saw it. `violations` are for people, each with how to see it
+    again.
     """
 
     layer: str

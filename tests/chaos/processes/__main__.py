@@ -1,0 +1,33 @@
+"""Tries faults by hand: `python -m tests.chaos.processes --fault kill-owner --seed 3`. Exits with 1 on a violation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.chaos.processes.rows import rehearse, said, setting
+from tests.checker import report
+
+
+def main() -> int:
+    """0 if every promise was kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fault", nargs="*", default=[], help="names in the table of `make chaos`; without any, all")
+    parser.add_argument("--seed", type=int, nargs="*", default=[1])
+    parser.add_argument("--hosts", type=int, choices=(1, 2), default=1)
+    asked = parser.parse_args()
+    with setting(asked.hosts) as (park, faults):
+        chosen = [fault for fault in faults if not asked.fault or fault.name in asked.fault]
+        trials = rehearse(park, chosen, asked.seed, _say)
+    for trial in trials:
+        if trial.violations:
+            _say(f"{said(trial)}\n{report(trial.violations)}")
+    return int(any(trial.violations for trial in trials))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

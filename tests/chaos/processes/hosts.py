@@ -1,0 +1,214 @@
+"""Faults of two hosts: cut wires, lost nodes, zombies, clocks that jump, and actors that move."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Callable
+
+from tests.chaos.processes.faults import Fault, Heal, Inject, nothing, signal_all
+from tests.chaos.processes.namespace import Way
+from tests.chaos.processes.park import Park
+from tests.chaos.processes.site import Site
+
+CUT_S = (2.5, 4.5)
+PAST_FAIL_OVER_S = (8.0, 9.0)
+"""Ray's health check gives a node up after some 4 s, and its partitions are elsewhere after some 6 s."""
+LOST_S = (7.0, 8.0)
+CLOCK_S = (1.5, 2.0)
+JUMPS_S = (-100, 100)
+"""Within the two minutes beyond which a scan is refused as CLOCK_SKEW."""
+SPREAD_WITHIN_S = 40.0
+
+
+def two_host_faults(site: Site) -> list[Fault]:
+    """All of them. Each leaves both nodes in the cluster and partitions on both."""
+
+    def cut(ways: Callable[[Park], list[Way]]) -> Inject:
+        return _cutting(site, lambda park: site.namespace.cut(*ways(park)))
+
+    async def rejoin(park: Park) -> None:
+        await _join(site, park)
+
+    ledger, books = site.ledger_way, site.postgres_way
+
+    def gate(park: Park) -> Way:
+        return Way(park.stack.settings.gate_port, inside=True)
+
+    return [
+        Fault("cut-ledger", "an owner's node cannot reach the ledger", cut(lambda _: [ledger]), CUT_S),
+        Fault(
+            "cut-ledger-replies",
+            "an owner's appends arrive, their answers do not",
+            _cutting(site, lambda _: site.namespace.cut_arriving(ledger)),
+            CUT_S,
+        ),
+        Fault("cut-links", "gateways and owners of two nodes cannot reach each other", cut(site.link_ways), CUT_S),
+        Fault(
+            "cut-link-replies",
+            "owners of the other node are asked, their answers do not arrive",
+            _cutting(site, lambda park: _cut_answers(site, park)),
+            CUT_S,
+        ),
+        Fault("cut-gates", "the gates cannot reach a gateway", cut(lambda park: [gate(park)]), CUT_S),
+        Fault(
+            "cut-gate-replies",
+            "scans reach a gateway, its verdicts do not reach the gates",
+            _cutting(site, lambda park: site.namespace.cut_leaving(gate(park))),
+            CUT_S,
+        ),
+        Fault("cut-postgres", "a node cannot reach Postgres", cut(lambda _: [books]), CUT_S),
+        Fault(
+            "zombie-cut",
+            "an owner's node is cut off from Ray's head past its fail-over, but not from ledger and gates; then mended",
+            _cutting(site, lambda park: _cut_from_head(site, park)),
+            PAST_FAIL_OVER_S,
+            after=rejoin,
+        ),
+        Fault(
+            "zombie-stopped",
+            "a whole node stands still past its fail-over and goes on",
+            _stopping(site),
+            PAST_FAIL_OVER_S,
+            after=rejoin,
+        ),
+        Fault("lose-node", "a node is lost with all that ran on it", _losing(site), LOST_S, after=rejoin),
+        Fault(
+            "lose-wire",
+            "a node's network is gone altogether",
+            _cutting(site, lambda _: site.namespace.cut_all_but()),
+            LOST_S,
+            after=rejoin,
+        ),
+        Fault("clock-jump", "the clock of a node jumps back and forth by up to 100 s", _jumping(site), CLOCK_S),
+        Fault("roll", "a rolling restart: every actor is ended, one after the other", _rolling(site)),
+        Fault(
+            "join-node",
+            "a new node joins, and its share of owners and gateways moves to it",
+            _joining(site),
+            before=lambda park: _lose(site, park),
+        ),
+    ]
+
+
+def _cutting(site: Site, cut: Callable[[Park], None]) -> Inject:
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        await asyncio.to_thread(cut, park)
+
+        async def heal() -> None:
+            await asyncio.to_thread(site.namespace.mend)
+
+        return heal
+
+    return inject
+
+
+def _cut_answers(site: Site, park: Park) -> None:
+    ways = site.link_ways(park)
+    site.namespace.cut_leaving(*(way for way in ways if way.inside))
+
+
+def _cut_from_head(site: Site, park: Park) -> None:
+    """What Ray's servers say to each other is dropped: all but what the park's own parts do."""
+    gate = Way(park.stack.settings.gate_port, inside=True)
+    site.namespace.cut_all_but(site.ledger_way, site.postgres_way, gate, *site.link_ways(park))
+
+
+def _stopping(site: Site) -> Inject:
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        stopped = site.namespace.processes()
+        signal_all(stopped, signal.SIGSTOP)
+
+        async def heal() -> None:
+            signal_all(stopped, signal.SIGCONT)
+
+        return heal
+
+    return inject
+
+
+def _losing(site: Site) -> Inject:
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        site.kill_second()
+        return nothing
+
+    return inject
+
+
+def _jumping(site: Site) -> Inject:
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        for _ in range(3):
+            site.clock.turn(chance.randint(*JUMPS_S))
+            await asyncio.sleep(chance.uniform(*CLOCK_S))
+
+        async def heal() -> None:
+            site.clock.turn(0)
+
+        return heal
+
+    return inject
+
+
+def _rolling(site: Site) -> Inject:
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        for name in _actors(park):
+            await _roll_one(site, park, name)
+        return nothing
+
+    return inject
+
+
+def _actors(park: Park) -> list[str]:
+    settings = park.stack.settings
+    owners = [f"owner-{number}" for number in range(settings.owners)]
+    gateways = [f"gateway-{number}" for number in range(settings.gateways)]
+    return [*owners, "quota-0", *gateways, "reporting-0"]
+
+
+async def _roll_one(site: Site, park: Park, name: str) -> None:
+    """The next is only ended when this one serves again."""
+    before = {address.encode() for address in site.addresses(park).values()}
+    await asyncio.to_thread(site.roll, [name])
+    if name.startswith(("owner", "quota")):
+        await _until(lambda: _moved(before, site, park))
+
+
+def _moved(before: set[str], site: Site, park: Park) -> bool:
+    """Whether every partition has an owner, and one of the owners is new."""
+    now = site.addresses(park)
+    return len(now) == park.stack.settings.partitions + 1 and not before >= {one.encode() for one in now.values()}
+
+
+async def _join(site: Site, park: Park) -> None:
+    """Another node joins in the place of one that was given up, and its share moves to it."""
+    await _until(lambda: not site.namespace.processes())
+    await asyncio.to_thread(site.join)
+    await asyncio.to_thread(site.roll, _actors(park))
+    await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
+
+
+def _joining(site: Site) -> Inject:
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        await asyncio.to_thread(site.join)
+        for name in _actors(park):
+            await _roll_one(site, park, name)
+        return nothing
+
+    return inject
+
+
+async def _lose(site: Site, park: Park) -> None:
+    """Everything is on one node."""
+    site.kill_second()
+    alone = {site.namespace.here}
+    await _until(lambda: len(site.addresses(park)) > park.stack.settings.partitions and alone == site.hosts(park))
+
+
+async def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SPREAD_WITHIN_S
+    while not await asyncio.to_thread(done):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the actors are not where they should be after {SPREAD_WITHIN_S:.0f} s")
+        await asyncio.sleep(0.2)

@@ -1,0 +1,237 @@
+"""Two hosts: this machine, with the servers and Ray's head, and another, a network namespace with a second node.
+
+Postgres and Valkey are the embedded ones, made to listen on the wire too, and started again by `Site` as a service
+manager would. Whatever is started here is ended by `close`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from cluster.link import Address
+from ops import ports
+from ops.embedded import EmbeddedPostgres, EmbeddedValkey
+from ops.embedded.base import Command
+from ops.embedded.ray_node import EMBEDDED_ENVIRONMENT
+from ops.files import secret
+from ops.processes import end_all_in, send, working_in
+from tests.chaos.processes.clock import Clock
+from tests.chaos.processes.namespace import Namespace, Way
+from tests.chaos.processes.park import Park, installation
+from tests.system.stack import ROOT
+
+HEALTH_CHECK = {"RAY_health_check_failure_threshold": "4", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
+"""As docs/operations.md names it for several nodes; and Ray listens to other hosts too."""
+NODE = ["--num-cpus=2", "--object-store-memory=104857600", "--disable-usage-stats", "--block"]
+STARTED_WITHIN_S = 30.0
+
+
+class _WiredValkey(EmbeddedValkey):
+    """Listens on the wire too."""
+
+    def __init__(self, folder: Path, host: str) -> None:
+        super().__init__(folder)
+        self._host = host
+
+    def prepare(self) -> Command:
+        command, config = super().prepare(), self.data / "valkey.conf"
+        config.write_text(config.read_text().replace("bind 127.0.0.1", f"bind 127.0.0.1 {self._host}"))
+        return command
+
+    @property
+    def url(self) -> str:
+        return super().url.replace("127.0.0.1", self._host)
+
+
+class _WiredPostgres(EmbeddedPostgres):
+    """Listens on the wire too."""
+
+    def __init__(self, folder: Path, host: str) -> None:
+        super().__init__(folder)
+        self._host = host
+
+    def prepare(self) -> Command:
+        command = super().prepare()
+        for name, old, new in (
+            ("postgresql.conf", "listen_addresses = '127.0.0.1'", f"listen_addresses = '127.0.0.1,{self._host}'"),
+            ("pg_hba.conf", "127.0.0.1/32", f"{self._host}/30"),
+        ):
+            path = self.data / name
+            path.write_text(path.read_text().replace(old, new))
+        return command
+
+    @property
+    def url(self) -> str:
+        return super().url.replace("127.0.0.1", self._host)
+
+
+class Site:
+    """Servers, Ray's two nodes, and the installation on them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.namespace = Namespace()
+        self.namespace.make()
+        self.valkey = _WiredValkey(folder / "ledger", self.namespace.here)
+        self.postgres = _WiredPostgres(folder / "books", self.namespace.here)
+        self.clock = Clock(folder / "clock")
+        self._temp = Path(tempfile.mkdtemp(prefix="pgr-", dir="/tmp"))  # Ray's sockets need a short path
+        self._folder = folder
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._head_port = ports.choose()
+        secret(folder, "ray")
+        self.environ = {
+            **EMBEDDED_ENVIRONMENT,
+            **HEALTH_CHECK,
+            "RAY_AUTH_TOKEN_PATH": str(folder / "secrets" / "ray"),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
+        }
+
+    def open(self) -> Park:
+        """Starts everything."""
+        self.valkey.start()
+        self.postgres.start()
+        head = ["--head", f"--port={self._head_port}", f"--temp-dir={self._temp}", "--include-dashboard=false"]
+        self._start_node(self.namespace.here, head, [], {})
+        self.join()
+        stack = installation(
+            self._folder / "data",
+            ray_address=f"{self.namespace.here}:{self._head_port}",
+            ledger_url=self.valkey.url,
+            postgres_url=self.postgres.url,
+        )
+        port = stack.settings.gate_port
+        stack.up(self.environ)
+        return Park(stack, addresses=(f"localhost:{port}", f"{self.namespace.there}:{port}"))
+
+    # Nodes
+
+    def join(self) -> None:
+        """The second node joins."""
+        address = [f"--address={self.namespace.here}:{self._head_port}"]
+        path = os.pathsep.join([str(self.clock.folder), self.environ["PYTHONPATH"]])
+        self._start_node(self.namespace.there, address, self.namespace.enter(), {"PYTHONPATH": path})
+
+    def _start_node(self, host: str, more: list[str], prefix: list[str], environ: dict[str, str]) -> None:
+        ray = Path(sys.executable).with_name("ray")
+        known = len(working_in(str(self._temp)))
+        with (self._folder / "nodes.log").open("ab") as log:
+            node = subprocess.Popen(
+                [*prefix, str(ray), "start", f"--node-ip-address={host}", *more, *NODE],
+                env={**os.environ, **self.environ, **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._nodes.append(node)
+        deadline = time.monotonic() + STARTED_WITHIN_S
+        while not self._has_raylet(known, node) and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+    def _has_raylet(self, known: int, node: subprocess.Popen[bytes]) -> bool:
+        log = (self._folder / "nodes.log").read_text(errors="replace")
+        if node.poll() is not None:
+            raise RuntimeError(f"a node of Ray ended at its start: {log[-2_000:]}")
+        told = log.count("Ray runtime started")
+        return told >= len(self._nodes)
+
+    def kill_second(self) -> None:
+        """All processes of the second node, at once."""
+        for who in self.namespace.processes():
+            send(who, signal.SIGKILL)
+
+    def roll(self, names: list[str]) -> None:
+        """Actors end, one after the other; each is made anew where its turn puts it before the next one ends."""
+        command = [
+            sys.executable,
+            "-m",
+            "tests.chaos.processes.roll",
+            f"{self.namespace.here}:{self._head_port}",
+            *names,
+        ]
+        done = subprocess.run(
+            command, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False, timeout=120
+        )
+        if done.returncode != 0:
+            raise TimeoutError(f"{names} did not come back after they were ended: {done.stderr.strip()[-500:]}")
+
+    # Where things are
+
+    def addresses(self, park: Park) -> dict[str, Address]:
+        """Where the owner of each partition listens; those that are being taken over are left out."""
+        names = [*(f"p{number}" for number in range(park.stack.settings.partitions)), "q0"]
+        with redis.Redis.from_url(self.valkey.url) as client:
+            heads = {name: client.hget(f"pg:{{{name}}}:head", "address") for name in names}
+        return {name: Address.decode(bytes(head).decode()) for name, head in heads.items() if head}  # type: ignore[arg-type]
+
+    def is_spread(self, park: Park) -> bool:
+        """Whether both hosts have ticket partitions."""
+        everything = len(self.addresses(park)) == park.stack.settings.partitions + 1
+        return everything and self.hosts(park) == {self.namespace.here, self.namespace.there}
+
+    def hosts(self, park: Park) -> set[str]:
+        """The hosts that have ticket partitions."""
+        return {address.host for name, address in self.addresses(park).items() if name != "q0"}
+
+    def gateways_serve(self, park: Park) -> bool:
+        """Whether there is a gateway on both hosts."""
+        for address in park.addresses:
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), 1).close()
+            except OSError:
+                return False
+        return True
+
+    def link_ways(self, park: Park) -> list[Way]:
+        """The links between gateways and owners of both hosts."""
+        inside = self.namespace.there
+        return list({Way(one.port, one.host == inside) for one in self.addresses(park).values()})
+
+    @property
+    def ledger_way(self) -> Way:
+        return Way(self.valkey.port)
+
+    @property
+    def postgres_way(self) -> Way:
+        return Way(self.postgres.port)
+
+    def close(self) -> None:
+        """Ends everything."""
+        self.namespace.remove()
+        for node in self._nodes:
+            node.terminate()
+        end_all_in(str(self._temp))
+        for node in self._nodes:
+            node.kill()
+            node.wait()
+        self.valkey.stop()
+        self.postgres.stop()
+        shutil.rmtree(self._temp, ignore_errors=True)
+
+
+@contextmanager
+def two_nodes() -> Iterator[tuple[Site, Park]]:
+    """An installation on two hosts. Nothing of it is left, however this ends."""
+    with tempfile.TemporaryDirectory(prefix="pgchaos-") as folder:
+        site, park = Site(Path(folder)), None
+        try:
+            park = site.open()
+            yield site, park
+            park.stack.down()
+        finally:
+            if park is not None:
+                park.stack.kill_everything()
+            site.close()
