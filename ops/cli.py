@@ -11,6 +11,7 @@ import typer
 
 from ops.commands import backup, catalogue, config, demo, doctor, down, enroll, gate, refund, report, sell, status, up
 from ops.errors import EXIT_FAILURE, OpsError
+from ops.plugins import add_commands
 
 STACK, PARK, MACHINE = "The stack", "The park", "This installation"
 EPILOG = """
@@ -25,6 +26,8 @@ EPILOG = """
 [cyan]parkgate gate run --gate main-1 --source file:tickets[/cyan] · show them at a gate
 
 [cyan]parkgate demo[/cyan] · one park day by itself, on a stack of its own
+
+[cyan]parkgate surge[/cyan] · a holiday rehearsed before it comes, with a report
 
 [cyan]parkgate doctor[/cyan] · what this machine lacks, and how to mend it
 
@@ -60,6 +63,7 @@ app.command(rich_help_panel=MACHINE)(backup.backup)
 app.command(rich_help_panel=MACHINE)(backup.restore)
 app.add_typer(gate.app, name="gate", rich_help_panel=PARK)
 app.add_typer(report.app, name="report", rich_help_panel=PARK)
+add_commands(app, PARK)
 
 
 @app.callback(invoke_without_command=True)

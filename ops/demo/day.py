@@ -14,7 +14,6 @@ from pathlib import Path
 import grpc
 
 from ops.demo import books, crowd, images, pages
-from ops.demo.own_stack import OwnStack
 from ops.demo.park import write_catalogue
 from ops.demo.runner import shorten, tell
 from ops.demo.scene import LANE_CONTROLLERS, TURNSTILES, WINDOWS, Scene, opened
@@ -22,6 +21,7 @@ from ops.demo.screen import Screen
 from ops.demo.steps import Story
 from ops.demo.stories import STORIES
 from ops.errors import BadInput, OpsError
+from ops.own_stack import OwnStack
 from ops.services.catalogue import read_catalogue
 from ops.state import StackState, Stage
 from ticketcore.catalogue import Catalogue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from ops.demo.books import Books, total_of
+from ops.books import Books, counted_zones, total_of
 from ops.demo.scene import Scene
 from ops.demo.screen import Screen, numbers
 from parkgate.reporting.v1 import reporting_pb2 as pb
@@ -72,7 +72,7 @@ def _verdicts(screen: Screen, books: Books) -> None:
 
 def _occupancy(screen: Screen, scene: Scene, books: Books) -> None:
     rows = numbers("Zone", ("in", "out", "inside", "capacity"))
-    counted = scene.counted_zones
+    counted = counted_zones(scene.catalogue)
     for row in books.occupancy:
         zone = scene.catalogue.zone_by_number[row.zone_number]
         inside = str(row.persons_inside) if zone.number in counted else "not counted"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from ops.books import Takings
 from ops.demo import gates, images
 from ops.demo.gates import Device, Heard
 from ops.demo.lossy import LossyLine
@@ -36,17 +36,6 @@ class Held:
     ticket_id: int = 0
     price_minor: int = 0
     paid_cash: bool = False
-
-
-@dataclass(slots=True)
-class Takings:
-    """What the windows took and paid back, counted by the demo itself."""
-
-    tickets_sold: int = 0
-    sold_minor: int = 0
-    tickets_refunded: int = 0
-    refunded_minor: int = 0
-    cash_minor: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -108,12 +97,6 @@ class Scene:
     def code(self, name: str) -> str:
         """What a reader reads in a guest's image."""
         return images.read(self.held(name).image)
-
-    @property
-    def counted_zones(self) -> frozenset[int]:
-        """Zones whose gates count who is inside."""
-        gates_that_count = (gate for gate in self.catalogue.gates.values() if gate.counts_inside)
-        return frozenset(self.catalogue.zones[gate.zone].number for gate in gates_that_count)
 
     @property
     def devices(self) -> list[Device]:

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ops.demo.own_stack import write_settings
 from ops.files import make_folder
+from ops.own_stack import write_settings
 
 
 class CommandLine:

@@ -17,13 +17,14 @@ import pytest
 from ops.demo import images
 from ops.demo.books import Books, Check, compare
 from ops.demo.day import MARK, Options, make_out, run_demo
-from ops.demo.park import SLOT_QUOTA, WATER_CAPACITY, evening_zone, write_catalogue
+from ops.demo.park import SLOT_QUOTA, WATER_CAPACITY, write_catalogue
 from ops.demo.runner import shorten
 from ops.demo.scene import Scene
 from ops.demo.screen import fill
 from ops.demo.steps import Buy, Cut, Forge, LostReply, Move, Race, Refund, Scan, Story, Together
 from ops.demo.stories import STORIES
 from ops.errors import BadInput
+from ops.example_park import evening_zone
 from ops.services.catalogue import read_catalogue
 from ops.settings import load
 from parkgate.reporting.v1 import reporting_pb2

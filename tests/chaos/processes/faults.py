@@ -36,7 +36,7 @@ async def as_it_is(park: Park) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the table. `before` the crowd comes something may be prepared, and `after` it has gone put in order."""
+    """One row of the table. `before` the crowd comes something may be prepared, `after` it has gone put in order."""
 
     name: str
     says: str

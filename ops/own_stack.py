@@ -1,4 +1,5 @@
-"""A stack of the demo's own: its data in one folder, ports that are free, the same processes as `parkgate up`.
+"""A stack of one's own, for a demo or a rehearsal: its data in one folder, ports that are free, the same processes as
+`parkgate up`.
 
 It is started so that it ends with this process, whatever ends that; in good order when there is time for it.
 """

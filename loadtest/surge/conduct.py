@@ -1,0 +1,272 @@
+"""The conductor: starts both parts of the generator, opens the doors, orders the faults, reads the books at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loadtest.surge import evening, faults
+from loadtest.surge import plan as planning
+from loadtest.surge.clock import DayClock
+from loadtest.surge.faults import Fault
+from loadtest.surge.part import Part, result_of
+from loadtest.surge.parts import Order
+from loadtest.surge.plan import Plan
+from loadtest.surge.record import Count, Happened, Machine, Record
+from loadtest.surge.screen import Screen
+from loadtest.surge.target import Target
+from loadtest.surge.watch import GENERATOR, Watch, Watched
+from ops import state
+from ops.books import Books
+from ops.errors import OpsError
+
+DOORS_S = 0.3
+TICK_S = 0.25
+BEYOND_S = 240.0
+"""How much longer than its plan a rehearsal may take: the ramp, and the restart of what was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What is rehearsed: a scenario by its name or file, what differs from it, the faults. `out` gets the report."""
+
+    scenario: str
+    out: Path
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass
+class _Stop:
+    """Whether somebody wants it to end now, in order."""
+
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def conduct(rehearsal: Rehearsal, plan: Plan, target: Target, screen: Screen) -> Record:
+    """The whole rehearsal against a running system. Raises: OpsError when a part of the generator fails."""
+    before = None if target.own else await evening.read_books(target)
+    watch = Watch(target.data_dir)
+    watch.start()
+    stop = _Stop()
+    try:
+        with interrupts(stop):
+            results, clock, struck, presale_s = await _play(rehearsal, plan, (target, screen), (watch, stop))
+    finally:
+        watched = watch.stop()
+    screen.section("The books of the day")
+    counts, now = await _books(target, results, before, screen)
+    return Record(
+        scenario=plan.scenario.model_dump(mode="json"),
+        machine=machine(),
+        began=datetime.now(UTC).isoformat(timespec="seconds"),
+        against="a system of its own on this machine" if target.own else ", ".join(target.gates),
+        seconds=time.monotonic() - clock.start,
+        gates=results[0],
+        shop=results[1],
+        usage=_usage(watched, clock),
+        entrance_zones=[number for number, _ in _zones(target, plan)],
+        capacity={str(zone.number): (zone.name, zone.capacity) for zone in target.catalogue.zones.values()},
+        counts=counts,
+        tickets=evening.tickets(now, before) if now else {},
+        money=evening.amounts(target, now, before) if now else {},
+        faults=struck,
+        changes=list(target.changes),
+        interrupted=stop.wanted.is_set(),
+        presale_s=presale_s,
+    )
+
+
+async def _play(
+    rehearsal: Rehearsal, plan: Plan, shown: tuple[Target, Screen], aside: tuple[Watch, _Stop]
+) -> tuple[tuple[dict[str, Any], dict[str, Any]], DayClock, list[Happened], float]:
+    (target, screen), (watch, stop) = shown, aside
+    work = rehearsal.out / "work"
+    work.mkdir(exist_ok=True)
+    (work / "sold.jsonl").touch()
+    shop = await Part.start("shop", _order(rehearsal, target, plan, "shop"), work / "shop.log")
+    gates = await Part.start("gates", _order(rehearsal, target, plan, "gates"), work / "gates.log")
+    watch.generator |= {gates.pid: GENERATOR[0], shop.pid: GENERATOR[1]}
+    try:
+        async with asyncio.timeout(plan.scenario.seconds * 2 + BEYOND_S):
+            with screen.busy("Selling tickets ahead, connecting the gates"):
+                connected, ahead = await _ready(gates, shop, stop)
+            screen.line(f"{ahead['sold']:.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
+            screen.line(connected, "TLS streams", "welcome")
+            clock = DayClock(time.monotonic() + DOORS_S, plan.starts_s, plan.scenario.speed)
+            for part in (gates, shop):
+                part.tell(f"go {clock.start}")
+            screen.section("The doors open")
+            struck = await _day(rehearsal, plan, (gates, shop), (target, screen, clock, stop))
+        results = (result_of(work / "gates.json"), result_of(work / "shop.json"))
+        return results, clock, struck, ahead["seconds"]
+    except TimeoutError as error:
+        raise OpsError("The rehearsal did not end in time.", f"What its parts said is in {work}.") from error
+    finally:
+        for part in (gates, shop):
+            await part.end()
+
+
+async def _ready(gates: Part, shop: Part, stop: _Stop) -> tuple[str, dict[str, float]]:
+    """Both parts are. Raises: OpsError, also when somebody stops it here: there is no day to report on yet."""
+    waiting = asyncio.gather(gates.ready(), shop.ready())
+    stopped = asyncio.create_task(stop.wanted.wait())
+    either: set[asyncio.Future[Any]] = {waiting, stopped}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not waiting.done():
+        waiting.cancel()
+        raise OpsError("The rehearsal was stopped before the doors opened.")
+    connected, ahead = waiting.result()
+    return connected.text, ahead.values
+
+
+async def _day(
+    rehearsal: Rehearsal,
+    plan: Plan,
+    parts: tuple[Part, Part],
+    around: tuple[Target, Screen, DayClock, _Stop],
+) -> list[Happened]:
+    target, screen, clock, stop = around
+    struck: list[Happened] = []
+    ending = asyncio.gather(*(part.done() for part in parts))
+    tasks = [asyncio.create_task(_strike(fault, (parts[0], target, clock), struck)) for fault in rehearsal.faults]
+    tasks.append(asyncio.create_task(_stopped(stop, parts)))
+    try:
+        with screen.day(plan) as shown:
+            while not ending.done():
+                shown.update(parts[0].values, parts[1].values, evening=parts[0].evening.is_set())
+                await asyncio.wait({ending}, timeout=TICK_S)
+        ending.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.result()
+    return struck
+
+
+async def _stopped(stop: _Stop, parts: tuple[Part, Part]) -> None:
+    await stop.wanted.wait()
+    for part in parts:
+        part.tell("stop")
+
+
+async def _strike(fault: Fault, where: tuple[Part, Target, DayClock], struck: list[Happened]) -> None:
+    """Does it when it is time. Raises: OpsError when there is nothing to kill."""
+    gates, target, clock = where
+    await asyncio.sleep(max(clock.wall(fault.at_s) - time.monotonic(), 0))
+    if fault.kind is faults.Kind.NETWORK:
+        gates.tell(f"cut {faults.CUT_S}")
+    else:
+        await asyncio.to_thread(_kill, fault, target)
+    struck.append(Happened(clock.day(time.monotonic()), faults.SAYS[fault.kind]))
+
+
+def _kill(fault: Fault, target: Target) -> None:
+    assert target.data_dir is not None, "parse refuses faults that kill where there is nothing of one's own to kill"
+    pid = _victim(fault, target.data_dir)
+    if pid is None:
+        raise OpsError(f"There is no {fault.kind} to kill.")
+    os.kill(pid, signal.SIGKILL)
+
+
+def _victim(fault: Fault, data_dir: Path) -> int | None:
+    from loadtest.surge.watch import actor
+
+    if fault.kind in faults.ACTORS:
+        found = actor(data_dir, faults.ACTORS[fault.kind])
+        return found.pid if found else None
+    last = state.read(data_dir)
+    known = {one.name: one.who.pid for one in last.processes if one.who} if last else {}
+    return known.get("postgres")
+
+
+async def _books(
+    target: Target,
+    results: tuple[dict[str, Any], dict[str, Any]],
+    before: Books | None,
+    screen: Screen,
+) -> tuple[list[Count], Books | None]:
+    try:
+        with screen.busy("Waiting until reporting has read the whole ledger"):
+            now = await evening.read_books(target)
+    except OpsError as error:
+        return [Count("the books close", "in time", str(error))], None
+    return evening.compare(target, results, now, before), now
+
+
+def _order(rehearsal: Rehearsal, target: Target, plan: Plan, part: str) -> Order:
+    return Order(
+        scenario=rehearsal.scenario,
+        changes=dict(rehearsal.changes),
+        addresses=list(target.gates) if part == "gates" else [target.sales],
+        certificate=target.device if part == "gates" else target.service,
+        sold=str(rehearsal.out / "work" / "sold.jsonl"),
+        result=str(rehearsal.out / "work" / f"{part}.json"),
+        visit_date=target.today.isoformat(),
+        zones=_zones(target, plan),
+    )
+
+
+def _zones(target: Target, plan: Plan) -> list[tuple[int, bool]]:
+    """Where each entrance leads, and whether its gates tell who went through."""
+    first = [target.catalogue.gates[entrance.gates[0]] for entrance in plan.scenario.entrances]
+    return [(target.catalogue.zones[gate.zone].number, gate.passage_reported) for gate in first]
+
+
+def _usage(watched: Watched, clock: DayClock) -> dict[str, Any]:
+    return {
+        "day_s": [round(clock.day(time_), 1) for time_ in watched.times],
+        "machine": [round(share, 3) for share in watched.machine],
+        "processes": {
+            name: {"cpu": [round(x, 3) for x in one.cpu], "memory_mb": [round(x, 1) for x in one.memory_mb]}
+            for name, one in sorted(watched.by_name.items())
+        },
+    }
+
+
+def machine() -> Machine:
+    """Where this runs."""
+    memory_gb = psutil.virtual_memory().total / 1e9
+    return Machine(
+        os.cpu_count() or 1, round(memory_gb, 1), platform.system(), platform.python_version(), version("parkgate")
+    )
+
+
+@contextmanager
+def interrupts(stop: _Stop) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) ends the day in order, with a report of what there is; the second at once."""
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    assert main is not None
+
+    def interrupted() -> None:
+        if stop.wanted.is_set():
+            main.cancel()
+        stop.wanted.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def plan_of(rehearsal: Rehearsal, load: Callable[..., Any]) -> Plan:
+    """The plan that the parts will make too."""
+    return planning.make(load(rehearsal.scenario, rehearsal.changes))

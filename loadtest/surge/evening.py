@@ -1,0 +1,104 @@
+"""The evening of the rehearsal: its own count of scans, guests and money against the books, as after a demo."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from loadtest.surge.record import Count
+from loadtest.surge.target import Target
+from ops import books
+from ops.books import Books, Seen, Takings
+from ops.window import money
+from parkgate.reporting.v1.reporting_pb2_grpc import ReportingServiceStub
+from parkgate.sales.v1.sales_pb2_grpc import SalesServiceStub
+
+if TYPE_CHECKING:
+    from parkgate.reporting.v1.reporting_pb2_grpc import ReportingServiceAsyncStub
+    from parkgate.sales.v1.sales_pb2_grpc import SalesServiceAsyncStub
+
+
+@asynccontextmanager
+async def offices(target: Target) -> AsyncIterator[tuple[SalesServiceAsyncStub, ReportingServiceAsyncStub]]:
+    """Sales and reporting."""
+    secret = target.service_credentials()
+    async with (
+        grpc.aio.secure_channel(target.sales, secret) as sales,
+        grpc.aio.secure_channel(target.reporting, secret) as reporting,
+    ):
+        yield SalesServiceStub(sales), ReportingServiceStub(reporting)
+
+
+async def read_books(target: Target) -> Books:
+    """The books once everything is counted. Raises: OpsError when they do not close in time."""
+    async with offices(target) as (sales, reporting):
+        own = await books.catch_up(sales, reporting)
+        return await books.read(reporting, own)
+
+
+def seen(target: Target, gates: dict[str, Any], shop: dict[str, Any]) -> Seen:
+    """The rehearsal's own count."""
+    verdicts = {(decision, reason): number for decision, reason, number in gates["verdicts"]}
+    inside = {int(zone): persons for zone, persons in gates["inside"].items()}
+    takings = Takings(shop["tickets_sold"], shop["sold_minor"], shop["tickets_refunded"], shop["refunded_minor"])
+    return Seen(target.catalogue, verdicts, inside, takings)
+
+
+def compare(
+    target: Target, results: tuple[dict[str, Any], dict[str, Any]], now: Books, before: Books | None
+) -> list[Count]:
+    """Every comparison: the books', the tills', and what no guest may ever have both of (I5)."""
+    gates, shop = results
+    own = seen(target, gates, shop)
+    found = [Count(one.what, one.expected, one.actual) for one in books.compare(own, now, before)]
+    found += [
+        Count(f"cash in the till of {name}", own.money(counted), own.money(expected))
+        for name, counted, expected in shop["tills"]
+    ]
+    both = set(gates["admitted_refunders"]) & set(shop["refunded"])
+    gone = set(gates["refunded_heard"]) - set(shop["refunded"])
+    admitted = tickets(now, before)["admitted"]
+    return [
+        *found,
+        Count("tickets both refunded and admitted (I5)", "0", str(len(both))),
+        Count("tickets refused as refunded that no window refunded", "0", str(len(gone))),
+        Count("tickets admitted, by the gates and by finance", str(gates["tickets_admitted"]), str(admitted)),
+        Count("scans that were never answered", "0", "0" if gates["settled"] else "some"),
+    ]
+
+
+def tickets(now: Books, before: Books | None) -> dict[str, int]:
+    """What became of the tickets of the day: sold = admitted + refunded + unused."""
+    total, earlier = books.total_of(now.finance["product"]), None
+    if before is not None:
+        earlier = books.total_of(before.finance["product"])
+    sold = total.tickets_sold - (earlier.tickets_sold if earlier else 0)
+    admitted = total.tickets_admitted - (earlier.tickets_admitted if earlier else 0)
+    refunded = total.tickets_refunded - (earlier.tickets_refunded if earlier else 0)
+    issued = _issued(now) - (_issued(before) if before else 0)
+    return {
+        "sold": sold,
+        "issued": issued,
+        "admitted": admitted,
+        "refunded": refunded,
+        "unused": sold - admitted - refunded,
+    }
+
+
+def _issued(found: Books) -> int:
+    return sum(row.issued_tickets for row in found.sales.totals)
+
+
+def amounts(target: Target, now: Books, before: Books | None) -> dict[str, str]:
+    """The day's money, in words."""
+    venue = target.catalogue.venue
+    total = books.total_of(now.finance["product"])
+    earlier = books.total_of(before.finance["product"]) if before else None
+    names = ("sold", "refunded", "fees", "admitted", "deferred")
+    values = {
+        name: getattr(total, f"{name}_minor") - (getattr(earlier, f"{name}_minor") if earlier else 0) for name in names
+    }
+    return {name: f"{money(value, venue.currency_digits)} {venue.currency}" for name, value in values.items()}

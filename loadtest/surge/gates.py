@@ -1,0 +1,435 @@
+"""The gates' part of the generator, a process of its own: guests' codes at the lanes, on time, over real streams.
+
+Open loop: a scan is due when the guest's turn comes by the plan, whether or not the system is slow, and its latency
+counts from then. What this process itself was late is measured apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import gc
+import heapq
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+
+import uvloop
+
+from loadtest.surge import plan as planning
+from loadtest.surge.clock import DayClock
+from loadtest.surge.crowd import ADMIT, FULL, PROOFS, Code, Counted, Next, forged, names
+from loadtest.surge.lines import Lines, credentials
+from loadtest.surge.parts import Order, Progress, say
+from loadtest.surge.plan import FULL_AGAIN_S, FULL_TRIES, PROOF_S, Plan, Turn, Way
+from loadtest.surge.pulse import Pulse
+from loadtest.surge.ramp import RampShots
+from loadtest.surge.samples import Samples, percentile
+from loadtest.surge.scenario import load
+from loadtest.surge.stream import STREAMS_A_CONNECTION, Shot, Stream, Traffic, now_ms
+from parkgate.gate.v1 import gate_pb2 as pb
+
+SCAN_ID_BYTES = 16
+TICK_S = 0.001
+NAP_S = 0.003
+"""At most: an answer may bring a turn that is due at once."""
+TAIL_S = 0.02
+TELL_S = 0.5
+BEAT_S = 10.0
+WELCOME_S = 60.0
+SETTLE_S = 60.0
+"""How long the last answers are waited for, through the restart of whatever was killed."""
+
+
+@dataclass(slots=True)
+class Zone:
+    """Where the gates of an entrance lead, by number, and whether they tell who went through."""
+
+    number: int
+    passage_reported: bool
+
+
+@dataclass
+class Gates:
+    """All lanes of the day."""
+
+    plan: Plan
+    order: Order
+    clock: DayClock = field(default_factory=lambda: DayClock(0, 0, 1))
+    samples: Samples = field(default_factory=Samples)
+    counted: Counted = field(default_factory=Counted)
+    traffic: Traffic = field(default_factory=Traffic)
+    pulse: Pulse = field(default_factory=Pulse)
+    streams: list[list[Stream]] = field(default_factory=list)
+    delays_s: list[dict[int, float]] = field(default_factory=list)
+    """For each entrance, by coming: what the system's answers took of the guests' time at the lane."""
+    open_shots: int = 0
+    late_tickets: int = 0
+    skipped: int = 0
+    stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._due: list[tuple[float, int, Turn, Code, bool]] = []
+        self._numbers = count()
+        self._codes = [
+            [Code(guests, number) for number in range(sum(line.count for line in guests.kind.tickets))]
+            for guests in self.plan.guests
+        ]
+        self._next_device = [count() for _ in self.plan.scenario.entrances]
+        self._took: list[float] = []
+        self.delays_s = [{} for _ in self.plan.scenario.entrances]
+        self.ramp_tokens: list[bytes] = []
+        self.zones = [Zone(*values) for values in self.order.zones]
+
+    # Tickets
+
+    async def follow_sales(self, file: IO[bytes]) -> None:
+        """Takes over what the shop has sold, as it sells it."""
+        rest = b""
+        while True:
+            *lines, rest = (rest + file.read()).split(b"\n")
+            for line in lines:
+                self._take(json.loads(line))
+            await asyncio.sleep(TAIL_S)
+
+    def _take(self, sold: dict[str, Any]) -> None:
+        tokens = [base64.b64decode(token) for token in sold["tokens"]]
+        if sold["party"] is None:
+            self.ramp_tokens += tokens
+            return
+        for code, token in zip(self._codes[sold["party"]], tokens, strict=True):
+            code.token = token
+            self._go_on(code)
+
+    # Turns
+
+    def schedule(self) -> None:
+        """Puts every turn of the plan on the clock."""
+        for turns, codes in zip(self.plan.turns, self._codes, strict=True):
+            for turn in turns:
+                self._at(self.clock.wall(turn.at_s), turn, codes[turn.ticket], proof=False)
+
+    def _at(self, due: float, turn: Turn, code: Code, *, proof: bool) -> None:
+        heapq.heappush(self._due, (due, next(self._numbers), turn, code, proof))
+
+    async def play(self) -> None:
+        """Makes every turn when it is due. Ends when all are made, or when it is told to stop."""
+        while self._due and not self.stopping:
+            now = time.monotonic()
+            while self._due and self._due[0][0] <= now:
+                due, _, turn, code, proof = heapq.heappop(self._due)
+                self._turn(due, turn, code, proof=proof)
+            wait_s = self._due[0][0] - time.monotonic() if self._due else 0.0
+            await asyncio.sleep(max(min(wait_s, NAP_S), TICK_S))
+            await self._last_answers()
+
+    async def _last_answers(self) -> None:
+        """When no turn is left: an answer on its way may bring another."""
+        while not self._due and self.open_shots and not self.stopping:  # noqa: ASYNC110 - of thousands of answers
+            await asyncio.sleep(TAIL_S)
+
+    def _turn(self, due: float, turn: Turn, code: Code, *, proof: bool) -> None:
+        if proof:
+            self._show(due, turn, code, proof=True)
+            return
+        match code.next_of(turn.way):
+            case Next.WAIT:
+                code.waiting.append(turn)
+            case Next.SKIP:
+                self.skipped += 1
+            case Next.SHOW:
+                self._show(due, turn, code, proof=False)
+
+    def _show(self, due: float, turn: Turn, code: Code, *, proof: bool) -> None:
+        code.busy = turn.way is not Way.FORGED
+        stream = self._stream(turn)
+        direction = pb.DIRECTION_EXIT if turn.way is Way.EXIT else pb.DIRECTION_ENTRY
+        scan = pb.Scan(
+            scan_id=os.urandom(SCAN_ID_BYTES),
+            token=forged(code.token) if turn.way is Way.FORGED else code.token,
+            scan_time_ms=now_ms(),
+            direction=direction,
+            lane=turn.lane % len(stream.gates),
+            proof_seen=proof,
+        )
+        right = code.may_hear(turn.way, proof_seen=proof)
+
+        def told(shot: Shot, verdict: pb.Verdict, now: float) -> None:
+            self._told((shot, verdict, now), turn, code, (stream, right))
+
+        self.open_shots += 1
+        stream.send(Shot(scan, due, told))
+
+    def _stream(self, turn: Turn) -> Stream:
+        """The devices of a lane in turn, so that all of an entrance's turnstiles have work."""
+        streams = self.streams[turn.entrance]
+        lanes = self.plan.scenario.entrances[turn.entrance].lanes
+        device = turn.lane + lanes * (next(self._next_device[turn.entrance]) % max(len(streams) // lanes, 1))
+        return streams[device % len(streams)]
+
+    def _told(
+        self,
+        heard: tuple[Shot, pb.Verdict, float],
+        turn: Turn,
+        code: Code,
+        place: tuple[Stream, frozenset[str]],
+    ) -> None:
+        (shot, verdict, now), (stream, right) = heard, place
+        self.open_shots -= 1
+        answer = self.counted.hear(code, turn.way, verdict, right=right)
+        took_s = now - shot.due
+        self._took.append(took_s)
+        times_ms = ((shot.handed - shot.due) * 1e3, took_s * 1e3)
+        where = (turn.entrance, verdict.persons_admitted)
+        self.samples.add(self.clock.day(shot.due), times_ms, (turn.way, answer), where)
+        if turn.queue >= 0:
+            delays = self.delays_s[turn.entrance]
+            delays[turn.queue] = delays.get(turn.queue, 0.0) + took_s
+        if turn.way is Way.FORGED:
+            return
+        if answer == ADMIT:
+            self._admitted(shot, verdict, turn, (code, stream))
+        else:
+            self._refused(answer, turn, code)
+
+    def _admitted(self, shot: Shot, verdict: pb.Verdict, turn: Turn, at: tuple[Code, Stream]) -> None:
+        code, stream = at
+        zone = self.zones[turn.entrance]
+        self.counted.admit(code, turn.way, verdict, zone.number)
+        if turn.way is Way.EXIT or not zone.passage_reported:
+            self._free(code)
+            return
+        outcome = pb.PASSAGE_OUTCOME_NOT_PASSED if turn.way is Way.TURNED_BACK else pb.PASSAGE_OUTCOME_PASSED
+        stream.report(_report(shot, verdict, outcome), lambda: self._free(code))
+
+    def _refused(self, answer: str, turn: Turn, code: Code) -> None:
+        now = time.monotonic()
+        if answer in PROOFS and code.guests.kind.proof:
+            self._at(now + PROOF_S / self.clock.speed, turn, code, proof=True)
+            return
+        if answer == FULL and code.tries < FULL_TRIES and not self.stopping:
+            code.tries += 1
+            self._at(now + FULL_AGAIN_S / self.clock.speed, turn, code, proof=False)
+        elif not code.inside:
+            code.refused_for_good = True
+        self._free(code)
+
+    def _free(self, code: Code) -> None:
+        code.busy = False
+        self._go_on(code)
+
+    def _go_on(self, code: Code) -> None:
+        """What the code had to wait with is due from now on: the wait was not the system's."""
+        now = time.monotonic()
+        while code.waiting and not code.busy and code.token:
+            turn = code.waiting.popleft()
+            self.late_tickets += turn.way in {Way.ENTRY, Way.TURNED_BACK}
+            self._turn(max(now, self.clock.wall(turn.at_s)), turn, code, proof=False)
+
+    def count_ramp(self, verdict: pb.Verdict, entrance: int, shot: Shot, stream: Stream) -> None:
+        """A guest of the ramp is one of the day: counted, and reported as gone through."""
+        decision, reason = names(verdict)
+        self.counted.verdicts[decision, reason] += 1
+        if verdict.decision != pb.DECISION_ADMIT:
+            return
+        zone = self.zones[entrance]
+        self.counted.inside[zone.number] += verdict.persons_admitted
+        self.counted.persons_in += verdict.persons_admitted
+        self.counted.tickets_admitted += 1
+        if zone.passage_reported:
+            stream.report(_report(shot, verdict, pb.PASSAGE_OUTCOME_PASSED), lambda: None)
+
+    def count_ramp_exit(self, verdict: pb.Verdict, entrance: int) -> None:
+        """A guest of the ramp leaves."""
+        decision, reason = names(verdict)
+        self.counted.verdicts[decision, reason] += 1
+        if verdict.decision == pb.DECISION_ADMIT:
+            self.counted.inside[self.zones[entrance].number] -= verdict.persons_admitted
+
+    async def settle(self) -> bool:
+        """Waits until everything that was asked is answered; False when the patience ended first."""
+        deadline = time.monotonic() + SETTLE_S
+        while self.open_shots or any(stream.unanswered for streams in self.streams for stream in streams):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(TAIL_S)
+        return True
+
+    # Progress
+
+    async def tell(self) -> None:
+        """Says twice a second how the day goes."""
+        while True:
+            await asyncio.sleep(TELL_S)
+            took, self._took = sorted(self._took), []
+            answers = self.counted.verdicts
+            admitted = sum(number for (decision, _), number in answers.items() if decision == ADMIT)
+            values = {
+                "day_s": self.clock.day(time.monotonic()),
+                "per_s": len(took) / TELL_S,
+                "p99_ms": percentile(took, 0.99) * 1e3,
+                "admitted": admitted,
+                "refused": sum(answers.values()) - admitted,
+                "inside": sum(self.counted.inside.values()),
+                "waiting": self.open_shots,
+                "connected": self.traffic.connected,
+                "lag_ms": self.pulse.lag_ms[-1] if self.pulse.lag_ms else 0.0,
+            }
+            say(Progress("gates", values=values))
+
+
+def _report(shot: Shot, verdict: pb.Verdict, outcome: pb.PassageOutcome.ValueType) -> pb.PassageReport:
+    return pb.PassageReport(scan_id=verdict.scan_id, ticket_id=verdict.ticket_id, outcome=outcome, lane=shot.scan.lane)
+
+
+def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
+    """The streams of each entrance: a turnstile speaks for one gate, a controller for all of its entrance."""
+    numbers = count()
+    made: list[list[Stream]] = []
+    for entrance in gates.plan.scenario.entrances:
+        coalesces = bool(entrance.controller_lanes)
+        names = [
+            entrance.gates if coalesces else (entrance.gates[n % len(entrance.gates)],) for n in range(entrance.streams)
+        ]
+        made.append([Stream(lines.line(next(numbers)), name, coalesces, gates.traffic) for name in names])
+    return made
+
+
+async def welcome(gates: Gates) -> None:
+    """Waits until every device is welcome. Raises: TimeoutError with what the last one was told."""
+    streams = [stream for group in gates.streams for stream in group]
+    try:
+        async with asyncio.timeout(WELCOME_S):
+            for stream in streams:
+                await stream.welcome.wait()
+    except TimeoutError:
+        missing = sum(not stream.welcome.is_set() for stream in streams)
+        raise TimeoutError(
+            f"{missing} of {len(streams)} devices were not welcome: {gates.traffic.last_error}"
+        ) from None
+
+
+@contextlib.contextmanager
+def running(*coroutines: Any) -> Iterator[None]:
+    """Runs them beside the block, until it ends."""
+    tasks = [asyncio.ensure_future(one) for one in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def commands(gates: Gates, lines: Lines, go: asyncio.Future[float]) -> None:
+    """Does what the conductor says: go, cut the lines, stop."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    cuts: set[asyncio.Task[None]] = set()
+    while line := await reader.readline():
+        match line.split():
+            case [b"go", start]:
+                go.set_result(float(start))
+            case [b"cut", seconds]:
+                cuts.add(asyncio.create_task(lines.cut(float(seconds))))
+            case [b"stop"]:
+                gates.stopping = True
+                if not go.done():
+                    go.cancel()
+
+
+async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
+    """The whole day, and the ramp after it; answers what is told of it."""
+    gates = Gates(planning.make(load(order.scenario, order.changes)), order)
+    certificate = order.certificate
+    secret = credentials(Path(certificate.ca), Path(certificate.certificate), Path(certificate.key))
+    number = sum(entrance.streams for entrance in gates.plan.scenario.entrances)
+    lines = Lines(order.addresses, secret, -(-number // STREAMS_A_CONNECTION))
+    gates.streams = devices(gates, lines)
+    go: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    streams = [stream for group in gates.streams for stream in group]
+    beside = (commands(gates, lines, go), gates.follow_sales(sold), beat(streams))
+    with running(*(stream.run() for stream in streams), *beside):
+        await welcome(gates)
+        say(Progress("ready", f"{number} devices"))
+        gates.clock = DayClock(await go, gates.plan.starts_s, gates.plan.scenario.speed)
+        gates.schedule()
+        ramp = RampShots(gates)
+        with running(gates.pulse.run(), gates.tell()):
+            settled = await day_and_ramp(gates, ramp)
+        for stream in streams:
+            stream.ending = True
+    await lines.close()
+    return result(gates, ramp, settled=settled)
+
+
+async def day_and_ramp(gates: Gates, ramp: RampShots) -> bool:
+    """The turns of the day, then the ramp; answers whether everything was answered."""
+    await gates.play()
+    say(Progress("evening"))
+    settled = await gates.settle()
+    if not gates.stopping:
+        await ramp.run()
+    return await gates.settle() and settled
+
+
+async def beat(streams: list[Stream]) -> None:
+    """Every ten seconds a heartbeat of each device."""
+    while True:
+        await asyncio.sleep(BEAT_S)
+        for stream in streams:
+            stream.beat()
+
+
+def result(gates: Gates, ramp: RampShots, *, settled: bool) -> dict[str, Any]:
+    """Everything that the conductor wants to know."""
+    counted = gates.counted
+    return {
+        "samples": gates.samples.columns(),
+        "verdicts": [[*key, number] for key, number in counted.verdicts.items()],
+        "inside": dict(counted.inside),
+        "persons_in": counted.persons_in,
+        "tickets_admitted": counted.tickets_admitted,
+        "wrong": [[*key, number, counted.examples.get(key, 0)] for key, number in counted.wrong.items()],
+        "refunded_heard": counted.refunded_heard,
+        "admitted_refunders": counted.admitted_refunders,
+        "delays_s": [sorted(delays.items()) for delays in gates.delays_s],
+        "traffic": asdict(gates.traffic),
+        "pulse": asdict(gates.pulse),
+        "ramp": [asdict(step) for step in ramp.steps],
+        "late_tickets": gates.late_tickets,
+        "skipped": gates.skipped,
+        "settled": settled,
+        "stopped_at_s": gates.clock.day(time.monotonic()) if gates.stopping else None,
+        "cpu_s": time.process_time(),
+    }
+
+
+def main() -> int:
+    """Reads its order from standard input."""
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as pipe:  # what follows is the loop's to read
+        order = Order.read(pipe.readline())
+    try:
+        gc.freeze()  # a collection over a day's worth of turns would stand still for longer than a scan takes
+        gc.disable()
+        with open(order.sold, "rb") as sold:
+            found = uvloop.run(run(order, sold))
+    except (TimeoutError, OSError) as error:
+        say(Progress("failed", str(error)))
+        return 1
+    except asyncio.CancelledError:
+        say(Progress("failed", "it was stopped before the doors opened"))
+        return 1
+    Path(order.result).write_text(json.dumps(found))
+    say(Progress("done"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""A rehearsal from its first line to its report: what the command calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from loadtest.surge import faults
+from loadtest.surge import plan as planning
+from loadtest.surge.conduct import Rehearsal, conduct
+from loadtest.surge.evening import offices
+from loadtest.surge.plan import Plan
+from loadtest.surge.record import Record
+from loadtest.surge.report import page
+from loadtest.surge.report.figures import Figures, figures_of
+from loadtest.surge.scenario import Scenario, load
+from loadtest.surge.screen import Screen
+from loadtest.surge.target import Addresses, OwnSystem, Target, check
+from ops.errors import BadInput, OpsError
+from ops.state import StackState, Stage
+from ops.window import refused
+from parkgate.sales.v1 import sales_pb2
+from ticketcore.catalogue_document import read_catalogue
+from ticketcore.errors import ParkgateError
+
+MARK = ".parkgate-surge"
+"""Says that a folder is the rehearsal's, to be removed and made anew."""
+PORTS = {"gates": 7443, "sales": 7444, "reporting": 7445}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command was given. `out` is removed and made anew."""
+
+    scenario: str
+    out: Path
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    faults: Sequence[str] = ()
+    address: Sequence[str] = ()
+    credentials: Path | None = None
+    yes: bool = False
+
+
+def rehearse(options: Options, screen: Screen | None = None) -> bool:
+    """Runs it; True when all answers were right and the books agree. Raises: OpsError, BadInput."""
+    screen = screen or Screen()
+    scenario = load(options.scenario, options.changes)
+    middle_s = (scenario.opens + scenario.closes) / 2
+    ordered = tuple(faults.parse(text, middle_s, own=not options.address) for text in options.faults)
+    elsewhere = addresses(options) if options.address else None
+    plan = planning.make(scenario)
+    make_out(options.out)
+    _open(screen, scenario, plan, elsewhere)
+    rehearsal = Rehearsal(options.scenario, options.out, options.changes, ordered)
+    try:
+        if elsewhere is not None:
+            record = asyncio.run(_at_addresses(rehearsal, plan, elsewhere, screen))
+        else:
+            record = _on_own_system(rehearsal, plan, screen)
+    except ParkgateError as error:
+        raise OpsError(str(error)) from error
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise OpsError("The rehearsal was broken off; there is no report.") from None
+    return _conclude(screen, record, options.out)
+
+
+def make_out(out: Path) -> None:
+    """An empty folder. Raises: BadInput for one with somebody else's files in it."""
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
+        raise BadInput(f"{out} is not a rehearsal's: it holds other files.", "Name another folder with --out.")
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARK).touch()
+
+
+def addresses(options: Options) -> Addresses:
+    """Where the other system is. Raises: BadInput for an address that is none, or a rehearsal that nobody agreed to."""
+    if options.credentials is None:
+        raise BadInput("An address needs certificates.", "Name their folder with --credentials.")
+    if not options.yes:
+        raise BadInput(
+            f"A rehearsal sells, admits and refunds thousands of tickets at {', '.join(options.address)}.",
+            "If that is no open park, say so with --yes.",
+        )
+    found: dict[str, list[str]] = {name: [] for name in PORTS}
+    for text in options.address:
+        name, equals, place = text.partition("=")
+        if not equals:
+            for each, port in PORTS.items():
+                found[each].append(f"{text}:{port}")
+        elif name in PORTS and ":" in place:
+            found[name].append(place)
+        else:
+            raise BadInput(f"{text!r} is no address.", "Give a host, or gates=HOST:PORT, sales=… and reporting=….")
+    missing = [name for name, places in found.items() if not places]
+    if missing:
+        raise BadInput(f"There is no address of {', '.join(missing)}.", "Give a host, or each of the three.")
+    return Addresses(tuple(found["gates"]), found["sales"][0], found["reporting"][0], options.credentials)
+
+
+def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses | None) -> None:
+    hours = (scenario.closes - scenario.opens) / 3600
+    devices = sum(entrance.streams for entrance in scenario.entrances)
+    where = f"at {', '.join(elsewhere.gates)}" if elsewhere else "on a system of its own"
+    screen.panel(
+        f"Parkgate · rehearsal · {scenario.name}",
+        [
+            scenario.story,
+            f"{scenario.visitors:,} guests, {plan.scans:,} scans at {devices:,} devices, {where}",
+            f"{hours:g} hours pass in {scenario.seconds:g} seconds: {scenario.speed:.0f} times as fast as on the day",
+        ],
+    )
+
+
+def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
+    system = OwnSystem(rehearsal.out / "system", plan.scenario)
+    screen.section("Starting Postgres, Valkey, Ray and the services")
+    seen: set[str] = set()
+
+    def tick(now: StackState) -> None:
+        for one in now.processes:
+            if one.stage is Stage.RUNNING and one.name not in seen:
+                seen.add(one.name)
+                screen.line(one.name, f"ready after {one.ready_after_s:.1f} s")
+
+    logs: Path | None = rehearsal.out / "logs"
+    try:
+        with system.running(tick) as target:
+            record = asyncio.run(conduct(rehearsal, plan, target, screen))
+            logs = None if figures_of(record).passed else logs
+    finally:
+        system.remove(logs)
+    return record
+
+
+async def _at_addresses(rehearsal: Rehearsal, plan: Plan, elsewhere: Addresses, screen: Screen) -> Record:
+    device, service = elsewhere.certificates()
+    secret_of = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue=None)  # type: ignore[arg-type]
+    async with offices(secret_of) as (sales, _):
+        try:
+            answer = await sales.GetCatalogue(sales_pb2.GetCatalogueRequest())
+        except grpc.aio.AioRpcError as error:
+            raise refused(error) from error
+    catalogue = read_catalogue(answer.document)
+    check(plan.scenario, catalogue)
+    target = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue)
+    return await conduct(rehearsal, plan, target, screen)
+
+
+def _conclude(screen: Screen, record: Record, out: Path) -> bool:
+    figures = figures_of(record)
+    (out / "record.json").write_text(record.json(), encoding="utf-8")
+    page.write(record, out / "report.html")
+    if figures.passed:
+        shutil.rmtree(out / "work", ignore_errors=True)
+    _tell(screen, figures, out)
+    return figures.passed
+
+
+def _tell(screen: Screen, figures: Figures, out: Path) -> None:
+    screen.section("The verdict")
+    for heading, text, good in figures.sentences:
+        screen.line(heading, text, good=good)
+    style = "green" if figures.passed else "red"
+    screen.panel(figures.headline, [f"The report: {out / 'report.html'}"], style)

@@ -1,0 +1,1 @@
+"""The report of a rehearsal: figures worked out of what was measured, a verdict in words, charts, one page."""

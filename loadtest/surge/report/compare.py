@@ -1,0 +1,139 @@
+"""Two rehearsals side by side: what became better, what worse, what is the same within the noise of a machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtest.surge.ramp import LIMIT_MS
+from loadtest.surge.record import FORMAT
+from loadtest.surge.report.charts import Chart, Limit, Line, draw
+from loadtest.surge.report.page import asset, environment
+from ops.errors import BadInput
+
+NOISE = 0.1
+"""Runs of the same on one machine differ by this share; less is no difference."""
+EMBEDDED = re.compile(r'<script type="application/json" id="surge">(.*?)</script>', re.DOTALL)
+MORE_IS_BETTER = {"guests_a_minute", "within_limit"}
+NEITHER = {"scans", "generator_share"}
+NAMES = {
+    "guests_a_minute": ("guests a minute held", ""),
+    "p50_ms": ("half of the scans within", "ms"),
+    "p99_ms": ("99 of 100 scans within", "ms"),
+    "slowest_ms": ("the slowest scan", "ms"),
+    "within_limit": (f"scans within {LIMIT_MS:.0f} ms", "%"),
+    "scans": ("scans", ""),
+    "wrong": ("wrong answers", ""),
+    "sale_p99_ms": ("99 of 100 sales within", "ms"),
+    "system_cpu_s": ("CPU of the system", "s"),
+    "generator_share": ("the generator's share of all CPU", "%"),
+    "differences": ("counts that do not agree", ""),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One number of both. `verdict`: better, worse, same, or nothing to judge."""
+
+    name: str
+    unit: str
+    first: float
+    second: float
+    verdict: str
+
+    @property
+    def change(self) -> str:
+        """In percent, where there is something to divide by."""
+        return f"{(self.second - self.first) / self.first * 100:+.0f} %" if self.first else ""
+
+
+def summary_of(path: Path) -> dict[str, Any]:
+    """What a report says, from its page, or from the folder that it is in. Raises: BadInput."""
+    file = path / "report.html" if path.is_dir() else path
+    try:
+        found = EMBEDDED.search(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"Cannot read {file}: {error}.", "Name a report.html, or its folder.") from error
+    if found is None:
+        raise BadInput(f"{file} is no report of a rehearsal.", "Name a report.html, or its folder.")
+    summary: dict[str, Any] = json.loads(found[1])
+    if summary.get("format") != FORMAT:
+        raise BadInput(
+            f"{file} is of format {summary.get('format')}, this is {FORMAT}.", "Draw it again from its record."
+        )
+    return summary
+
+
+def rows(first: Mapping[str, float], second: Mapping[str, float]) -> Iterator[Row]:
+    """Every number that both have."""
+    for key in first:
+        if key in second:
+            name, unit = NAMES.get(key) or (f"longest wait, {key.partition(' ')[2]}", "min")
+            yield Row(name, unit, first[key], second[key], judged(key, first[key], second[key]))
+
+
+def judged(key: str, first: float, second: float) -> str:
+    """Whether the second is better."""
+    if key in NEITHER:
+        return ""
+    if abs(second - first) <= NOISE * max(abs(first), abs(second)):
+        return "same"
+    return "better" if (second > first) == (key in MORE_IS_BETTER) else "worse"
+
+
+def warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Why the two may not be compared."""
+    said = {
+        "name": "They are of different scenarios",
+        "visitors": "Not as many guests came",
+        "seed": "They are different days of the same kind",
+        "speed": "One day was compressed more than the other",
+    }
+    found = [f"{text}: {first[key]} and {second[key]}." for key, text in said.items() if first[key] != second[key]]
+    if first["machine"] != second["machine"]:
+        found.append("They ran on different machines or versions.")
+    return found
+
+
+def write(first: Path, second: Path, out: Path) -> list[str]:
+    """Writes the page; answers the same in a few lines."""
+    one, two = summary_of(first), summary_of(second)
+    found = list(rows(one["numbers"], two["numbers"]))
+    page = (
+        environment()
+        .get_template("compare.html.j2")
+        .render(
+            one=one,
+            two=two,
+            rows=found,
+            warnings=warnings(one, two),
+            chart=draw(_chart(one, two)),
+            css=asset("page.css"),
+            script=asset("page.js"),
+            noise=f"{NOISE * 100:.0f}",
+        )
+    )
+    out.write_text(page, encoding="utf-8")
+    return [
+        *warnings(one, two),
+        *(_told(row) for row in found if row.verdict in {"better", "worse"}),
+        f"written to {out}",
+    ]
+
+
+def _told(row: Row) -> str:
+    return f"{row.verdict}: {row.name} {row.first:,.1f} {row.unit} → {row.second:,.1f} {row.unit} {row.change}".replace(
+        "  ", " "
+    )
+
+
+def _chart(one: Mapping[str, Any], two: Mapping[str, Any]) -> Chart:
+    """99 of 100 over the day, of both; the second on the first's clock."""
+    by_time = dict(zip(two["at_s"], two["p99_ms"], strict=True))
+    lines = [Line("first", one["p99_ms"], 1), Line("second", [by_time.get(at_s) for at_s in one["at_s"]], 2)]
+    limit = Limit(LIMIT_MS, f"{LIMIT_MS:.0f} ms")
+    return Chart("99 of 100 scans answered within", "real ms", one["at_s"], lines, [limit], log=True, digits=1)

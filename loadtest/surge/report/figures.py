@@ -1,0 +1,223 @@
+"""Everything that a report says, worked out of the record once: charts, page, terminal and comparison only show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from loadtest.surge import plan as planning
+from loadtest.surge.plan import Plan
+from loadtest.surge.ramp import LIMIT_MS, Step
+from loadtest.surge.record import Record
+from loadtest.surge.report import series, verdict
+from loadtest.surge.report.series import Bins, Queue
+from loadtest.surge.report.verdict import Cost, Held
+from loadtest.surge.samples import Samples, percentile
+from loadtest.surge.scenario import Scenario
+from loadtest.surge.watch import GENERATOR
+
+Series = dict[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Scans that heard what they should not have."""
+
+    way: str
+    answer: str
+    count: int
+    ticket_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A rehearsal as it is told. `day` holds what charts draw over the bins' times `at_s`."""
+
+    record: Record
+    scenario: Scenario
+    bins: Bins
+    day: Mapping[str, Series]
+    queues: Sequence[Queue]
+    steps: Sequence[Step]
+    held: Held
+    busiest: float
+    cost: Cost
+    p50_ms: float
+    p99_ms: float
+    slowest_ms: float
+    within_limit: float
+    """Share of the scans."""
+    scans: int
+    wrong: Sequence[Wrong]
+
+    @property
+    def differences(self) -> list[str]:
+        """Counts that should be the same and are not."""
+        return [
+            f"{one.what}: expected {one.expected}, got {one.actual}"
+            for one in self.record.counts
+            if one.expected != one.actual
+        ]
+
+    @property
+    def passed(self) -> bool:
+        """Whether all answers were right, the books agree, and the day was whole."""
+        failed = self.record.shop["outcomes"].get("FAILED", 0)
+        return not (self.differences or self.wrong or failed or self.record.interrupted)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one line."""
+        if self.record.interrupted:
+            return "Interrupted: this report is of a part of the day"
+        if self.differences:
+            count = len(self.differences)
+            return "One count does not agree" if count == 1 else f"{count} counts do not agree"
+        if self.wrong:
+            return f"{sum(one.count for one in self.wrong)} answers were wrong"
+        if not self.passed:
+            return f"{self.record.shop['outcomes']['FAILED']} sales failed"
+        lanes = all(queue.verdict.enough for queue in self.queues)
+        return "Ready for this day" if lanes else "The system is ready for this day, the entrances need more lanes"
+
+    @property
+    def sentences(self) -> list[tuple[str, str, bool]]:
+        """The verdict: what it is about, what it says, and whether that is good."""
+        lanes = [(one.verdict.name, one.verdict.says, one.verdict.enough) for one in self.queues]
+        return [
+            (
+                "This installation holds",
+                verdict.capacity_sentence(self.held, self.busiest),
+                self.held.guests_a_minute > 0,
+            ),
+            *lanes,
+            ("Answers on the day", self._answers(), not self.wrong),
+            ("The books", self._books(), not self.differences),
+            ("The generator itself", self.cost.says, not self.cost.was_limit),
+        ]
+
+    def _answers(self) -> str:
+        right = "all as they must be" if not self.wrong else f"{sum(one.count for one in self.wrong)} WRONG"
+        return (
+            f"{self.scans:,} scans, {right}; median {self.p50_ms:.1f} ms, 99 of 100 within {self.p99_ms:.0f} ms, "
+            f"{self.scenario.speed:.0f} times as fast as on the day"
+        )
+
+    def _books(self) -> str:
+        if self.differences:
+            return "; ".join(self.differences[:3])
+        return f"{len(self.record.counts)} counts agree, to the unit and the cent"
+
+    def summary(self) -> dict[str, Any]:
+        """What a comparison needs, as JSON: in every report."""
+        return {
+            "format": self.record.format,
+            "name": self.scenario.name,
+            "began": self.record.began,
+            "against": self.record.against,
+            "machine": asdict(self.record.machine),
+            "visitors": self.scenario.visitors,
+            "seed": self.scenario.seed,
+            "speed": self.scenario.speed,
+            "passed": self.passed,
+            "headline": self.headline,
+            "numbers": self.numbers(),
+            "at_s": self.bins.edges,
+            "p99_ms": self.day["latency"]["p99"],
+            "ramp": [[step.per_s * 60, step.p99_ms, step.held] for step in self.steps],
+        }
+
+    def numbers(self) -> dict[str, float]:
+        """Numbers that can be set side by side."""
+        system_cpu = sum(
+            sum(one["cpu"]) for name, one in self.record.usage["processes"].items() if name not in GENERATOR
+        )
+        return {
+            "guests_a_minute": self.held.guests_a_minute,
+            "p50_ms": self.p50_ms,
+            "p99_ms": self.p99_ms,
+            "slowest_ms": self.slowest_ms,
+            "within_limit": self.within_limit * 100,
+            "scans": self.scans,
+            "wrong": sum(one.count for one in self.wrong),
+            "sale_p99_ms": sale_percentile(self.record, 0.99),
+            "system_cpu_s": system_cpu,
+            "generator_share": self.cost.share * 100,
+            "differences": len(self.differences),
+            **{f"wait_min {one.verdict.name}": one.verdict.longest_wait_s / 60 for one in self.queues},
+        }
+
+
+def figures_of(record: Record) -> Figures:
+    """Works everything out."""
+    scenario = Scenario.model_validate(record.scenario, strict=False)
+    plan = planning.make(scenario)
+    samples = Samples.of(record.gates["samples"])
+    ends_s = record.gates["stopped_at_s"] if record.interrupted else plan.ends_s
+    bins = Bins.of_day(plan.starts_s, min(ends_s or plan.ends_s, plan.ends_s))
+    took = sorted(samples.took_ms)
+    steps = [Step(**step) for step in record.gates["ramp"]]
+    queues = [
+        series.queue(plan, entrance, {int(key): value for key, value in delays}, bins)
+        for entrance, delays in enumerate(record.gates["delays_s"])
+    ]
+    return Figures(
+        record,
+        scenario,
+        bins,
+        _day(record, plan, samples, bins),
+        queues,
+        steps,
+        verdict.held(steps),
+        series.busiest_minute(samples),
+        _cost(record, samples),
+        percentile(took, 0.5),
+        percentile(took, 0.99),
+        took[-1] if took else 0.0,
+        sum(one <= LIMIT_MS for one in took) / max(len(took), 1),
+        len(samples),
+        [Wrong(*one) for one in record.gates["wrong"]],
+    )
+
+
+def _day(record: Record, plan: Plan, samples: Samples, bins: Bins) -> dict[str, Series]:
+    inward, outward = series.admissions(samples, bins)
+    zones = series.occupancy(samples, record.entrance_zones, bins)
+    names = {int(number): name for number, (name, _) in record.capacity.items()}
+    return {
+        "flow": {"arrivals": series.arrivals(plan, bins), "admitted": inward, "left": outward},
+        "latency": dict(series.latencies(samples, bins)),
+        "refusals": dict(series.refusals(samples, bins)),
+        "occupancy": {names[zone]: inside for zone, inside in zones.items()},
+        "sales": _sales(record, bins),
+    }
+
+
+def _sales(record: Record, bins: Bins) -> Series:
+    """Orders of the day by where they were sold, a minute."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for at_s, _, channel, _ in record.shop["sales"]:
+        found.setdefault(channel, []).append((at_s, 1.0))
+    return {name: [x / (bins.width_s / 60) for x in bins.sums(pairs)] for name, pairs in sorted(found.items())}
+
+
+def sale_percentile(record: Record, share: float) -> float:
+    """Of the times of the day's sales, in ms."""
+    return percentile(sorted(took for _, took, _, outcome in record.shop["sales"] if outcome == "SOLD"), share)
+
+
+def _cost(record: Record, samples: Samples) -> Cost:
+    pulse, processes = record.gates["pulse"], record.usage["processes"]
+    spent = {name: sum(one["cpu"]) for name, one in processes.items()}
+    generator = sum(spent.get(name, 0.0) for name in GENERATOR)
+    count = max(len(record.usage["day_s"]), 1)
+    day = pulse["cpu"] or [0.0]
+    return Cost(
+        gates_cpu=sum(day) / len(day),
+        gates_cpu_most=percentile(sorted(day), 0.95),
+        shop_cpu=spent.get(GENERATOR[1], 0.0) / count,
+        share=generator / max(sum(spent.values()), 1e-9),
+        late_p99_ms=percentile(sorted(samples.late_ms), 0.99),
+        lag_most_ms=max(pulse["lag_ms"], default=0.0),
+    )

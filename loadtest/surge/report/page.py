@@ -1,0 +1,306 @@
+"""The page: one file that needs no network, for a park manager at a glance and a load tester at leisure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from loadtest.surge.clock import of_day
+from loadtest.surge.ramp import LIMIT_MS
+from loadtest.surge.record import Record
+from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, draw_ramp
+from loadtest.surge.report.figures import Figures, figures_of
+from loadtest.surge.report.verdict import minutes
+from loadtest.surge.samples import percentile
+from loadtest.surge.watch import GENERATOR
+from ops.errors import BadInput
+from ticketcore.displays import default_display
+from ticketcore.reasons import Reason
+
+HERE = Path(__file__).parent
+NOON_S = 12 * 3600
+TOP = 7
+"""Series of a chart that have a colour of their own; what is left goes together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chart on the page."""
+
+    title: str
+    says: str
+    svg: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """Sales of one channel."""
+
+    name: str
+    count: int
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One row of the processes."""
+
+    name: str
+    mean: float
+    most: float
+    memory_mb: float
+    generator: bool
+
+
+def environment() -> Environment:
+    """Templates of this folder; everything is escaped that is not markup."""
+    return Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+
+
+def read(path: Path) -> Record:
+    """The record in a file, or in the folder that it is in. Raises: BadInput."""
+    file = path / "record.json" if path.is_dir() else path
+    try:
+        return Record.read(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"Cannot read {file}: {error.strerror}.", "Name the folder of a rehearsal.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{file} is no record of a rehearsal: {error}.", "Name a record.json.") from error
+
+
+def write(record: Record, path: Path) -> None:
+    """Draws the report."""
+    path.write_text(html(figures_of(record)), encoding="utf-8")
+
+
+def html(figures: Figures) -> str:
+    """The whole page."""
+    longest = max((queue.verdict for queue in figures.queues), key=lambda one: one.longest_wait_s)
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            f=figures,
+            css=asset("page.css"),
+            script=asset("page.js"),
+            summary=embedded(figures.summary()),
+            charts=list(charts(figures)),
+            limit_ms=f"{LIMIT_MS:.0f}",
+            minutes=minutes,
+            clock=of_day,
+            longest=longest,
+            lanes_enough=all(queue.verdict.enough for queue in figures.queues),
+            devices=sum(entrance.streams for entrance in figures.scenario.entrances),
+            hours=f"{(figures.scenario.closes - figures.scenario.opens) / 3600:g}",
+            agreeing=sum(one.expected == one.actual for one in figures.record.counts),
+            stopped_at=of_day(figures.record.gates["stopped_at_s"] or 0.0),
+            refused=_refused(figures),
+            sales=_sales(figures.record),
+            outcomes=sorted(figures.record.shop["outcomes"].items()),
+            ahead=figures.record.shop["tickets_sold"] - _sold_on_the_day(figures.record),
+            processes=_processes(figures.record),
+        )
+    )
+
+
+def asset(name: str) -> Markup:
+    """A file of ours, as it is."""
+    return Markup((HERE / name).read_text(encoding="utf-8"))  # noqa: S704 - it is ours
+
+
+def embedded(values: dict[str, Any]) -> Markup:
+    """JSON inside a page: a `<` cannot end the script it stands in."""
+    return Markup(json.dumps(values, separators=(",", ":")).replace("<", "\\u003c"))  # noqa: S704
+
+
+def charts(figures: Figures) -> Iterator[Drawn]:
+    """All charts, in the order of the questions that a manager asks."""
+    yield _flow(figures)
+    yield _waits(figures)
+    yield _lengths(figures)
+    yield _occupancy(figures)
+    yield _latency(figures)
+    if figures.steps:
+        yield _ramp(figures)
+    yield _refusals(figures)
+    yield _sold(figures)
+    yield from _machine(figures)
+
+
+def _drawn(says: str, chart: Chart) -> Drawn:
+    return Drawn(chart.title, says, draw(chart))
+
+
+def _marks(figures: Figures) -> list[Mark]:
+    storm = figures.scenario.storm
+    marks = [Mark(figures.scenario.opens, "doors open"), Mark(figures.scenario.closes, "closing")]
+    marks += [Mark(storm.at, "storm")] if storm else []
+    marks += [Mark(NOON_S, "lunch")] if figures.scenario.habits.lunch else []
+    return marks + [Mark(one.at_s, one.says) for one in figures.record.faults]
+
+
+def _flow(figures: Figures) -> Drawn:
+    flow = figures.day["flow"]
+    lines = [
+        Line("come to the entrances", flow["arrivals"], 0, dashed=True),
+        Line("let in", flow["admitted"], 1, area=True),
+        Line("leave", flow["left"], 2),
+    ]
+    chart = Chart("Arrivals and admissions", "guests a minute", figures.bins.edges, lines, marks=_marks(figures))
+    return _drawn("Where the grey line is above the blue one, a queue grows.", chart)
+
+
+def _waits(figures: Figures) -> Drawn:
+    lines = [Line(one.verdict.name, one.wait_min, number) for number, one in enumerate(figures.queues, 1)]
+    limit = Limit(10, "ten minutes")
+    chart = Chart(
+        "Waiting time at each entrance", "minutes", figures.bins.edges, lines, [limit], _marks(figures), digits=1
+    )
+    return _drawn("The longest wait of the guests who came at that time, with the lanes that are open.", chart)
+
+
+def _lengths(figures: Figures) -> Drawn:
+    lines = [Line(one.verdict.name, one.length, number, area=True) for number, one in enumerate(figures.queues, 1)]
+    chart = Chart("Queue at each entrance", "parties", figures.bins.edges, lines, marks=_marks(figures))
+    return _drawn("Parties in the queue (couples, families, coaches), over all lanes of the entrance.", chart)
+
+
+def _occupancy(figures: Figures) -> Drawn:
+    inside = figures.day["occupancy"]
+    limits = dict(figures.record.capacity.values())
+    lines = [Line(name, values, number, area=True) for number, (name, values) in enumerate(inside.items(), 1)]
+    shown = [Limit(limits[name], f"{name} holds {limits[name]:,}") for name in inside if limits[name]]
+    chart = Chart("Guests inside, against capacity", "guests", figures.bins.edges, lines, shown, _marks(figures))
+    told = "; ".join(
+        f"{name}: at most {max(values, default=0):,.0f} of {f'{limits[name]:,}' if limits[name] else 'any number'}"
+        for name, values in inside.items()
+    )
+    return _drawn(f"Counted by the gates' own admissions and exits. {told}.", chart)
+
+
+def _latency(figures: Figures) -> Drawn:
+    found = figures.day["latency"]
+    lines = [
+        Line("half", found["p50"], 3),
+        Line("95 of 100", found["p95"], 1),
+        Line("99 of 100", found["p99"], 2),
+        Line("slowest", found["slowest"], 7, dashed=True),
+        Line("the generator's own lateness (99 of 100)", found["late"], 0, dashed=True),
+    ]
+    limit = Limit(LIMIT_MS, f"{LIMIT_MS:.0f} ms")
+    chart = Chart(
+        "Time from the guest's turn to the verdict",
+        "real ms",
+        figures.bins.edges,
+        lines,
+        [limit],
+        _marks(figures),
+        log=True,
+        digits=1,
+    )
+    speed = f"{figures.scenario.speed:.0f}"
+    says = f"Real milliseconds at {speed} times the day's load, counted from when the guest should have been served."
+    return _drawn(says, chart)
+
+
+def _ramp(figures: Figures) -> Drawn:
+    points = [Point(step.per_s * 60, step.p99_ms, step.held) for step in figures.steps]
+    says = (
+        "After the day, step by step: guests a minute, and within how many ms 99 of 100 were answered. Red: not held."
+    )
+    return Drawn("How many guests a minute it holds", says, draw_ramp(points, LIMIT_MS))
+
+
+def _refusals(figures: Figures) -> Drawn:
+    found = list(figures.day["refusals"].items())
+    shown = [Line(readable(name), values, number) for number, (name, values) in enumerate(found[:TOP], 1)]
+    rest = [sum(values) for values in zip(*(values for _, values in found[TOP:]), strict=True)]
+    shown += [Line("others", rest, 0)] if rest else []
+    chart = Chart("Refusals by reason", "scans", figures.bins.edges, shown, marks=_marks(figures), stacked=True)
+    return _drawn("Scans that did not open a lane at once: proofs to be looked at, copies, forgeries, refunds.", chart)
+
+
+def _sold(figures: Figures) -> Drawn:
+    found = figures.day["sales"]
+    lines = [Line(name, values, number) for number, (name, values) in enumerate(found.items(), 1)]
+    chart = Chart(
+        "Orders and refunds on the day",
+        "a minute",
+        figures.bins.edges,
+        lines,
+        marks=_marks(figures),
+        stacked=True,
+        digits=1,
+    )
+    return _drawn("Sold at windows (cash), kiosks and the web shop (payment provider), by Locust's users.", chart)
+
+
+def _machine(figures: Figures) -> Iterator[Drawn]:
+    cores = figures.record.machine.cores
+    cpu = _usage_chart(figures, ("cpu", "CPU by process", "cores"), [Limit(cores, f"{cores} cores")])
+    yield _drawn("Everything that took part, stacked. Grey is the generator itself.", cpu)
+    memory = _usage_chart(figures, ("memory_mb", "Memory by process", "MB"), [])
+    yield _drawn("What each process has for itself alone, stacked. Grey is the generator itself.", memory)
+
+
+def _usage_chart(figures: Figures, what: tuple[str, str, str], limits: list[Limit]) -> Chart:
+    """Of the day alone: what was used before the doors opened and in the ramp is not on its clock."""
+    usage, (key, title, unit) = figures.record.usage, what
+    last_s = figures.bins.edges[-1] + figures.bins.width_s
+    kept = [n for n, at_s in enumerate(usage["day_s"]) if figures.bins.starts_s <= at_s <= last_s]
+    names = sorted(usage["processes"], key=lambda name: (name in GENERATOR, -sum(usage["processes"][name]["cpu"])))
+    lines = [
+        Line(name, [usage["processes"][name][key][n] for n in kept], 0 if name in GENERATOR else number % 8 + 1)
+        for number, name in enumerate(names)
+    ]
+    times = [usage["day_s"][n] for n in kept]
+    return Chart(title, unit, times, lines, limits, _marks(figures), stacked=True, digits=2 if key == "cpu" else 0)
+
+
+def readable(reason: str) -> str:
+    """ALREADY_USED as people read it."""
+    return reason.replace("_", " ").lower()
+
+
+def _refused(figures: Figures) -> list[tuple[str, int, str]]:
+    totals = [(name, int(sum(values))) for name, values in figures.day["refusals"].items()]
+    return [(readable(name), count, _staff_text(name)) for name, count in totals]
+
+
+def _staff_text(name: str) -> str:
+    return default_display(Reason[name]).staff_text if name in Reason.__members__ else ""
+
+
+def _sold_on_the_day(record: Record) -> int:
+    return int(record.shop["tickets_sold_on_day"])
+
+
+def _sales(record: Record) -> list[Sold]:
+    by_channel: dict[str, list[float]] = {}
+    for _, took_ms, channel, _ in record.shop["sales"]:
+        by_channel.setdefault(channel, []).append(took_ms)
+    return [
+        Sold(name, len(took), percentile(sorted(took), 0.5), percentile(sorted(took), 0.99))
+        for name, took in sorted(by_channel.items())
+    ]
+
+
+def _processes(record: Record) -> Sequence[Process]:
+    found = [
+        Process(
+            name,
+            sum(one["cpu"]) / max(len(one["cpu"]), 1),
+            max(one["cpu"], default=0.0),
+            max(one["memory_mb"], default=0.0),
+            name in GENERATOR,
+        )
+        for name, one in record.usage["processes"].items()
+    ]
+    return sorted(found, key=lambda one: (one.generator, -one.mean))

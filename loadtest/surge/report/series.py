@@ -1,0 +1,169 @@
+"""Series over the rehearsed day, worked out of single scans. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from loadtest.surge.clock import of_day
+from loadtest.surge.plan import Plan, Way
+from loadtest.surge.queues import Coming, lanes_needed, lengths, longest_wait_s, serve_all
+from loadtest.surge.report.verdict import LaneVerdict
+from loadtest.surge.samples import Samples, percentile
+
+INTO = frozenset({Way.ENTRY, Way.BACK})
+BINS = (60, 120, 300, 600, 900, 1800)
+"""Widths that a reader finds round, in seconds of the day."""
+MOST_BINS = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """The day in equal pieces."""
+
+    starts_s: float
+    width_s: float
+    count: int
+
+    @classmethod
+    def of_day(cls, starts_s: float, ends_s: float) -> Bins:
+        """As fine as a chart can show."""
+        length = ends_s - starts_s
+        width = next((width for width in BINS if length / width <= MOST_BINS), BINS[-1])
+        return cls(starts_s, float(width), max(int(-(-length // width)), 1))
+
+    @property
+    def edges(self) -> list[float]:
+        """Where each begins."""
+        return [self.starts_s + number * self.width_s for number in range(self.count)]
+
+    def number(self, day_s: float) -> int:
+        """In which one a time is; what is outside belongs to the first or last."""
+        return min(max(int((day_s - self.starts_s) // self.width_s), 0), self.count - 1)
+
+    def sums(self, pairs: Iterable[tuple[float, float]]) -> list[float]:
+        """What falls into each."""
+        found = [0.0] * self.count
+        for day_s, amount in pairs:
+            found[self.number(day_s)] += amount
+        return found
+
+
+def arrivals(plan: Plan, bins: Bins) -> list[float]:
+    """Guests a minute who come to the entrances, those who come back among them."""
+    pairs = []
+    for guests, turns in zip(plan.guests, plan.turns, strict=True):
+        persons = [line.persons for line in guests.kind.tickets for _ in range(line.count)]
+        pairs += [(turn.came_s, float(persons[turn.ticket])) for turn in turns if turn.way in INTO]
+    return [amount / (bins.width_s / 60) for amount in bins.sums(pairs)]
+
+
+def admissions(samples: Samples, bins: Bins) -> tuple[list[float], list[float]]:
+    """Guests a minute who were let in, and who left."""
+    inward: list[tuple[float, float]] = []
+    outward: list[tuple[float, float]] = []
+    for row, (way, answer) in enumerate(samples.answered()):
+        if answer == "ADMIT" and way is not Way.TURNED_BACK:
+            (outward if way is Way.EXIT else inward).append((samples.due_s[row], float(samples.persons[row])))
+    minutes = bins.width_s / 60
+    return [x / minutes for x in bins.sums(inward)], [x / minutes for x in bins.sums(outward)]
+
+
+def busiest_minute(samples: Samples, window_s: float = 300) -> float:
+    """Guests a minute who are let in during the busiest five minutes."""
+    times: list[float] = []
+    for row, (way, answer) in enumerate(samples.answered()):
+        if answer == "ADMIT" and way in INTO:
+            times += [samples.due_s[row]] * samples.persons[row]
+    times.sort()
+    most = max((bisect_right(times, start + window_s) - index for index, start in enumerate(times)), default=0)
+    return most / (window_s / 60)
+
+
+def latencies(samples: Samples, bins: Bins) -> dict[str, list[float | None]]:
+    """Percentiles of each bin, in ms; None where nobody came."""
+    took: list[list[float]] = [[] for _ in range(bins.count)]
+    late: list[list[float]] = [[] for _ in range(bins.count)]
+    for row, due_s in enumerate(samples.due_s):
+        took[bins.number(due_s)].append(samples.took_ms[row])
+        late[bins.number(due_s)].append(samples.late_ms[row])
+    found: dict[str, list[float | None]] = {
+        name: [percentile(sorted(ones), share) if ones else None for ones in took]
+        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("slowest", 1.0))
+    }
+    found["late"] = [percentile(sorted(ones), 0.99) if ones else None for ones in late]
+    return found
+
+
+def refusals(samples: Samples, bins: Bins) -> dict[str, list[float]]:
+    """Scans refused, by reason, the most frequent first."""
+    found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for row, (_, answer) in enumerate(samples.answered()):
+        if answer != "ADMIT":
+            found[answer].append((samples.due_s[row], 1.0))
+    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
+    return {reason: bins.sums(pairs) for reason, pairs in ordered}
+
+
+def occupancy(samples: Samples, zones: Sequence[int], bins: Bins) -> dict[int, list[float]]:
+    """Persons inside each zone at the end of each bin."""
+    changes: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
+    for row, (way, answer) in enumerate(samples.answered()):
+        if answer == "ADMIT" and way is not Way.TURNED_BACK:
+            persons = float(samples.persons[row])
+            change = -persons if way is Way.EXIT else persons
+            changes[zones[samples.entrance[row]]].append((samples.due_s[row], change))
+    return {zone: _running(bins.sums(pairs)) for zone, pairs in changes.items()}
+
+
+def _running(values: Iterable[float]) -> list[float]:
+    total = 0.0
+    found = []
+    for value in values:
+        total += value
+        found.append(total)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """An entrance's queue: how many stand in it at the end of each bin, and the longest wait of who came then, in
+    minutes."""
+
+    verdict: LaneVerdict
+    length: list[int]
+    wait_min: list[float]
+
+
+def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> Queue:
+    """The queue model again, with the time that the system really took for each guest."""
+    kept = plan.scenario.entrances[entrance]
+    comings = [
+        Coming(coming.at_s, coming.service_s + delays_s.get(number, 0.0))
+        for number, coming in enumerate(plan.comings[entrance])
+    ]
+    served = serve_all(comings, kept.lanes)
+    waits = [one.start_s - coming.at_s for coming, one in zip(comings, served, strict=True)]
+    longest = max(range(len(waits)), key=waits.__getitem__, default=None)
+    needed = lanes_needed(comings)
+    verdict = LaneVerdict(
+        kept.name,
+        kept.lanes,
+        waits[longest] if longest is not None else 0.0,
+        of_day(comings[longest].at_s) if longest is not None else "-",
+        needed,
+        longest_wait_s(comings, needed),
+    )
+    by_bin: list[float] = [0.0] * bins.count
+    for coming, wait in zip(comings, waits, strict=True):
+        number = bins.number(coming.at_s)
+        by_bin[number] = max(by_bin[number], wait / 60)
+    ends = [edge + bins.width_s for edge in bins.edges]
+    return Queue(verdict, lengths(comings, served, ends), by_bin)
+
+
+def kinds_met(samples: Samples) -> Counter[tuple[str, str]]:
+    """How many scans of each way heard what."""
+    return Counter((way.value, answer) for way, answer in samples.answered())

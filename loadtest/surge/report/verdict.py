@@ -1,0 +1,138 @@
+"""What the figures mean, in words: how much is held, how many lanes are enough, and who was the limit. Pure.
+
+Nothing is extrapolated. How many guests a minute are held is the highest step of the ramp in which everybody was
+admitted, and 99 of 100 within the limit. How many lanes are enough is the queue model, played again with the day's own
+arrivals and the answers' own times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from loadtest.surge.ramp import LIMIT_MS, Step
+
+GENERATOR_CPU = 0.9
+"""Of a core: beyond it a single process has nothing left."""
+GENERATOR_SHARE = 0.5
+"""Of the latency: when so much of it is the generator's own lateness, the generator was what was measured."""
+LATE_MS = 20.0
+"""Of 99 of 100 scans on the day: later than this the generator did not keep its own plan."""
+MACHINE_FULL = 0.95
+
+
+class Limit(StrEnum):
+    """Who ended the ramp."""
+
+    SYSTEM = "the system"
+    GENERATOR = "the generator"
+    MACHINE = "the machine, which both share"
+    NONE = "nobody: every step was held"
+    UNKNOWN = "unknown: there was no ramp"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How much is held. `guests_a_minute` 0: not even the lowest step. `at_least`: the ramp ended first."""
+
+    guests_a_minute: int
+    p99_ms: float
+    at_least: bool
+    limit: Limit
+
+
+def held(steps: Sequence[Step]) -> Held:
+    """The verdict on a ramp."""
+    if not steps:
+        return Held(0, 0.0, False, Limit.UNKNOWN)
+    good = max((step for step in steps if step.held), key=lambda step: step.per_s, default=None)
+    above = [step for step in steps if not step.held and (good is None or step.per_s > good.per_s)]
+    limit = _limit(min(above, key=lambda step: step.p99_ms)) if above else Limit.NONE
+    if good is None:
+        return Held(0, 0.0, False, limit)
+    rate = round(good.admitted / good.seconds * 60, -1)
+    return Held(int(rate), good.p99_ms, limit in {Limit.NONE, Limit.GENERATOR}, limit)
+
+
+def _limit(failed: Step) -> Limit:
+    if failed.late_p99_ms > failed.p99_ms * GENERATOR_SHARE and failed.cpu >= GENERATOR_CPU:
+        return Limit.GENERATOR
+    if failed.busy >= MACHINE_FULL:
+        return Limit.MACHINE
+    return Limit.GENERATOR if failed.late_p99_ms > failed.p99_ms * GENERATOR_SHARE else Limit.SYSTEM
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the generator cost on the day. Shares of a core; `share` of all CPU time that both used together."""
+
+    gates_cpu: float
+    gates_cpu_most: float
+    shop_cpu: float
+    share: float
+    late_p99_ms: float
+    lag_most_ms: float
+
+    @property
+    def was_limit(self) -> bool:
+        """Whether the day's latencies are the generator's rather than the system's."""
+        return self.late_p99_ms > LATE_MS or self.gates_cpu_most >= GENERATOR_CPU
+
+    @property
+    def says(self) -> str:
+        """In a sentence."""
+        cost = (
+            f"{(self.gates_cpu + self.shop_cpu) * 100:.0f} % of a core, {self.share * 100:.0f} % of all CPU time used"
+        )
+        if self.was_limit:
+            late = f"it was itself late (99 of 100 scans by up to {self.late_p99_ms:.0f} ms)"
+            return f"{cost}. WARNING: {late}; give it more cores, or fewer guests"
+        return f"{cost}; late by {self.late_p99_ms:.1f} ms at most for 99 of 100 scans: it was not the limit"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneVerdict:
+    """An entrance: how long guests waited with its lanes, and how many lanes keep everybody under ten minutes."""
+
+    name: str
+    lanes: int
+    longest_wait_s: float
+    at: str
+    needed: int
+    wait_with_needed_s: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether its lanes are enough."""
+        return self.needed <= self.lanes
+
+    @property
+    def says(self) -> str:
+        """In a sentence."""
+        waited = f"longest wait {minutes(self.longest_wait_s)} at {self.at}"
+        if not self.enough:
+            return (
+                f"needs {self.needed} lanes instead of {self.lanes}: {waited}; then {minutes(self.wait_with_needed_s)}"
+            )
+        fewer = f" ({self.needed} would do)" if self.needed < self.lanes else ""
+        return f"{self.lanes} {'lane is' if self.lanes == 1 else 'lanes are'} enough{fewer}: {waited}"
+
+
+def minutes(seconds: float) -> str:
+    """As people say it."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
+    """What the ramp says, against what the day asks."""
+    if found.limit is Limit.UNKNOWN:
+        return "not measured: there was no ramp"
+    if not found.guests_a_minute:
+        return f"not even the ramp's lowest step was answered within {LIMIT_MS:.0f} ms; the limit was {found.limit}"
+    room = f"{found.guests_a_minute / busiest_a_minute:,.0f} times" if busiest_a_minute else "more than"
+    most = "at least " if found.at_least else ""
+    return (
+        f"{most}{found.guests_a_minute:,} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
+        f"the day's busiest minute asks for ({busiest_a_minute:,.0f}); the limit was {found.limit}"
+    )

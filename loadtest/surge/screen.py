@@ -1,0 +1,115 @@
+"""What a rehearsal shows while it runs: the day as it passes, in place on a screen, elsewhere line by line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from loadtest.surge.clock import of_day
+from loadtest.surge.plan import Plan
+
+WIDTH = 100
+TITLE_WIDTH = 40
+LINE_EVERY_S = 5.0
+SLOW_MS = 100.0
+LAGGING_MS = 50.0
+
+
+class Screen:
+    """A console of at most 100 columns."""
+
+    def __init__(self) -> None:
+        wide = Console(highlight=False).width if sys.stdout.isatty() else WIDTH
+        self.console = Console(highlight=False, width=min(wide, WIDTH))
+        self._began = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
+    def panel(self, heading: str, lines: Sequence[str], style: str = "cyan") -> None:
+        """A frame with a heading."""
+        self.console.print(Panel("\n".join(lines), title=heading, title_align="left", border_style=style))
+
+    def section(self, text: str) -> None:
+        """A part of it begins."""
+        self.console.print(f"\n[bold cyan]{text}[/bold cyan] [dim]· {self.elapsed_s:.0f} s[/dim]")
+
+    def line(self, title: str, *said: str, good: bool = True) -> None:
+        """Something that was done."""
+        mark = "[green]✓[/green]" if good else "[red]✗[/red]"
+        self.console.print(f"  {mark} {escape(title):<{TITLE_WIDTH}} [dim]{escape(' · '.join(said))}[/dim]")
+
+    @contextmanager
+    def busy(self, text: str) -> Iterator[None]:
+        """Something is going on that has nothing to count."""
+        with self.console.status(f"{escape(text)} ..."):
+            yield
+
+    @contextmanager
+    def day(self, plan: Plan) -> Iterator[Day]:
+        """The day as it passes."""
+        if not self.console.is_terminal:
+            yield Day(plan, self.console, None)
+            return
+        with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+            yield Day(plan, self.console, live)
+
+
+class Day:
+    """The live view."""
+
+    def __init__(self, plan: Plan, console: Console, live: Live | None) -> None:
+        self._plan = plan
+        self._console = console
+        self._live = live
+        self._told = 0.0
+
+    def update(self, gates: Mapping[str, float], shop: Mapping[str, float], *, evening: bool) -> None:
+        """The newest that both parts said."""
+        if not gates:
+            return
+        if self._live is not None:
+            self._live.update(self._picture(gates, shop, evening=evening))
+        elif time.monotonic() - self._told >= LINE_EVERY_S:
+            self._told = time.monotonic()
+            self._console.print(f"  {self._line(gates, shop, evening=evening)}", soft_wrap=True)
+
+    @staticmethod
+    def _line(gates: Mapping[str, float], shop: Mapping[str, float], *, evening: bool) -> str:
+        clock = "ramp " if evening else of_day(gates["day_s"])
+        return (
+            f"{clock}  {gates['per_s']:>5.0f} scans/s  p99 {gates['p99_ms']:>6.1f} ms  inside {gates['inside']:>6.0f}  "
+            f"admitted {gates['admitted']:>7.0f}  refused {gates['refused']:>5.0f}  sold {shop.get('sold', 0):>6.0f}"
+        )
+
+    def _picture(self, gates: Mapping[str, float], shop: Mapping[str, float], *, evening: bool) -> Group:
+        length = self._plan.ends_s - self._plan.starts_s
+        bar = ProgressBar(total=length, completed=min(gates["day_s"] - self._plan.starts_s, length), width=60)
+        grid = Table.grid(padding=(0, 3))
+        for _ in range(4):
+            grid.add_column()
+        clock = "the ramp: how much does it hold?" if evening else f"{of_day(gates['day_s'])} in the park"
+        grid.add_row(Text(clock, "bold"), bar)
+        grid.add_row(f"{gates['per_s']:.0f} scans/s", _warned(gates["p99_ms"], SLOW_MS, "p99 {:.1f} ms"))
+        grid.add_row(
+            f"{gates['inside']:,.0f} inside", f"{gates['admitted']:,.0f} admitted, {gates['refused']:,.0f} refused"
+        )
+        grid.add_row(f"{shop.get('sold', 0):,.0f} tickets sold", f"{gates['connected']:.0f} devices connected")
+        grid.add_row("the generator", _warned(gates["lag_ms"], LAGGING_MS, "its loop was late by {:.0f} ms"))
+        return Group(Panel(grid, border_style="cyan", title=escape(self._plan.scenario.name), title_align="left"))
+
+
+def _warned(value: float, limit: float, text: str) -> Text:
+    return Text(text.format(value), "yellow" if value > limit else "")

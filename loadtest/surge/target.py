@@ -1,0 +1,188 @@
+"""What is rehearsed against: a system of one's own, made for it and removed again, or one that runs elsewhere.
+
+An address needs two certificates, in one folder with the park's `ca.pem`: a gate's that speaks for all gates of the
+scenario, and a service's, which sells, refunds and reads the books.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from pathlib import Path
+
+import grpc
+
+from loadtest.surge.lines import credentials
+from loadtest.surge.parts import Certificate
+from loadtest.surge.scenario import Scenario
+from ops.devices import gate_folder
+from ops.errors import BadInput, OpsError
+from ops.example_park import (
+    NO_BLACKOUT,
+    Edit,
+    capacity,
+    clock,
+    daily_quota,
+    evening_zone,
+    slot_quota,
+    write_copy,
+)
+from ops.own_stack import OwnStack
+from ops.services.catalogue import EXAMPLE, read_catalogue
+from ops.services.identities import service_identity
+from ops.state import StackState
+from ticketcore.catalogue import Catalogue
+
+DEVICE, SERVICE = "surge-gates", "surge-shop"
+ORDINALS = ("first", "second", "third")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the system is, and who the rehearsal is there. `data_dir` only for a system of one's own."""
+
+    gates: tuple[str, ...]
+    sales: str
+    reporting: str
+    device: Certificate
+    service: Certificate
+    catalogue: Catalogue
+    data_dir: Path | None = None
+    changes: tuple[str, ...] = ()
+    """What differs from the example park, in words."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it was made for the rehearsal."""
+        return self.data_dir is not None
+
+    @property
+    def today(self) -> date:
+        """The park's day."""
+        return datetime.now(self.catalogue.venue.time_zone).date()
+
+    def service_credentials(self) -> grpc.ChannelCredentials:
+        """For sales and reporting."""
+        return credentials(*(Path(path) for path in (self.service.ca, self.service.certificate, self.service.key)))
+
+
+def check(scenario: Scenario, catalogue: Catalogue) -> None:
+    """Raises: BadInput that names every gate, product and concession that the park does not have, with the nearest."""
+    held = {(line.product, line.concession) for party in scenario.parties for line in party.tickets}
+    faults = [
+        *_unknown("gate", scenario.gates, catalogue.gates),
+        *_unknown("product", sorted(scenario.products), catalogue.products),
+        *_unknown("concession", sorted({concession for _, concession in held}), catalogue.concessions),
+    ]
+    faults += [
+        f"the entrance {entrance.name} leads into several zones"
+        for entrance in scenario.entrances
+        if len({catalogue.gates[gate].zone for gate in entrance.gates if gate in catalogue.gates}) > 1
+    ]
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise BadInput(f"The scenario {scenario.name!r} does not fit the park:\n{listed}")
+
+
+def _unknown(what: str, wanted: Sequence[str], known: Iterable[str]) -> list[str]:
+    names = list(known)
+    faults = []
+    for one in wanted:
+        if one not in names:
+            near = get_close_matches(one, names, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
+            faults.append(f"there is no {what} {one}; {meant}")
+    return faults
+
+
+def edits(scenario: Scenario, catalogue: Catalogue, now: datetime) -> tuple[Edit, ...]:
+    """What the rehearsal's own park differs in. Raises: BadInput for a zone or product that the example has not."""
+    park = scenario.park
+    faults = [
+        *_unknown("zone", list(park.capacity), catalogue.zones),
+        *_unknown("product", list(park.daily_quota), catalogue.products),
+    ]
+    if faults:
+        raise BadInput(f"The table [park] of {scenario.name!r} is wrong: {'; '.join(faults)}.")
+    return (
+        clock(evening_zone(now)),
+        NO_BLACKOUT,
+        *(capacity(zone, catalogue.zones[zone].name, persons) for zone, persons in park.capacity.items()),
+        *(
+            daily_quota(product, catalogue.products[product].name, persons)
+            for product, persons in park.daily_quota.items()
+        ),
+        *(slot_quota(int(number), ORDINALS[int(number) - 1], places) for number, places in park.slot_quota.items()),
+    )
+
+
+class OwnSystem:
+    """A system that is started for the rehearsal. Its data go when it ends, its logs stay when something failed."""
+
+    def __init__(self, folder: Path, scenario: Scenario) -> None:
+        example: Catalogue = read_catalogue(EXAMPLE)[1]
+        check(scenario, example)
+        self._changes = write_copy(folder / "catalogue", edits(scenario, example, datetime.now(UTC)))
+        self._scenario = scenario
+        self.stack = OwnStack(folder)
+
+    @contextmanager
+    def running(self, tick: Callable[[StackState], None]) -> Iterator[Target]:
+        """Starts it, and stops it again whatever happens. Raises: StartFailed."""
+        try:
+            self.stack.start(tick)
+            yield self._target()
+        finally:
+            self.stack.stop()
+
+    def _target(self) -> Target:
+        settings = self.stack.settings
+        device = gate_folder(settings.data_dir, self._scenario.gates, DEVICE)
+        files = service_identity(settings.data_dir, "operations")
+        return Target(
+            (f"localhost:{settings.gate_port}",),
+            f"localhost:{settings.sales_port}",
+            f"localhost:{settings.reporting_port}",
+            Certificate(str(device / "ca.pem"), str(device / f"{DEVICE}.pem"), str(device / f"{DEVICE}.key")),
+            Certificate(str(files.ca), str(files.certificate), str(files.key)),
+            read_catalogue(settings.catalogue_dir)[1],
+            settings.data_dir,
+            self._changes,
+        )
+
+    def remove(self, logs: Path | None) -> None:
+        """Removes its data; copies its logs before, if somebody wants them."""
+        if logs is not None:
+            shutil.copytree(self.stack.data_dir / "logs", logs, dirs_exist_ok=True)
+        shutil.rmtree(self.stack.data_dir, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """A system elsewhere, and the folder with its `ca.pem` and both certificates."""
+
+    gates: tuple[str, ...]
+    sales: str
+    reporting: str
+    folder: Path
+    device: str = DEVICE
+    service: str = SERVICE
+
+    def certificates(self) -> tuple[Certificate, Certificate]:
+        """The gate's and the service's. Raises: OpsError that says which file is missing and how to get it."""
+        return self._certificate(self.device, "gate"), self._certificate(self.service, "service")
+
+    def _certificate(self, name: str, kind: str) -> Certificate:
+        paths = [self.folder / file for file in ("ca.pem", f"{name}.pem", f"{name}.key")]
+        missing = [str(path) for path in paths if not path.is_file()]
+        if missing:
+            gates = " --gates ..." if kind == "gate" else ""
+            raise OpsError(
+                f"{', '.join(missing)} is missing.",
+                f"At the park: parkgate enroll {kind} {name}{gates} --out {self.folder}",
+            )
+        return Certificate(*(str(path) for path in paths))
