@@ -30,6 +30,19 @@ class Saying:
         return 1
 
 
+class Table:
+    """Routes to these links."""
+
+    def __init__(self, *links: Saying) -> None:
+        self._links = list(links)
+
+    def sole(self) -> None:
+        return None
+
+    def table(self) -> list[Saying]:
+        return self._links
+
+
 def said(*reasons: gate_pb2.Reason.ValueType) -> bytes:
     verdicts = [gate_pb2.Verdict(decision=gate_pb2.DECISION_REJECT, reason=reason) for reason in reasons]
     return gate_pb2.ServerFrame(verdicts=verdicts).SerializeToString()
@@ -38,8 +51,8 @@ def said(*reasons: gate_pb2.Reason.ValueType) -> bytes:
 @pytest.mark.parametrize("nonsense", [NO_FRAME, said(), said(gate_pb2.REASON_EXPIRED, gate_pb2.REASON_EXPIRED)])
 async def test_an_answer_that_does_not_fit_its_scans_is_an_unknown_outcome_and_spoils_no_other(nonsense: bytes) -> None:
     """I7: of a frame for two owners, the other's answer still counts."""
-    links: Any = [Saying(nonsense), Saying(said(gate_pb2.REASON_ALREADY_USED))]
-    dispatcher = Dispatcher(lambda: links, lambda: None, 2.0)
+    routes: Any = Table(Saying(nonsense), Saying(said(gate_pb2.REASON_ALREADY_USED)))
+    dispatcher = Dispatcher(routes, 2.0)
     frame, answers = gate_pb2.ClientFrame(scans=[scan(code, 1) for code in CODES]), list[bytes]()
     dispatcher.send(frame.SerializeToString(), frame, [11], answers.append)
     (answer,) = map(gate_pb2.ServerFrame.FromString, answers)
