@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -22,7 +23,7 @@ def processes_of(data_dir: Path) -> list[psutil.Process]:
     for process in psutil.process_iter(["cmdline"]):
         if "ops.supervisor" in (process.info["cmdline"] or ()):
             try:
-                ours = process.environ().get("PARKGATE_DATA_DIR") == str(data_dir)
+                ours = process.environ().get("PARKGATE_DATA_DIR") == str(data_dir.absolute())
             except psutil.Error:
                 continue
             if ours:
@@ -61,6 +62,16 @@ def settle(data_dir: Path) -> None:
         if cpu_seconds(data_dir) - before < QUIET_SHARE:
             return
     raise TimeoutError(f"the system still works after {SETTLE_S:.0f} s")
+
+
+class Where(Protocol):
+    """Where a stack keeps its data and tells its metrics."""
+
+    @property
+    def data_dir(self) -> Path: ...
+
+    @property
+    def metrics_ports(self) -> Sequence[int]: ...
 
 
 Histogram = Mapping[float, float]

@@ -12,6 +12,8 @@ import redis.asyncio
 from loadtest.bench.client import Result
 
 SCRIPT = "if redis.call('GET', KEYS[1]) == '1' then return 0 end redis.call('SET', KEYS[1], '1') return 1"
+ENTRY_BYTES = 150
+"""About what an owner's log entry of one admission takes."""
 KEYSPACE = 1_000_000_000
 """Random keys of so many: almost every call redeems a new ticket."""
 
@@ -28,11 +30,20 @@ async def measure(url: str, clients: int, calls: int) -> Result:
         if durable != "always":
             raise RuntimeError(f"the peer must be measured with appendfsync always, not {durable}")
         digest = await client.script_load(SCRIPT)
+    call = ("-r", str(KEYSPACE), "EVALSHA", str(digest), "1", "ticket:__rand_int__")
+    return await _run(url, clients, calls, call)
+
+
+async def measure_write(url: str, calls: int) -> Result:
+    """One client that appends to a stream, one entry after the other: what an fsync'd write costs at least."""
+    return await _run(url, 1, calls, ("XADD", "floor", "*", "entry", "x" * ENTRY_BYTES))
+
+
+async def _run(url: str, clients: int, calls: int, call: tuple[str, ...]) -> Result:
     parts = urlsplit(url)
     command = ["redis-benchmark", "-h", str(parts.hostname), "-p", str(parts.port), "-n", str(calls)]
     # redis-benchmark takes the password from nowhere else; it is of a server that lives for this run, on loopback.
-    command += ["-a", parts.password or ""]
-    command += ["-c", str(clients), "-r", str(KEYSPACE), "--csv", "EVALSHA", str(digest), "1", "ticket:__rand_int__"]
+    command += ["-a", parts.password or "", "-c", str(clients), "--csv", *call]
     process = await asyncio.create_subprocess_exec(
         *command,
         stdout=asyncio.subprocess.PIPE,

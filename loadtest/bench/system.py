@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +21,8 @@ GATES = ["main-1", "main-2", "main-3", "main-4", "lake-1", "lake-2"]
 DAY_TICKET = 1
 BENCH_ISSUER = 9
 REGISTER_AT_ONCE = 5_000
+ACTORS = 4
+"""Capacity owner, partition owner, gateway, reporting: each tells its metrics on a port of its own."""
 HUGE = "9000000"
 SMALL_QUOTA = 201
 """Odd: orders of two leave one place, and one order more would be too many."""
@@ -42,6 +44,7 @@ class Stack:
     data_dir: Path
     gate_port: int
     sales_port: int
+    metrics_ports: Sequence[int]
     environment: dict[str, str]
 
     def parkgate(self, *arguments: str) -> None:
@@ -81,7 +84,8 @@ def running(folder: Path, base_port: int) -> Iterator[Stack]:
         f"PARKGATE_{name}_PORT": str(base_port + number) for number, name in enumerate(names)
     }
     environment |= {"PARKGATE_DATA_DIR": str(folder), "PARKGATE_CATALOGUE_DIR": str(catalogue)}
-    stack = Stack(folder, base_port, base_port + names.index("SALES"), environment)
+    metrics = range(base_port + names.index("CLUSTER_METRICS"), base_port + names.index("CLUSTER_METRICS") + ACTORS)
+    stack = Stack(folder, base_port, base_port + names.index("SALES"), metrics, environment)
     stack.parkgate("up", "--detach")
     try:
         yield stack
@@ -126,15 +130,16 @@ def write_tokens(path: Path, count: int, time_zone: str) -> None:
             file.write(encode_claims(claims) + os.urandom(SIGNATURE_LENGTH))
 
 
-def register(stack: Stack, service: Files, tokens: Path) -> Iterator[int]:
-    """Registers all tokens, as sales do; yields how many are done."""
+def register(stack: Stack, service: Files, tokens: Path, first: int, count: int) -> Iterator[int]:
+    """Registers so many tokens of the file from `first` on, as sales do; yields how many are done."""
     credentials = grpc.ssl_channel_credentials(
         service.ca.read_bytes(), service.key.read_bytes(), service.certificate.read_bytes()
     )
     done = 0
     with grpc.secure_channel(f"localhost:{stack.gate_port}", credentials) as channel, tokens.open("rb") as file:
         stub = control_pb2_grpc.ControlServiceStub(channel)
-        while data := file.read(REGISTER_AT_ONCE * TOKEN_LENGTH):
+        file.seek(first * TOKEN_LENGTH)
+        while data := file.read(min(REGISTER_AT_ONCE, count - done) * TOKEN_LENGTH):
             tickets = [
                 control_pb2.IssuedTicket(token=data[start : start + TOKEN_LENGTH], price_minor=7_900)
                 for start in range(0, len(data), TOKEN_LENGTH)

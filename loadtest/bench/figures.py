@@ -1,0 +1,114 @@
+"""From results to figures, ratios and bars; the tables on the screen and `build/bench.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.bench import orders
+from loadtest.bench.client import Result
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a figure should reach: at least, or at most, `limit`."""
+
+    limit: float
+    at_most: bool = False
+    unit: str = ""
+
+    def met(self, value: float) -> bool:
+        """Whether a value reaches it; what was not measured does not."""
+        return value <= self.limit if self.at_most else value >= self.limit
+
+
+BARS = {
+    "frames_vs_redis_lua": Bar(2.5, unit="times"),
+    "single_vs_echo": Bar(0.7, unit="times"),
+    "single_vs_postgres": Bar(3.0, unit="times"),
+    "lone_vs_floor": Bar(2.0, at_most=True, unit="times"),
+    "half_load_p99_ms": Bar(25.0, at_most=True, unit="ms"),
+    "half_load_p99_vs_p50": Bar(4.0, at_most=True, unit="times"),
+    "orders_per_s": Bar(400.0, unit="a second"),
+    "reporting_per_s": Bar(60_000.0, unit="a second"),
+    "reporting_lag_p99_s": Bar(1.0, at_most=True, unit="s"),
+    "cpu_per_scan_spread": Bar(0.20, at_most=True, unit="of the mean"),
+    "bytes_per_ticket": Bar(120.0, at_most=True, unit="bytes"),
+    "bulk_issue_s": Bar(3.0, at_most=True, unit="s"),
+    "cold_start_s": Bar(15.0, at_most=True, unit="s"),
+}
+
+
+def summary(results: Mapping[str, list[Result]]) -> dict[str, Result]:
+    """The median of each figure over the rounds."""
+    medians: dict[str, Result] = {}
+    for name, rounds in results.items():
+        values = {
+            key: statistics.median(getattr(result, key) for result in rounds) for key in ("per_s", "p50_ms", "p99_ms")
+        }
+        medians[name] = replace(rounds[-1], retried=sum(result.retried for result in rounds), **values)
+    return medians
+
+
+def ratios(figures: Mapping[str, Result]) -> dict[str, float]:
+    """The ratios of one run; one that could not be measured is left out."""
+    redis = [figure.per_s for name, figure in figures.items() if name.startswith("redis_lua")]
+    found = {
+        "single_vs_echo": figures["system_single_400"].per_s / figures["echo_400"].per_s,
+        "single_vs_postgres": figures["system_single_400"].per_s / figures["postgres_400"].per_s,
+        "orders_per_s": max(figures[f"orders_{form}"].per_s for form in orders.FORMS),
+        "reporting_per_s": figures["reporting_catch_up"].per_s,
+    }
+    if redis:
+        found["frames_vs_redis_lua"] = figures["system_frames_200"].per_s / max(redis)
+        floor_ms = figures["echo_lone"].p50_ms + figures["redis_lone"].p50_ms
+        found["lone_vs_floor"] = figures["system_lone"].p50_ms / floor_ms
+    return found
+
+
+def show(console: Console, figures: Mapping[str, Result], found: Mapping[str, float]) -> None:
+    """Prints both tables."""
+    table = Table(
+        "scenario",
+        title="Scans (or orders, or events of reporting) per second, fsync always, client included",
+        title_justify="left",
+    )
+    for column in ("per second", "p50 ms", "p99 ms", "retried"):
+        table.add_column(column, justify="right")
+    for name, figure in figures.items():
+        latencies = (f"{value:.2f}" if value else "–" for value in (figure.p50_ms, figure.p99_ms))
+        table.add_row(name, f"{figure.per_s:,.0f}", *latencies, str(figure.retried))
+    console.print(table)
+    bars = Table("figure", title="Against the bars", title_justify="left")
+    for column in ("measured", "bar", ""):
+        bars.add_column(column, justify="right")
+    for name, bar in BARS.items():
+        value = found.get(name, math.nan)
+        limit = f"{'≤' if bar.at_most else '≥'} {bar.limit:,g} {bar.unit}"
+        verdict = (
+            "not measured" if math.isnan(value) else "[green]met[/green]" if bar.met(value) else "[red]missed[/red]"
+        )
+        bars.add_row(name, f"{value:,.2f}", limit, verdict)
+    console.print(bars)
+
+
+def write(path: Path, figures: Mapping[str, Result], found: Mapping[str, float]) -> None:
+    """Writes `build/bench.json`."""
+    scenarios = [
+        {"name": name, "per_s": figure.per_s, "p50_ms": figure.p50_ms or None, "p99_ms": figure.p99_ms or None}
+        for name, figure in figures.items()
+    ]
+    known = {name: value for name, value in found.items() if not math.isnan(value)}
+    path.write_text(json.dumps({"scenarios": scenarios, "ratios": known}, indent=1) + "\n")
+
+
+def all_met(found: Mapping[str, float]) -> bool:
+    """Whether every bar was measured and reached."""
+    return all(bar.met(found.get(name, math.nan)) for name, bar in BARS.items())
