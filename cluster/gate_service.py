@@ -67,6 +67,8 @@ class GateService:
         self._revoked = revoked
         self._dispatcher = Dispatcher(routes, FRAME_TIMEOUT_S)
         self._outboxes: dict[Outbox, list[Gate]] = {}
+        self._welcomed: Catalogue | None = None
+        self._common = b""
         self._callers: dict[Outbox, tuple[Identity, asyncio.Task[Any] | None]] = {}
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -100,7 +102,7 @@ class GateService:
         self.streams += 1
         writer = asyncio.create_task(_write(context, outbox))
         try:
-            outbox.put(self._welcome(gates).SerializeToString())
+            outbox.put(self._welcome(gates))
             await self._read(context, outbox, [gate.number for gate in gates], hello)
             await _written(writer, outbox)
         except ParkgateError as error:
@@ -152,21 +154,29 @@ class GateService:
             gates.append(gate)
         return gates
 
-    def _welcome(self, gates: list[Gate]) -> gate_pb2.ServerFrame:
+    def _welcome(self, gates: list[Gate]) -> bytes:
         frame = gate_pb2.ServerFrame()
         welcome = frame.welcome
         welcome.server_time_ms = wall_clock_ms()
-        welcome.catalogue_version = self._control.catalogue_version
         welcome.key_ids.extend(self._control.ring.key_ids)
         welcome.modes.extend(self._modes(gates))
         welcome.gateway = self.name
-        catalogue = self._control.catalogue
-        assert catalogue is not None
-        welcome.displays.extend(_display(catalogue, reason) for reason in Reason)
-        welcome.time_zone = str(catalogue.venue.time_zone)
-        welcome.gate_names.update({gate.number: gate.name for gate in catalogue.gates.values()})
-        welcome.product_names.update({product.number: product.name for product in catalogue.products.values()})
-        return frame
+        assert self._control.catalogue is not None
+        return self._common_welcome(self._control.catalogue) + frame.SerializeToString()
+
+    def _common_welcome(self, catalogue: Catalogue) -> bytes:
+        """What the welcomes of all gates share: most of them, and put together once, for thousands may connect at the
+        same moment. Protobuf joins the two parts."""
+        if self._welcomed is not catalogue:
+            frame = gate_pb2.ServerFrame()
+            welcome = frame.welcome
+            welcome.catalogue_version = self._control.catalogue_version
+            welcome.displays.extend(_display(catalogue, reason) for reason in Reason)
+            welcome.time_zone = str(catalogue.venue.time_zone)
+            welcome.gate_names.update({gate.number: gate.name for gate in catalogue.gates.values()})
+            welcome.product_names.update({product.number: product.name for product in catalogue.products.values()})
+            self._welcomed, self._common = catalogue, frame.SerializeToString()
+        return self._common
 
     def _modes(self, gates: list[Gate]) -> list[gate_pb2.GateMode.ValueType]:
         return [int(self._control.modes.get(gate.number, Mode.OPEN)) for gate in gates]  # type: ignore[misc]

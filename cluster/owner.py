@@ -50,6 +50,12 @@ MAX_SCANS_WAITING = 40_000
 """Scans in the inbox. Beyond, groups are answered RETRY at once: some 0.4 s of work is enough of a queue."""
 MAX_BATCH_AGE_MS = 500
 """A batch has one instant. While the ledger does not answer, what arrives later than this waits for the next batch."""
+PACE_S = 0.002
+"""From one append to the next while scans come faster than one at a time. An append costs all processes together some
+0.4 ms of CPU, whatever it holds: at 5,000 scans a second, begun as soon as the last was done, they took half of two
+cores, and the slowest scans waited for a core."""
+FEW_SCANS = 3
+"""In two batches together: the guests of a turnstile or two, who are not made to wait for each other."""
 APPEND_RETRY_S = 0.05
 TICK_S = 0.1
 SHED_RETRY_MS = 500
@@ -100,6 +106,9 @@ class Owner:
         self._deciding: Batch | None = None
         self._appending: asyncio.Task[None] | None = None
         self._met_fence = False
+        self._append_time = 0.0
+        """When the last append began, by the loop's clock."""
+        self._last_scans = 0
         self.failure: BaseException | None = None
 
     # Life
@@ -250,6 +259,7 @@ class Owner:
                 self._deciding = batch = Batch(self._context(), self.owned, self.config.partitions)
                 self._decide_waiting(batch)
                 await self._decide_more(batch)
+                await self._pace(batch)
                 self._deciding = None
                 self._appending = self._spawn(self._commit(batch))
                 self._appending.add_done_callback(lambda _: self._wake.set())
@@ -268,6 +278,16 @@ class Owner:
             if self._clock() - batch.context.moment.time_ms < MAX_BATCH_AGE_MS:
                 self._decide_waiting(batch)
         await self._appended()
+
+    async def _pace(self, batch: Batch) -> None:
+        """Lets a crowd gather for a moment, so that it shares an append."""
+        loop = asyncio.get_running_loop()
+        early_s = self._append_time + PACE_S - loop.time()
+        crowd, self._last_scans = batch.scans + self._last_scans > FEW_SCANS, batch.scans
+        if crowd and early_s > 0:
+            await asyncio.sleep(early_s)
+            self._decide_waiting(batch)
+        self._append_time = loop.time()
 
     def _decide_waiting(self, batch: Batch) -> None:
         while self._inbox and batch.scans < MAX_SCANS_A_TURN:

@@ -35,9 +35,10 @@ class Steady:
         """CPU microseconds of the whole system for a scan."""
         meters.settle(self.stack.data_dir)
         idle = self._idle_share()
-        before = meters.cpu_seconds(self.stack.data_dir)
-        result = await steady.measure(steady.Plan(self.next_plan(streams, SCANS), PER_S))
-        used = meters.cpu_seconds(self.stack.data_dir) - before - idle * result.seconds
+        began: list[float] = []
+        plan = steady.Plan(self.next_plan(streams, SCANS), PER_S)
+        result = await steady.measure(plan, lambda: began.append(meters.cpu_seconds(self.stack.data_dir)))
+        used = meters.cpu_seconds(self.stack.data_dir) - began[0] - idle * result.seconds
         return used / result.scans * 1e6
 
     def _idle_share(self) -> float:

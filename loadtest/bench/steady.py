@@ -8,12 +8,13 @@ Runs in a process of its own: a plan on standard input, the result on standard o
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,10 @@ class _Run:
         ]
         await asyncio.gather(*(client.say_hello(call, base.gates) for call in calls))
         frames = client.build_frames(base)
+        gc.freeze()  # a collection that walks through all frames would make arrivals late
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        await asyncio.to_thread(sys.stdin.readline)
         self.started = time.perf_counter()
         shares = client.deal(frames, len(calls))
         await asyncio.gather(*(self._stream(number, call, shares[number]) for number, call in enumerate(calls)))
@@ -121,8 +126,8 @@ class _Run:
                     self.latencies.append(time.perf_counter() - wanted)
 
 
-async def measure(plan: Plan) -> Result:
-    """Runs the client in a process of its own.
+async def measure(plan: Plan, on_ready: Callable[[], None] = lambda: None) -> Result:
+    """Runs the client in a process of its own. `on_ready` is called when its streams are open, before the first scan.
 
     Raises:
         RuntimeError: it failed, a scan was not admitted, or the client was the limit.
@@ -130,7 +135,12 @@ async def measure(plan: Plan) -> Result:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
-    out, _ = await process.communicate(json.dumps(asdict(plan)).encode())
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(asdict(plan)).encode() + b"\n")
+    if await process.stdout.readline():
+        on_ready()
+    out, _ = await process.communicate(b"go\n")
     if process.returncode != 0:
         raise RuntimeError(f"the open-loop client failed against {plan.base.address}")
     result = Result(**json.loads(out))
@@ -141,7 +151,7 @@ async def measure(plan: Plan) -> Result:
 
 def main() -> None:
     """Reads a plan from standard input, writes the result to standard output."""
-    given = json.load(sys.stdin)
+    given = json.loads(sys.stdin.readline())
     plan = Plan(client.Plan(**given["base"]), given["per_s"], given["seed"])
     files = (plan.base.ca, plan.base.key, plan.base.certificate)
     credentials = grpc.ssl_channel_credentials(*(Path(name).read_bytes() for name in files))
