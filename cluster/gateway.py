@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from cluster.config import ClusterConfig, GatewayConfig
 from cluster.control import DAMAGED_CONTROL, POLL_S, Control
 from cluster.control_service import ControlService
+from cluster.ending import end
 from cluster.gate_service import SERVICE, GateService
 from cluster.identity import Revoked
 from cluster.ledger import Ledger
@@ -88,9 +89,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Stops: streams end with UNAVAILABLE, and gates connect elsewhere."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         if self._server is not None:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(STOP_GRACE_S)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from cluster.batch import WaitingScan
 from cluster.config import QUOTA_PARTITION
+from cluster.ending import end
 from cluster.partition import Partition
 from cluster.routes import Routes
 from parkgate.cluster.v1 import link_pb2
@@ -67,6 +68,4 @@ class Leasing:
 
     async def stop(self) -> None:
         """Ends the questions under way."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)

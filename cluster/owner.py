@@ -23,6 +23,7 @@ from cluster import owner_commands as commands
 from cluster.batch import Batch, Group, WaitingScan, retry_frame, send_groups
 from cluster.config import ClusterConfig
 from cluster.control import DAMAGED_CONTROL, POLL_S, Control
+from cluster.ending import end
 from cluster.leasing import Leasing
 from cluster.ledger import Appended, Ledger
 from cluster.link import Connection
@@ -133,9 +134,7 @@ class Owner:
 
     async def stop(self) -> None:
         """Ends the loops. What was not appended was not answered."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     async def own(self, indexes: Sequence[int], address: str) -> None:
         """Takes partitions over: raises their epoch, recovers their state, publishes where it listens.

@@ -16,6 +16,7 @@ import structlog
 from cluster.batch import BATCH_ID_LENGTH
 from cluster.config import QUOTA_PARTITION, ClusterConfig
 from cluster.control import DAMAGED_CONTROL, POLL_S, Control
+from cluster.ending import end
 from cluster.ledger import Append, Appended, Ledger
 from cluster.link import Connection
 from cluster.owner import APPEND_RETRY_S, TICK_S, wall_clock_ms
@@ -98,9 +99,7 @@ class QuotaOwner:
 
     async def stop(self) -> None:
         """Ends the loops. What was not appended was not answered."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     # What arrives
 

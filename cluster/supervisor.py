@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster import actors
 from cluster.config import ClusterConfig, GatewayConfig
+from cluster.ending import end
 
 WATCH_EVERY_S = 0.25
 START_TIMEOUT_S = 60.0
@@ -99,9 +100,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Stops every actor in order, those that ask before those that are asked; kills what does not stop in time."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         asked = [item for item in self._watched if item.plain in (actors.OwnerActor, actors.QuotaActor)]
         for group in ([item for item in self._watched if item not in asked], asked):
             await asyncio.gather(*map(self._stop, group))
