@@ -64,6 +64,13 @@ class Settings(BaseModel):
     owners: int = Field(1, ge=1, le=256, description="Partition owner actors; not more than partitions.")
     gateways: int = Field(1, ge=1, le=256, description="Gateway actors.")
 
+    log_limit_mb: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Megabytes of the ledger's log that reporting has not read at which the alarm is at 100 %.",
+    )
+
     gate_host: str = Field("0.0.0.0", min_length=1, description="Address on which gates are served.")  # noqa: S104 - the gRPC ports face the network, with TLS
     gate_port: Port = Field(7443, description="Port on which gates are served, for example 7443.")
     sales_host: str = Field("0.0.0.0", min_length=1, description="Address on which sales windows are served.")  # noqa: S104

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from parkgate.sales.v1 import sales_pb2 as pb
 from parkgate.sales.v1.sales_pb2_grpc import SalesServiceServicer
@@ -31,7 +32,7 @@ from sales.usecases.shifts import close_shift, open_shift
 from sales.wire import check_texts
 from ticketcore.errors import UnavailableError, UnknownOutcomeError
 
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound=Message)
 A = TypeVar("A")
 Context = grpc.aio.ServicerContext[Any, Any]
 CALL_LIMIT_S = 8.0
