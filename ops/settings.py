@@ -58,6 +58,12 @@ class Settings(BaseModel):
         "local", description="`local` (or empty) for an embedded Ray, or host:6379 of a Ray cluster."
     )
 
+    signing_passphrase_file: Path | None = Field(
+        None,
+        description="File with the passphrase of the signing keys, such as a systemd credential; by default it is in "
+        "the data folder.",
+    )
+
     partitions: int = Field(
         8, ge=1, le=MAX_PARTITIONS, description="Partitions of the ledger, fixed at the first start."
     )
@@ -96,6 +102,11 @@ class Settings(BaseModel):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("signing_passphrase_file", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return value or None
 
     @field_validator("server_names", mode="before")
     @classmethod
@@ -210,7 +221,7 @@ def masked(settings: Settings) -> dict[str, str]:
         if isinstance(value, SecretStr):
             texts[name] = _masked_url(value.get_secret_value()) or "embedded"
         else:
-            texts[name] = ", ".join(value) if isinstance(value, tuple) else str(value)
+            texts[name] = ", ".join(value) if isinstance(value, tuple) else str("" if value is None else value)
     return texts
 
 
