@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,15 +18,18 @@ from typing import Any
 import grpc
 import pytest
 
-from cluster import gate_service, gateway
+from cluster import gate_service, gateway, scan_memory
 from cluster.config import TlsFiles
 from cluster.gate_service import MAX_UNREAD
 from cluster.gate_session import MAX_SCANS_IN_FLIGHT, Outbox
+from cluster.scan_memory import SCAN_MEMORY_MS
 from ops import enrolment, pki
 from ops.pki import CLIENT_VALID, Kind
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc
 from parkgate.gate.v1 import gate_pb2, gate_pb2_grpc
+from tests.cluster import small_park
 from tests.cluster.harness import LocalCluster, channel, now_ms, scan
+from tests.cluster.plain_owner import Desk
 
 ADMIT = gate_pb2.DECISION_ADMIT
 NOW = datetime.now(UTC)
@@ -296,3 +300,27 @@ async def test_a_gateway_that_serves_as_many_streams_as_it_can_sends_to_another(
     files = cluster.pki.client(Kind.GATE, "more", ["main-2"])
     code, details = await heard(cluster.gateway.port, files, b"", ["main-2"])
     assert (code, "try another" in details) == (grpc.StatusCode.UNAVAILABLE, True)
+
+
+async def test_a_flood_of_refusals_fills_neither_memory_nor_log_and_guests_are_admitted_meanwhile(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I3, I7: what is beyond is told RETRY, never a refusal that would be forgotten; and is decided in the end."""
+    monkeypatch.setattr(scan_memory, "MAX_SINGLE_VERDICTS", 50)
+    good, bad = small_park.token("day", 2), b"x" * 10
+    await desk.register(good)
+    flood = [desk.scan(bad) for _ in range(300)]
+    first = await desk.send(*flood)
+    told = Counter(small_park.reason(verdict) for verdict in first)
+    assert told["BACKPRESSURE"] == 300 - told["MALFORMED_CODE"]
+    assert told["MALFORMED_CODE"] == 50 * desk.partitions
+    assert all(verdict.retry_after_ms for verdict in first if verdict.decision == gate_pb2.DECISION_RETRY)
+    logged = [len(entry.events) for name in ("p0", "p1") for entry in await desk.log(name)]
+    assert sum(logged) == 50 * desk.partitions + 1
+    assert (await desk.send(desk.scan(good)))[0].decision == ADMIT
+    assert [v.reason for v in await desk.send(*flood[:5])] == [v.reason for v in first[:5]], "the same answers again"
+    desk.clock.now_ms += 2 * SCAN_MEMORY_MS
+    await desk.send(desk.scan(bad))
+    desk.clock.now_ms += SCAN_MEMORY_MS
+    later = await desk.send(desk.scan(bad))
+    assert small_park.reason(later[0]) == "MALFORMED_CODE"
