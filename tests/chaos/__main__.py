@@ -13,10 +13,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.chaos.processes.rows import process_rows
+from tests.chaos.away import postgres_row
 from tests.chaos.fuzzed import CASES, LONG_CASES, fuzz_rows
+from tests.chaos.processes.rows import process_rows
 from tests.chaos.rows import Row, as_json
 from tests.chaos.simulated import planted_bugs, simulated_rows
+from tests.chaos.soaked import LONG_VISITS, VISITS, soak_row
 from tests.chaos.table import show
 from tests.simulation.sweep import cores
 
@@ -38,6 +40,10 @@ def main() -> int:
     budget_s, seeds = (LONG_BUDGET_S, LONG_SEEDS) if long else (BUDGET_S, SEEDS)
     with console.status("simulated days") as status:
         rows: list[Row] = simulated_rows(budget_s, status.update)
+        status.update("an hour without Postgres")
+        rows.append(postgres_row())
+        status.update("clients that come and go")
+        rows.append(soak_row(LONG_VISITS if long else VISITS))
         rows += fuzz_rows(LONG_CASES if long else CASES, cores(), status.update)
         bugs = planted_bugs(status.update)
         rows += process_rows(seeds, status.update)
