@@ -25,7 +25,9 @@ from ops.stack import Endpoints
 
 LEDGER, POSTGRES = "ledger.rdb", "postgres.dump"
 FOLDERS = ("pki", "signing")
-STAYS_HERE = frozenset({"data_dir", "catalogue_dir", "postgres_url", "ledger_url", "ray_address"})
+STAYS_HERE = frozenset(
+    {"data_dir", "catalogue_dir", "postgres_url", "ledger_url", "ray_address", "signing_passphrase_file"}
+)
 """Settings of this machine: paths, and addresses with passwords of servers that a restored park does not use."""
 ATTEMPTS = 3
 PHRASE_SUFFIX = ".passphrase"

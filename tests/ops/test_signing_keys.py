@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.backup.make import _settings_text
 from ops.errors import OpsError
 from ops.settings import load
 from ops.signing_keys import load_or_create, load_public, passphrase_of, rotate
@@ -97,3 +98,8 @@ def test_a_passphrase_file_that_holds_none_is_told_and_none_is_made(
     with pytest.raises(OpsError, match="passphrase"):
         passphrase_of(settings)
     assert not (data_dir / "secrets").exists()
+
+
+def test_a_backup_leaves_out_where_this_machine_has_the_passphrase(data_dir: Path) -> None:
+    environ = {"PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_SIGNING_PASSPHRASE_FILE": "/run/credentials/x"}
+    assert "credentials" not in _settings_text(load(environ=environ))
