@@ -18,7 +18,8 @@ from typing import Any
 import grpc
 import pytest
 
-from cluster import gate_service, gateway, scan_memory
+from cluster import gate_service, gateway, quota_owner, scan_memory
+from cluster import owner as owner_module
 from cluster.config import TlsFiles
 from cluster.gate_service import MAX_UNREAD
 from cluster.gate_session import MAX_SCANS_IN_FLIGHT, Outbox
@@ -30,6 +31,7 @@ from parkgate.gate.v1 import gate_pb2, gate_pb2_grpc
 from tests.cluster import small_park
 from tests.cluster.harness import LocalCluster, channel, now_ms, scan
 from tests.cluster.plain_owner import Desk
+from tests.cluster.plain_quota import QuotaDesk
 
 ADMIT = gate_pb2.DECISION_ADMIT
 NOW = datetime.now(UTC)
@@ -324,3 +326,29 @@ async def test_a_flood_of_refusals_fills_neither_memory_nor_log_and_guests_are_a
     desk.clock.now_ms += SCAN_MEMORY_MS
     later = await desk.send(desk.scan(bad))
     assert small_park.reason(later[0]) == "MALFORMED_CODE"
+
+
+async def test_an_owner_with_too_many_commands_waiting_says_ask_again_and_does_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I8: registrations of 10,000 tickets each must not pile up in its memory."""
+    monkeypatch.setattr(owner_module, "MAX_COMMANDS_WAITING", 3)
+    codes = [small_park.token("day", 10 + number) for number in range(5)]
+    asked = [
+        desk.ask(register=control_pb2.RegisterTicketsRequest(tickets=[control_pb2.IssuedTicket(token=code)]))
+        for code in codes
+    ]
+    answers = await asyncio.gather(*asked)
+    assert [answer.register.registered for answer in answers] == [1, 1, 1, 0, 0]
+    assert ["ask again" in answer.fault for answer in answers] == [False] * 3 + [True] * 2
+    assert (await desk.register(codes[4])).registered == 1, "and when it has room again it does it"
+
+
+async def test_a_quota_owner_with_too_many_calls_under_way_says_ask_again(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await QuotaDesk(valkey_url).start()
+    monkeypatch.setattr(quota_owner, "MAX_CALLS", len(desk.owner._tasks))
+    fault = (await desk.ask(get_quotas=control_pb2.GetQuotasRequest())).fault
+    assert "ask again" in fault
+    await desk.stop()
