@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test chaos check fmt protos bench lock venv clean help
+.PHONY: demo test chaos fuzz check fmt protos bench lock venv clean help
 .DEFAULT_GOAL := help
 
 help: ## Show the targets.
@@ -25,6 +25,9 @@ test: $(STAMP) ## Run all tests.
 
 chaos: $(STAMP) ## Try every promise under every fault: three minutes, or LONG=1 for half an hour.
 	@$(BIN)/python -m tests.chaos
+
+fuzz: $(STAMP) ## Try a million cases on every boundary that takes bytes, in some minutes.
+	@$(BIN)/python -m tests.fuzz
 
 check: $(STAMP) ## Style, types, import rules, protocol lint and drift.
 	@$(BIN)/ruff format --check .

@@ -46,10 +46,14 @@ class ClusterConfig:
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """What a gateway serves gates and services with. Port 0 takes any free one."""
+    """What a gateway serves gates and services with. Port 0 takes any free one.
+
+    `log_limit_bytes`: so much of the ledger's log that reporting has not read raises the alarm of `cluster.backlog`.
+    """
 
     host: str
     port: int
     tls: TlsFiles
     revoked_file: Path | None = None
     metrics_port: int = 0
+    log_limit_bytes: int = 1 << 30

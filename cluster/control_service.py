@@ -7,6 +7,7 @@ import functools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
+from cluster.backlog import Backlog
 from cluster.config import QUOTA_PARTITION, ClusterConfig
 from cluster.control import Control
 from cluster.gate_service import Context, GateService, abort
@@ -61,6 +62,7 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         self._routes = routes
         self._gates = gates
         self.revoked = Revoked(None)
+        self.backlog: Backlog | None = None
 
     # Tickets
 
@@ -211,6 +213,10 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         for partition in sorted(partitions, key=lambda item: item.partition):
             partition.reported_sequence = await self._ledger.reported_sequence(partition.partition)
             response.partitions.append(partition)
+        if self.backlog is not None:
+            await self.backlog.look()
+            response.unreported_bytes = self.backlog.now.log_bytes
+            response.unreported_limit_bytes = self.backlog.limit_bytes
         return response
 
     async def _ask_owners(self, call: link_pb2.LinkRequest) -> list[link_pb2.LinkResponse]:

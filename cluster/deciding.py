@@ -224,6 +224,8 @@ class Decider:
         self, scan: gate_pb2.Scan, gate_number: int, reason: Reason, genuine: Genuine | None, verdict: gate_pb2.Verdict
     ) -> None:
         """Refusals ride along in the log; a RETRY is no decision and is neither logged nor remembered."""
+        if self.partition.scans.is_full:
+            reason = Reason.BACKPRESSURE
         decision = decision_for(reason)
         verdict.scan_id = scan.scan_id
         verdict.decision, verdict.reason = int(decision), int(reason)  # type: ignore[assignment]

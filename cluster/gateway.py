@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from cluster.config import ClusterConfig, GatewayConfig
+from cluster.backlog import LOOK_EVERY_S, Backlog
+from cluster.config import QUOTA_PARTITION, ClusterConfig, GatewayConfig
 from cluster.control import DAMAGED_CONTROL, POLL_S, Control
 from cluster.control_service import ControlService
 from cluster.ending import end
@@ -56,6 +58,9 @@ class Gateway:
         self.gates = GateService(name, self._control, self._routes, revoked)
         self.control_service = ControlService(cluster, self._ledger, self._control, self._routes, self.gates)
         self.control_service.revoked = revoked
+        partitions = (*cluster.partition_names, QUOTA_PARTITION)
+        self.backlog = Backlog(self._ledger, partitions, config.log_limit_bytes)
+        self.control_service.backlog = self.backlog
         self._server: grpc.aio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._health = health.aio.HealthServicer()
@@ -83,7 +88,7 @@ class Gateway:
         for service in ("", SERVICE, CONTROL_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._server = server
-        self._tasks = [asyncio.create_task(self._expire()), asyncio.create_task(self._poll())]
+        self._tasks = [asyncio.create_task(work) for work in (self._expire(), self._poll(), self._watch_backlog())]
         log.info("gateway serves", gateway=self.name, port=self.port)
         return self.port
 
@@ -100,6 +105,12 @@ class Gateway:
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
             self.gates.expire()
+
+    async def _watch_backlog(self) -> None:
+        while True:
+            with contextlib.suppress(TransientError):  # its absence has alarms of its own
+                await self.backlog.look()
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _poll(self) -> None:
         while True:

@@ -237,6 +237,18 @@ class Ledger:
         async with self._errors(f"reading the reported sequence of {partition}"):
             return int(await self._redis.get(_key(partition, "reported")) or 0)
 
+    async def unreported(self, partition: str) -> tuple[int, int]:
+        """Entries of the log that reporting has not committed, and about how many bytes of memory they take."""
+        log = _key(partition, "log")
+        async with self._errors(f"measuring the log of {partition}"), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hget(_key(partition, "head"), "sequence")
+            pipe.get(_key(partition, "reported"))
+            pipe.xlen(log)
+            pipe.memory_usage(log)
+            last, reported, length, size = await pipe.execute()
+        entries = max(int(last or 0) - int(reported or 0), 0)
+        return entries, min(entries, length) * int(size or 0) // max(length, 1)
+
     async def trim(self, partition: str, below: int) -> None:
         """Drops log entries with sequences under `below`."""
         async with self._errors(f"trimming the log of {partition}"):

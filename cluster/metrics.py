@@ -67,7 +67,18 @@ class _GatewayCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Streams and frames of the gateway."""
-        gates = self._gateway.gates
+        gates, backlog = self._gateway.gates, self._gateway.backlog
+        yield GaugeMetricFamily(
+            "parkgate_ledger_unreported_entries",
+            "Entries of the log that reporting has not committed.",
+            value=backlog.now.entries,
+        )
+        yield GaugeMetricFamily(
+            "parkgate_ledger_unreported_bytes", "About how many bytes they take.", value=backlog.now.log_bytes
+        )
+        yield GaugeMetricFamily(
+            "parkgate_ledger_unreported_percent", "Of the limit; alarm at 50, 80 and 100.", value=backlog.percent
+        )
         yield GaugeMetricFamily("parkgate_gateway_streams", "Open gate streams.", value=gates.streams)
         yield CounterMetricFamily("parkgate_gateway_frames", "Frames with scans or passages.", value=gates.frames)
         yield CounterMetricFamily("parkgate_gateway_timeouts", "Frames answered RETRY for time.", value=gates.timeouts)

@@ -49,6 +49,8 @@ SCANS_A_PIECE = 200
 """Scans that are taken from the inbox together; a turn may be longer than its limit by one piece."""
 MAX_SCANS_WAITING = 40_000
 """Scans in the inbox. Beyond, groups are answered RETRY at once: some 0.4 s of work is enough of a queue."""
+MAX_COMMANDS_WAITING = 1_000
+"""Registrations, changes and questions in the inbox: sales have a handful under way. Beyond: ask again."""
 MAX_BATCH_AGE_MS = 500
 """A batch has one instant. While the ledger does not answer, what arrives later than this waits for the next batch."""
 PACE_S = 0.002
@@ -60,6 +62,7 @@ FEW_SCANS = 3
 APPEND_RETRY_S = 0.05
 TICK_S = 0.1
 SHED_RETRY_MS = 500
+BUSY = "the owner has as many calls waiting as may be; nothing was done, ask again"
 
 Work = Callable[[Batch], None]
 log = structlog.get_logger("cluster.owner")
@@ -101,6 +104,7 @@ class Owner:
         self._minute = Minute(NO_RULES, moment_at(0, NO_RULES.time_zone), {})
         self._inbox: deque[tuple[int, Work]] = deque()
         self._scans_waiting = 0
+        self._commands_waiting = 0
         self._wake = asyncio.Event()
         self._snapshots = Snapshots(config, ledger)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -197,6 +201,10 @@ class Owner:
         if request.WhichOneof("body") == "refresh":
             self._spawn(self._refresh(connection, request.call_id))
             return
+        if self._commands_waiting >= MAX_COMMANDS_WAITING:
+            connection.send(link_pb2.LinkResponse(call_id=request.call_id, fault=BUSY))
+            return
+        self._commands_waiting += 1
         self._enqueue(0, lambda batch: self._command(batch, connection, request))
 
     async def _refresh(self, connection: Connection, call_id: int) -> None:
@@ -412,6 +420,7 @@ class Owner:
     # Commands
 
     def _command(self, batch: Batch, connection: Connection, request: link_pb2.LinkRequest) -> None:
+        self._commands_waiting -= 1
         touched: set[Partition] = set()
         response = link_pb2.LinkResponse(call_id=request.call_id)
         try:

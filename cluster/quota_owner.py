@@ -19,7 +19,7 @@ from cluster.control import DAMAGED_CONTROL, POLL_S, Control
 from cluster.ending import end
 from cluster.ledger import Append, Appended, Ledger
 from cluster.link import Connection
-from cluster.owner import APPEND_RETRY_S, TICK_S, wall_clock_ms
+from cluster.owner import APPEND_RETRY_S, BUSY, TICK_S, wall_clock_ms
 from cluster.quota_state import Change, QuotaState, ZoneAlert, replay, restore, snapshot, write_event
 from cluster.routes import Routes
 from parkgate.cluster.v1 import control_pb2, link_pb2
@@ -30,6 +30,8 @@ from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, 
 MAX_HOLD_MS = 3_600_000
 MAX_LINES = 64
 RECALL_TIMEOUT_S = 0.5
+MAX_CALLS = 2_000
+"""Calls under way: sales send theirs in batches, and each partition has one question a zone. Beyond: ask again."""
 SNAPSHOT_AFTER_ENTRIES = 20_000
 LEVELS_PERCENT = (80, 90, 100)
 MOVE_OF_COMMAND = {"pin": HoldState.PINNED, "confirm": HoldState.CONFIRMED, "release": HoldState.RELEASED}
@@ -105,6 +107,9 @@ class QuotaOwner:
 
     def request(self, connection: Connection, request: link_pb2.LinkRequest) -> None:
         """Takes a request from a link; the answer goes back on it."""
+        if len(self._tasks) >= MAX_CALLS:
+            connection.send(link_pb2.LinkResponse(call_id=request.call_id, fault=BUSY))
+            return
         self._spawn(self._answer(connection, request))
 
     async def _answer(self, connection: Connection, request: link_pb2.LinkRequest) -> None:

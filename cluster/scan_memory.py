@@ -17,6 +17,10 @@ SCAN_MAX_AGE_MS = 180_000
 """Older scans are not decided now: CLOCK_SKEW. Scans from a gate that was off-line come as a replay, not as scans."""
 SCAN_MAX_AHEAD_MS = 120_000
 """A device's clock may be ahead by as much."""
+MAX_SINGLE_VERDICTS = 200_000
+"""Of one partition: refusals above all, some 300 bytes each. Parks refuse a few a second; a flood of codes that are
+none would fill the memory and the log. Beyond, a scan that would be refused is told RETRY: to forget one before its
+time could give its scan id two answers (I3)."""
 if SCAN_MAX_AGE_MS + SCAN_MAX_AHEAD_MS > SCAN_MEMORY_MS:
     raise AssertionError("a scan could be decided after its id was forgotten")
 
@@ -32,6 +36,12 @@ class ScanMemory:
         self._young: dict[bytes, _Kept] = {}
         self._old: dict[bytes, _Kept] = {}
         self._young_since_ms = 0
+        self._young_single = self._old_single = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further refusal may be remembered, until older ones may be forgotten."""
+        return self._young_single + self._old_single >= MAX_SINGLE_VERDICTS
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -53,6 +63,7 @@ class ScanMemory:
     def keep(self, scan_id: bytes, verdict: bytes) -> None:
         """Remembers a serialized verdict."""
         self._young[scan_id] = verdict
+        self._young_single += 1
 
     def keep_alike(self, scan_id: bytes, run: AdmissionRun) -> None:
         """Remembers a verdict that is like the others of a run; a tenth of the memory."""
@@ -62,6 +73,7 @@ class ScanMemory:
         """Drops what may be dropped; called once a batch."""
         if now_ms - self._young_since_ms >= SCAN_MEMORY_MS:
             self._old, self._young = self._young, {}
+            self._old_single, self._young_single = self._young_single, 0
             self._young_since_ms = now_ms
 
     def single(self) -> Iterator[tuple[bytes, bytes]]:

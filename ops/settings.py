@@ -58,11 +58,24 @@ class Settings(BaseModel):
         "local", description="`local` (or empty) for an embedded Ray, or host:6379 of a Ray cluster."
     )
 
+    signing_passphrase_file: Path | None = Field(
+        None,
+        description="File with the passphrase of the signing keys, such as a systemd credential; by default it is in "
+        "the data folder.",
+    )
+
     partitions: int = Field(
         8, ge=1, le=MAX_PARTITIONS, description="Partitions of the ledger, fixed at the first start."
     )
     owners: int = Field(1, ge=1, le=256, description="Partition owner actors; not more than partitions.")
     gateways: int = Field(1, ge=1, le=256, description="Gateway actors.")
+
+    log_limit_mb: int = Field(
+        1024,
+        ge=1,
+        le=1_000_000,
+        description="Megabytes of the ledger's log that reporting has not read at which the alarm is at 100 %.",
+    )
 
     gate_host: str = Field("0.0.0.0", min_length=1, description="Address on which gates are served.")  # noqa: S104 - the gRPC ports face the network, with TLS
     gate_port: Port = Field(7443, description="Port on which gates are served, for example 7443.")
@@ -89,6 +102,11 @@ class Settings(BaseModel):
     @classmethod
     def _absolute(cls, path: Path) -> Path:
         return path.expanduser().absolute()
+
+    @field_validator("signing_passphrase_file", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return value or None
 
     @field_validator("server_names", mode="before")
     @classmethod
@@ -203,7 +221,7 @@ def masked(settings: Settings) -> dict[str, str]:
         if isinstance(value, SecretStr):
             texts[name] = _masked_url(value.get_secret_value()) or "embedded"
         else:
-            texts[name] = ", ".join(value) if isinstance(value, tuple) else str(value)
+            texts[name] = ", ".join(value) if isinstance(value, tuple) else str("" if value is None else value)
     return texts
 
 

@@ -1,10 +1,15 @@
 """Where the keys that sign tickets are kept. What a token's key id means is ticketcore's.
 
-    <data folder>/signing/key-<id>.pem    private, PKCS8 encrypted with the passphrase in `secrets/signing`, 0600
+    <data folder>/signing/key-<id>.pem    private, PKCS8 encrypted with the passphrase, 0600
     <data folder>/signing/ring.json       {"active": 3, "keys": {"0": "<base64>", ...}}, what gates check with
 
 A key id (0 to 31, five bits of the token) is never given to a second key: a printed ticket may carry it for a year.
 After a rotation the old private key is deleted, its public half stays.
+
+The passphrase is in `secrets/signing` of the same folder unless `signing_passphrase_file` names another place. Beside
+the keys it guards a copy of the folder `signing` alone (a backup has it in a file of its own), not against whoever
+reads the whole data folder; elsewhere (a systemd credential, a mounted secret) it guards against that too. Neither
+helps against root on the machine where sales run: the key must be in its memory.
 """
 
 import base64
@@ -19,8 +24,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from ops.errors import OpsError
 from ops.files import exclusive, make_folder, secret, write_atomic
+from ops.settings import Settings
 
 KEY_IDS = range(32)
+NAME_FILE = "PARKGATE_SIGNING_PASSPHRASE_FILE names it; without, it is in secrets/ of the data folder."
 RESTORE = "Restore the folder signing/ and secrets/signing from the same backup."
 
 
@@ -33,12 +40,29 @@ class KeyMaterial:
     public_keys: Mapping[int, Ed25519PublicKey]
 
 
-def load_or_create(folder: Path) -> KeyMaterial:
-    """The ring of the data folder, made with key 0 at the first call. Raises: OpsError when it is damaged."""
+def passphrase_of(settings: Settings) -> str:
+    """The passphrase of the signing keys. Raises: OpsError when the file that should hold it does not."""
+    path = settings.signing_passphrase_file
+    if path is None:
+        return secret(settings.data_dir, "signing")
+    try:
+        value = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OpsError(f"The passphrase of the signing keys cannot be read from {path}.", NAME_FILE) from error
+    if not value:
+        raise OpsError(f"The file {path} holds no passphrase.", NAME_FILE)
+    return value
+
+
+def load_or_create(folder: Path, passphrase: str = "") -> KeyMaterial:
+    """The ring of the data folder, made with key 0 at the first call. Raises: OpsError when it is damaged.
+
+    `passphrase`: "" for the one in `secrets/signing`.
+    """
     with _locked(folder):
         if not _ring_path(folder).exists():
-            _add_key(folder, {}, 0)
-        return _load(folder)
+            _add_key(folder, {}, 0, passphrase)
+        return _load(folder, passphrase)
 
 
 def load_public(folder: Path) -> tuple[int, dict[int, Ed25519PublicKey]]:
@@ -56,38 +80,42 @@ def load_public(folder: Path) -> tuple[int, dict[int, Ed25519PublicKey]]:
     return active, keys
 
 
-def rotate(folder: Path) -> KeyMaterial:
+def rotate(folder: Path, passphrase: str = "") -> KeyMaterial:
     """Makes a new key the active one; tickets signed by the old ones stay valid. Raises: OpsError when ids run out."""
-    load_or_create(folder)
+    load_or_create(folder, passphrase)
     with _locked(folder):
         active, keys = load_public(folder)
         fresh = max(keys) + 1
         if fresh not in KEY_IDS:
             raise OpsError("All 32 key ids are used.", "A new token version is needed; ask the makers of Parkgate.")
-        _add_key(folder, keys, fresh)
+        _add_key(folder, keys, fresh, passphrase)
         _key_path(folder, active).unlink(missing_ok=True)
-        return _load(folder)
+        return _load(folder, passphrase)
 
 
-def _add_key(folder: Path, keys: Mapping[int, Ed25519PublicKey], key_id: int) -> None:
+def _add_key(folder: Path, keys: Mapping[int, Ed25519PublicKey], key_id: int, passphrase: str) -> None:
     """The private key first, then the ring that names it: a crash in between leaves the old ring whole."""
     private = Ed25519PrivateKey.generate()
-    passphrase = serialization.BestAvailableEncryption(secret(folder, "signing").encode())
-    pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, passphrase)
+    encryption = serialization.BestAvailableEncryption(_bytes(folder, passphrase))
+    pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     write_atomic(_key_path(folder, key_id), pem)
     ring = {str(number): _text(key) for number, key in {**keys, key_id: private.public_key()}.items()}
     write_atomic(_ring_path(folder), json.dumps({"active": key_id, "keys": ring}, indent=1).encode(), mode=0o644)
 
 
-def _load(folder: Path) -> KeyMaterial:
+def _bytes(folder: Path, passphrase: str) -> bytes:
+    return (passphrase or secret(folder, "signing")).encode()
+
+
+def _load(folder: Path, passphrase: str) -> KeyMaterial:
     active, keys = load_public(folder)
     path = _key_path(folder, active)
     try:
-        private = serialization.load_pem_private_key(path.read_bytes(), secret(folder, "signing").encode())
+        private = serialization.load_pem_private_key(path.read_bytes(), _bytes(folder, passphrase))
     except FileNotFoundError as error:
         raise OpsError(f"The signing key {path} is missing.", RESTORE) from error
     except (ValueError, TypeError) as error:
-        raise OpsError(f"The signing key {path} does not open with the passphrase in secrets/.", RESTORE) from error
+        raise OpsError(f"The signing key {path} does not open with its passphrase.", RESTORE) from error
     if not isinstance(private, Ed25519PrivateKey) or _text(private.public_key()) != _text(keys[active]):
         raise OpsError(f"The signing key {path} is not the one that the ring names.", RESTORE)
     return KeyMaterial(active, private, keys)

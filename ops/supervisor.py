@@ -10,6 +10,7 @@ from pathlib import Path
 from ops import stack, state
 from ops.errors import EXIT_FAILURE, EXIT_OK, OpsError
 from ops.files import FolderLock
+from ops.memory import no_core_files
 from ops.metrics import serve_stack
 from ops.processes import end
 from ops.settings import Settings, load
@@ -27,6 +28,7 @@ def lock_path(data_dir: Path) -> Path:
 
 def main(argv: Sequence[str]) -> int:
     """`--again` (from the watcher): the stack was up before, so it is brought back however long that takes."""
+    no_core_files()  # for all that it starts as well
     attempts = NEVER if list(argv) == [AGAIN] else FIRST_ATTEMPTS
     try:
         settings = load()

@@ -61,6 +61,9 @@ HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 PAGE_SIZE = 1_000
 MAX_PAGE_SIZE = 10_000
 CHUNK_BYTES = 64 * 1024
+MAX_CALLS = 64
+"""Questions at once, four of which Postgres answers at a time. Beyond: RESOURCE_EXHAUSTED, ask again."""
+OPTIONS = [("grpc.so_reuseport", 0), ("grpc.max_concurrent_streams", 100), ("grpc.server_handshake_timeout_ms", 10_000)]
 STATUS = {
     InvalidInputError: grpc.StatusCode.INVALID_ARGUMENT,
     NotPermittedError: grpc.StatusCode.PERMISSION_DENIED,
@@ -277,7 +280,7 @@ async def start_server(config: ReportingConfig, pool: Pool, ledger: redis.Redis)
     Raises:
         InvalidInputError: the port cannot be had.
     """
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
     pb_grpc.add_ReportingServiceServicer_to_server(ReportingServicer(config, pool, ledger), server)
     health = HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

@@ -15,6 +15,8 @@ from ticketcore.errors import UnavailableError
 MAX_HEAD = 8 * 2**10
 MAX_BODY = 64 * 2**10
 TIMEOUT_S = 5.0
+MAX_CONNECTIONS = 256
+"""At once; a provider has a few. Others are closed unheard, and come again."""
 REASONS = {200: "OK", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 503: "Unavailable"}
 
 
@@ -43,9 +45,14 @@ Handler = Callable[[Request], Awaitable[Response]]
 async def start(handler: Handler, address: str) -> asyncio.Server:
     """Serves `handler` on host:port until the server is closed."""
     host, port = split_address(address)
+    open_now = 0
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
         try:
+            if open_now > MAX_CONNECTIONS:
+                return
             async with asyncio.timeout(2 * TIMEOUT_S):
                 request = await _read_request(reader)
                 response = Response(400) if request is None else await handler(request)
@@ -54,6 +61,7 @@ async def start(handler: Handler, address: str) -> asyncio.Server:
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             pass  # the other side went away or is too slow; there is nobody to tell
         finally:
+            open_now -= 1
             writer.close()
 
     return await asyncio.start_server(connected, host, port, limit=MAX_HEAD)

@@ -39,7 +39,7 @@ def parse_event(body: bytes) -> PaymentEvent:
             currency=values["currency"],
             event_time=datetime.fromtimestamp(values["time_ms"] / 1000, UTC),
         )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise InvalidInputError(f"the body is no payment event: {error!r}") from error
     well_typed = isinstance(event.event_id, str) and type(event.amount_minor) is int and isinstance(event.currency, str)
     if not well_typed or event.kind not in KINDS or not 1 <= len(event.event_id) <= 200:

@@ -42,6 +42,9 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A connection that never says who it is has nothing to wait for.
+    ("grpc.max_concurrent_streams", 1_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )
 log = logging.getLogger(__name__)
 

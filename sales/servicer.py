@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from parkgate.sales.v1 import sales_pb2 as pb
 from parkgate.sales.v1.sales_pb2_grpc import SalesServiceServicer
@@ -28,13 +29,16 @@ from sales.usecases.refund_tickets import refund_tickets
 from sales.usecases.reschedule_ticket import quote_reschedule, reschedule_ticket
 from sales.usecases.sell_tickets import sell_tickets
 from sales.usecases.shifts import close_shift, open_shift
-from ticketcore.errors import UnknownOutcomeError
+from sales.wire import check_texts
+from ticketcore.errors import UnavailableError, UnknownOutcomeError
 
-Q = TypeVar("Q")
+Q = TypeVar("Q", bound=Message)
 A = TypeVar("A")
 Context = grpc.aio.ServicerContext[Any, Any]
 CALL_LIMIT_S = 8.0
 """Longer than a connection to a Postgres that is away, and than the largest group; windows wait some ten seconds."""
+MAX_CALLS_UNDER_WAY = 1_000
+"""Some seconds of selling on a small machine; and a bound on what waits in the batches behind it, and on memory."""
 UseCase = Callable[[Sales, Caller, Q], Coroutine[Any, Any, A]]
 
 
@@ -50,7 +54,10 @@ class SalesServicer(SalesServiceServicer):
         method = use_case.__name__
         status = "OK"
         try:
-            return await self._within_limit(use_case(self._sales, self._caller(context), request))
+            caller = self._caller(context)
+            check_texts(request)
+            self._check_room()
+            return await self._within_limit(use_case(self._sales, caller, request))
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the caller gets a status and no trace
             code, message, metadata = status_of(error)
             status = code.name
@@ -58,6 +65,17 @@ class SalesServicer(SalesServiceServicer):
         finally:
             metrics.CALLS.labels(method, status).inc()
             metrics.SECONDS.labels(method).observe(time.perf_counter() - started)
+
+    def _check_room(self) -> None:
+        """Sheds at once what would only wait: nothing is done, and the window asks again with the same request_id.
+
+        Raises:
+            UnavailableError: as many calls are under way as may be.
+        """
+        if len(self._under_way) >= MAX_CALLS_UNDER_WAY:
+            raise UnavailableError(
+                f"{MAX_CALLS_UNDER_WAY} calls are under way: nothing was done, ask again shortly", 500
+            )
 
     async def _within_limit(self, work: Coroutine[Any, Any, A]) -> A:
         """The answer, or an error once it takes too long: a Postgres that hangs answers nothing, not even a refusal.

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
 from parkgate.sales.v1 import sales_pb2 as pb
 from ticketcore.document_node import to_date
 from ticketcore.errors import InvalidInputError, InvalidInputsError
@@ -33,6 +36,27 @@ METHODS = {
     "provider": pb.PAYMENT_METHOD_PROVIDER,
     "agency": pb.PAYMENT_METHOD_AGENCY,
 }
+
+
+def check_texts(request: Message) -> None:
+    """Refuses a request with the character NUL in a text. Postgres keeps no such text, and many calls share one
+    transaction: it would be everybody's error.
+
+    Raises:
+        InvalidInputError: names the field.
+    """
+    if b"\0" in request.SerializeToString():  # else there is nothing to look for; most requests are let go here
+        _check_texts(request, "")
+
+
+def _check_texts(message: Message, path: str) -> None:
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else [value]
+        if field.type == FieldDescriptor.TYPE_STRING and any("\0" in text for text in values):
+            raise InvalidInputError(f"{path}{field.name}: holds the character NUL")
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for inner in values:
+                _check_texts(inner, f"{path}{field.name}.")
 
 
 def milliseconds(instant: datetime | None) -> int:

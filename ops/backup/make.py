@@ -13,18 +13,21 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from ops import signing_keys
 from ops.backup import archive, postgres
 from ops.backup.archive import Manifest
 from ops.backup.ledger import LedgerImage, first_entries
 from ops.errors import BadInput, OpsError
-from ops.files import secret, write_atomic
+from ops.files import write_atomic
 from ops.services.catalogue import read_catalogue
 from ops.settings import FILE_NAME, Settings
 from ops.stack import Endpoints
 
 LEDGER, POSTGRES = "ledger.rdb", "postgres.dump"
 FOLDERS = ("pki", "signing")
-STAYS_HERE = frozenset({"data_dir", "catalogue_dir", "postgres_url", "ledger_url", "ray_address"})
+STAYS_HERE = frozenset(
+    {"data_dir", "catalogue_dir", "postgres_url", "ledger_url", "ray_address", "signing_passphrase_file"}
+)
 """Settings of this machine: paths, and addresses with passwords of servers that a restored park does not use."""
 ATTEMPTS = 3
 PHRASE_SUFFIX = ".passphrase"
@@ -58,7 +61,7 @@ def make(settings: Settings, out: Path, now: datetime, told: Callable[[str], Non
         told("copying keys, certificates, catalogue and settings")
         _copy_files(settings, folder)
         manifest = archive.write_archive(folder, _manifest(settings, now, offsets), out, told)
-        write_atomic(phrase, secret(settings.data_dir, "signing").encode())
+        write_atomic(phrase, signing_keys.passphrase_of(settings).encode())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Made(out, phrase, manifest)

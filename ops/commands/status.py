@@ -9,8 +9,10 @@ from ops.commands.options import AsJson, Config, DataDir
 
 if TYPE_CHECKING:
     from ops.processes import Identity
+    from ops.settings import Settings
     from ops.state import ProcessState, StackState
 
+BACKLOG_SHOWN_PERCENT = 50
 COLOURS = {"running": "green", "starting": "yellow", "waiting": "yellow", "backoff": "red", "stopping": "yellow"}
 
 
@@ -22,7 +24,8 @@ def status(data_dir: DataDir = None, config: Config = None, as_json: AsJson = Fa
     from ops import state
     from ops.commands.options import settings
 
-    folder = settings(data_dir, config).data_dir
+    chosen = settings(data_dir, config)
+    folder = chosen.data_dir
     now = state.read(folder)
     running = now is not None and now.alive
     if as_json:
@@ -33,6 +36,7 @@ def status(data_dir: DataDir = None, config: Config = None, as_json: AsJson = Fa
         OUT.print(f"Nothing runs on {folder}. Start it with [cyan]parkgate up[/cyan].")
     else:
         _print_table(now)
+        _print_backlog(chosen)
     well = running and now is not None and all(one.healthy for one in now.processes)
     raise typer.Exit(0 if well else 1)
 
@@ -60,6 +64,33 @@ def _print_table(now: "StackState") -> None:
             escape(one.detail),
         )
     OUT.print(rows)
+
+
+def _print_backlog(chosen: "Settings") -> None:
+    """How far reporting is behind, when it is: nothing else on the screen says that the ledger grows."""
+    import asyncio
+
+    from ops.screen import OUT, size
+
+    try:
+        used, limit = asyncio.run(_backlog(chosen))
+    except Exception:  # noqa: BLE001 - the cluster does not answer, which the table says already
+        return
+    percent = used * 100 // max(limit, 1)
+    if percent >= BACKLOG_SHOWN_PERCENT:
+        OUT.print(
+            f"[red]Reporting is behind by {size(used)} of the ledger, {percent} % of the limit of {size(limit)}.[/red] "
+            "Gates go on. Bring Postgres back, or give the ledger more memory."
+        )
+
+
+async def _backlog(chosen: "Settings") -> tuple[int, int]:
+    from ops import clients
+    from parkgate.cluster.v1 import control_pb2
+
+    async with clients.control(chosen) as stub:
+        answer = await stub.GetStatus(control_pb2.GetStatusRequest(), timeout=2.0)
+    return answer.unreported_bytes, answer.unreported_limit_bytes
 
 
 def _print_json(now: "StackState | None") -> None:

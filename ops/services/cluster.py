@@ -121,6 +121,7 @@ def configuration(settings: Settings) -> tuple[ClusterConfig, GatewayConfig]:
         tls=TlsFiles(ca=files.ca, certificate=files.certificate, key=files.key),
         revoked_file=enrolment.revoked_path(settings.data_dir),
         metrics_port=settings.cluster_metrics_port,
+        log_limit_bytes=settings.log_limit_mb << 20,
     )
     return cluster, gateway
 

@@ -14,6 +14,7 @@ import structlog
 
 from ops import signing_keys
 from ops.files import secret
+from ops.memory import not_dumpable
 from ops.readiness import mark_ready
 from ops.services.catalogue import ensure_catalogue, read_catalogue
 from ops.services.identities import Files, revocations, server_identity, service_identity
@@ -31,6 +32,7 @@ log = structlog.get_logger("ops.sales")
 
 def run(settings: Settings) -> None:
     """Serves until SIGTERM."""
+    not_dumpable()  # the signing key is in its memory
     ensure_catalogue(settings)
     read_catalogue(settings.catalogue_dir)
     import uvloop
@@ -63,7 +65,7 @@ def configuration(settings: Settings, provider_url: str) -> SalesConfig:
     """The sales service's configuration from the settings."""
     from sales.config import SalesConfig
 
-    keys = signing_keys.load_or_create(settings.data_dir)
+    keys = signing_keys.load_or_create(settings.data_dir, signing_keys.passphrase_of(settings))
     return SalesConfig(
         postgres_url=Endpoints(settings).postgres_url,
         bind_address=f"{settings.sales_host}:{settings.sales_port}",

@@ -13,10 +13,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.chaos.away import postgres_row
+from tests.chaos.fuzzed import CASES, LONG_CASES, fuzz_rows
 from tests.chaos.processes.rows import process_rows
 from tests.chaos.rows import Row, as_json
 from tests.chaos.simulated import planted_bugs, simulated_rows
+from tests.chaos.soaked import LONG_VISITS, VISITS, soak_row
 from tests.chaos.table import show
+from tests.simulation.sweep import cores
 
 BUDGET_S, LONG_BUDGET_S = 120.0, 1_800.0
 """For simulated days; the planted bugs take about a minute more."""
@@ -32,9 +36,15 @@ def main() -> int:
     if not console.is_terminal:
         console = Console(width=LOG_WIDTH)
     began = time.monotonic()
-    budget_s, seeds = (LONG_BUDGET_S, LONG_SEEDS) if os.environ.get("LONG") else (BUDGET_S, SEEDS)
+    long = bool(os.environ.get("LONG"))
+    budget_s, seeds = (LONG_BUDGET_S, LONG_SEEDS) if long else (BUDGET_S, SEEDS)
     with console.status("simulated days") as status:
         rows: list[Row] = simulated_rows(budget_s, status.update)
+        status.update("an hour without Postgres")
+        rows.append(postgres_row())
+        status.update("clients that come and go")
+        rows.append(soak_row(LONG_VISITS if long else VISITS))
+        rows += fuzz_rows(LONG_CASES if long else CASES, cores(), status.update)
         bugs = planted_bugs(status.update)
         rows += process_rows(seeds, status.update)
     seconds = time.monotonic() - began

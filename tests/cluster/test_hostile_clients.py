@@ -9,6 +9,7 @@ import asyncio
 import socket
 import statistics
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,15 +19,20 @@ from typing import Any
 import grpc
 import pytest
 
-from cluster import gate_service, gateway
+from cluster import gate_service, gateway, quota_owner, scan_memory
+from cluster import owner as owner_module
 from cluster.config import TlsFiles
 from cluster.gate_service import MAX_UNREAD
 from cluster.gate_session import MAX_SCANS_IN_FLIGHT, Outbox
+from cluster.scan_memory import SCAN_MEMORY_MS
 from ops import enrolment, pki
 from ops.pki import CLIENT_VALID, Kind
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc
 from parkgate.gate.v1 import gate_pb2, gate_pb2_grpc
+from tests.cluster import small_park
 from tests.cluster.harness import LocalCluster, channel, now_ms, scan
+from tests.cluster.plain_owner import Desk
+from tests.cluster.plain_quota import QuotaDesk
 
 ADMIT = gate_pb2.DECISION_ADMIT
 NOW = datetime.now(UTC)
@@ -300,3 +306,53 @@ async def test_a_gateway_that_serves_as_many_streams_as_it_can_sends_to_another(
     files = cluster.pki.client(Kind.GATE, "more", ["main-2"])
     code, details = await heard(cluster.gateway.port, files, b"", ["main-2"])
     assert (code, "try another" in details) == (grpc.StatusCode.UNAVAILABLE, True)
+
+
+async def test_a_flood_of_refusals_fills_neither_memory_nor_log_and_guests_are_admitted_meanwhile(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I3, I7: what is beyond is told RETRY, never a refusal that would be forgotten; and is decided in the end."""
+    monkeypatch.setattr(scan_memory, "MAX_SINGLE_VERDICTS", 50)
+    good, bad = small_park.token("day", 2), b"x" * 10
+    await desk.register(good)
+    flood = [desk.scan(bad) for _ in range(300)]
+    first = await desk.send(*flood)
+    told = Counter(small_park.reason(verdict) for verdict in first)
+    assert told["BACKPRESSURE"] == 300 - told["MALFORMED_CODE"]
+    assert told["MALFORMED_CODE"] == 50 * desk.partitions
+    assert all(verdict.retry_after_ms for verdict in first if verdict.decision == gate_pb2.DECISION_RETRY)
+    logged = [len(entry.events) for name in ("p0", "p1") for entry in await desk.log(name)]
+    assert sum(logged) == 50 * desk.partitions + 1
+    assert (await desk.send(desk.scan(good)))[0].decision == ADMIT
+    assert [v.reason for v in await desk.send(*flood[:5])] == [v.reason for v in first[:5]], "the same answers again"
+    desk.clock.now_ms += 2 * SCAN_MEMORY_MS
+    await desk.send(desk.scan(bad))
+    desk.clock.now_ms += SCAN_MEMORY_MS
+    later = await desk.send(desk.scan(bad))
+    assert small_park.reason(later[0]) == "MALFORMED_CODE"
+
+
+async def test_an_owner_with_too_many_commands_waiting_says_ask_again_and_does_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I8: registrations of 10,000 tickets each must not pile up in its memory."""
+    monkeypatch.setattr(owner_module, "MAX_COMMANDS_WAITING", 3)
+    codes = [small_park.token("day", 10 + number) for number in range(5)]
+    asked = [
+        desk.ask(register=control_pb2.RegisterTicketsRequest(tickets=[control_pb2.IssuedTicket(token=code)]))
+        for code in codes
+    ]
+    answers = await asyncio.gather(*asked)
+    assert [answer.register.registered for answer in answers] == [1, 1, 1, 0, 0]
+    assert ["ask again" in answer.fault for answer in answers] == [False] * 3 + [True] * 2
+    assert (await desk.register(codes[4])).registered == 1, "and when it has room again it does it"
+
+
+async def test_a_quota_owner_with_too_many_calls_under_way_says_ask_again(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await QuotaDesk(valkey_url).start()
+    monkeypatch.setattr(quota_owner, "MAX_CALLS", len(desk.owner._tasks))
+    fault = (await desk.ask(get_quotas=control_pb2.GetQuotasRequest())).fault
+    assert "ask again" in fault
+    await desk.stop()

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ops.backup.make import _settings_text
 from ops.errors import OpsError
-from ops.signing_keys import load_or_create, load_public, rotate
+from ops.settings import load
+from ops.signing_keys import load_or_create, load_public, passphrase_of, rotate
 
 
 def test_the_same_key_is_found_again(data_dir: Path) -> None:
@@ -68,3 +70,36 @@ def test_the_public_ring_is_read_without_the_private_key(data_dir: Path) -> None
     active, keys = load_public(data_dir)
     assert active == 0
     assert keys[0].public_bytes_raw() == material.public_keys[0].public_bytes_raw()
+
+
+def test_the_passphrase_may_come_from_outside_the_data_folder(data_dir: Path, tmp_path: Path) -> None:
+    """So that nobody can open the keys with a copy of the whole folder."""
+    credential = tmp_path / "credential"
+    credential.write_text("correct horse\n")
+    settings = load(environ={"PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_SIGNING_PASSPHRASE_FILE": str(credential)})
+    first = load_or_create(data_dir, passphrase_of(settings))
+    assert not (data_dir / "secrets" / "signing").exists()
+    assert (
+        load_or_create(data_dir, "correct horse").private_key.private_bytes_raw()
+        == first.private_key.private_bytes_raw()
+    )
+    with pytest.raises(OpsError, match="does not open with its passphrase"):
+        load_or_create(data_dir)
+
+
+@pytest.mark.parametrize("content", [None, "", " \n", b"\xff\xfe"])
+def test_a_passphrase_file_that_holds_none_is_told_and_none_is_made(
+    data_dir: Path, tmp_path: Path, content: object
+) -> None:
+    path = tmp_path / "credential"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else str(content).encode())
+    settings = load(environ={"PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_SIGNING_PASSPHRASE_FILE": str(path)})
+    with pytest.raises(OpsError, match="passphrase"):
+        passphrase_of(settings)
+    assert not (data_dir / "secrets").exists()
+
+
+def test_a_backup_leaves_out_where_this_machine_has_the_passphrase(data_dir: Path) -> None:
+    environ = {"PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_SIGNING_PASSPHRASE_FILE": "/run/credentials/x"}
+    assert "credentials" not in _settings_text(load(environ=environ))

@@ -119,7 +119,12 @@ async def test_a_webhook_within_the_replay_window_is_heard(desk: Desk, late_s: i
     assert await tell(desk, intent, "captured", late_s=late_s) == (200, "issued")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"event_id": 1}', b"\xff", b"[" * 5000])
+BEYOND_THE_CALENDAR = (
+    b'{"event_id": "e", "kind": "failed", "payment_id": "00", "amount_minor": 1, "currency": "EUR", "time_ms": 1e30}'
+)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"event_id": 1}', b"\xff", b"[" * 5000, BEYOND_THE_CALENDAR])
 async def test_a_signed_body_that_is_no_event_is_told_so(desk: Desk, body: bytes) -> None:
     header = signatures.sign(desk.sales.config.webhook_secret, body, desk.now)
     request = http.Request("POST", webhook.PATH, {signatures.HEADER: header}, body)

@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from ops.embedded import EmbeddedPostgres
 from parkgate.sales.v1 import sales_pb2 as pb
 from parkgate.sales.v1.sales_pb2_grpc import SalesServiceStub
+from sales import servicer
 from sales.catalogue_folder import load_folder
 from sales.cluster_client import GrpcCluster, connect
 from sales.config import SalesConfig, TlsFiles
@@ -151,6 +152,34 @@ async def test_a_window_whose_certificate_was_revoked_is_refused_from_the_next_c
         with pytest.raises(grpc.aio.AioRpcError, match="was revoked") as caught:
             await stub.CreateOrder(order("w1"))
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize("field", ["window_id", "channel", "lines.concession"])
+async def test_a_text_that_postgres_cannot_keep_is_the_callers_mistake_and_nobody_elses(
+    server: Server, authority: Authority, field: str
+) -> None:
+    """I8: calls that come together share a transaction, and it would have failed for all of them."""
+    mad, good = order("w1"), order("w1")
+    holder = mad.lines[0] if "." in field else mad
+    setattr(holder, field.rpartition(".")[2], "w\0")
+    async with channel(server.port, authority.issue("ops", uri("parkgate://service/ops"))) as link:
+        stub = SalesServiceStub(link)
+        await publish(stub)
+        told, made = await asyncio.gather(stub.CreateOrder(mad), stub.CreateOrder(good), return_exceptions=True)
+    assert isinstance(told, grpc.aio.AioRpcError)
+    assert (told.code(), told.details()) == (grpc.StatusCode.INVALID_ARGUMENT, f"{field}: holds the character NUL")
+    assert made.order.order_id
+
+
+async def test_sales_shed_what_they_cannot_take_and_say_when_to_ask_again(
+    server: Server, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servicer, "MAX_CALLS_UNDER_WAY", 0)
+    async with channel(server.port, authority.issue("ops", uri("parkgate://service/ops"))) as link:
+        with pytest.raises(grpc.aio.AioRpcError, match="nothing was done, ask again") as told:
+            await SalesServiceStub(link).GetCatalogue(pb.GetCatalogueRequest())
+    assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert ("retry-after-ms", "500") in tuple(told.value.trailing_metadata() or ())
 
 
 async def test_a_caller_without_a_certificate_of_the_park_is_not_connected(

@@ -11,9 +11,9 @@ from tests.system.stack import Stack, tell
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that is up, in a folder whose path is too long for sockets, so that those are in private ones in /tmp.
-    At the end it is stopped, and nothing of it may be left."""
-    made = Stack(tmp_path_factory.mktemp("stack") / "data")
+    """A stack that is up and logs all it can, in a folder whose path is too long for sockets, so that those are in
+    private ones in /tmp. At the end it is stopped, and nothing of it may be left."""
+    made = Stack(tmp_path_factory.mktemp("stack") / "data", log_level="debug")
     try:
         tell(f"up after {made.up():.1f} s")
         yield made

@@ -150,6 +150,18 @@ class Stack:
             raise LookupError(f"no process {name}")
         return who
 
+    def pids(self) -> list[int]:
+        """All live processes of the stack, as far as they are known."""
+        self.note_processes()
+        return [who.pid for who in self._ever if is_alive(who)]
+
+    def output(self, *arguments: str) -> bytes:
+        """All that a command of `parkgate` prints, whether it succeeds or not."""
+        done = subprocess.run(
+            self._command(*arguments), capture_output=True, check=False, env=self._environ(), timeout=100
+        )
+        return done.stdout + done.stderr
+
     def below(self, name: str) -> list[Identity]:
         """The processes that a process has started."""
         return descendants(self.process(name).pid)

@@ -1058,12 +1058,18 @@ class GetStatusResponse(_message.Message):
     GATEWAY_FIELD_NUMBER: _builtins.int
     CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
+    UNREPORTED_BYTES_FIELD_NUMBER: _builtins.int
+    UNREPORTED_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
     gateway: _builtins.str
     """The gateway that answered."""
     catalogue_version: _builtins.int
     """In force."""
     streams: _builtins.int
     """Open gate streams at this gateway."""
+    unreported_bytes: _builtins.int
+    """About how many bytes of the ledger's log reporting has not read."""
+    unreported_limit_bytes: _builtins.int
+    """At so many bytes the alarm is at 100 %. Gates go on all the same."""
     @_builtins.property
     def partitions(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartitionStatus]:
         """By partition."""
@@ -1075,10 +1081,12 @@ class GetStatusResponse(_message.Message):
         gateway: _builtins.str = ...,
         catalogue_version: _builtins.int = ...,
         streams: _builtins.int = ...,
+        unreported_bytes: _builtins.int = ...,
+        unreported_limit_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "gateway", b"gateway", "partitions", b"partitions", "streams", b"streams"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "gateway", b"gateway", "partitions", b"partitions", "streams", b"streams", "unreported_bytes", b"unreported_bytes", "unreported_limit_bytes", b"unreported_limit_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,129 @@
+"""Clients for soaks: some that come and go in every way, and some that send more than can be served."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+
+from parkgate.gate.v1 import gate_pb2, gate_pb2_grpc
+from tests.cluster.harness import channel, now_ms
+from tests.soak.served import Held, Served
+
+AT_ONCE = 8
+HELLO = gate_pb2.ClientFrame(hello=gate_pb2.Hello(gate_ids=["main-1"], software="soak"))
+REST_S = 3.0
+"""After the last client, before it is counted what is left: the end of a stream is told within two seconds."""
+
+
+async def come_and_go(server: Served, times: int) -> None:
+    """So many connections, each of its own: ended in order, cancelled in the middle, cut off, or silent."""
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with turn:
+            await _visit(server, number)
+
+    for start in range(0, times, 100):
+        await asyncio.gather(*(one(number) for number in range(start, min(start + 100, times))))
+
+
+async def _visit(server: Served, number: int) -> None:
+    link = channel(server.files, server.port)
+    try:
+        call = gate_pb2_grpc.GateServiceStub(link).Stream()
+        if number % 4 == 3:  # connects, and says nothing
+            await call.wait_for_connection()
+            return
+        await call.write(HELLO)
+        await call.read()
+        frame = _frame(server, number)
+        await call.write(frame)
+        if number % 4 == 0:
+            await call.read()
+            await call.done_writing()
+            await call.code()
+        elif number % 4 == 1:
+            call.cancel()
+        # else the connection is cut off with its stream
+    finally:
+        await link.close(None)
+
+
+def _frame(server: Served, number: int) -> gate_pb2.ClientFrame:
+    token = server.tokens[number % len(server.tokens)]
+    scans = [gate_pb2.Scan(scan_id=os.urandom(16), token=token, scan_time_ms=now_ms()) for _ in range(3)]
+    return gate_pb2.ClientFrame(scans=scans)
+
+
+@dataclass(slots=True)
+class Load:
+    """What a flood came to."""
+
+    answered: int = 0
+    retried: int = 0
+    waits_ms: set[int] = field(default_factory=set)
+    lone_s: list[float] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+
+
+async def flood(server: Served, streams: int, seconds: float, ahead: int) -> Load:
+    """So many streams, each with `ahead` frames of 500 scans of no ticket on their way, and one turnstile among them.
+
+    With one frame ahead this is all that can be served; with more it is more than that."""
+    load, end = Load(), time.monotonic() + seconds
+    await asyncio.gather(
+        *(_stream(server, ahead, end, load) for _ in range(streams)),
+        _lone(server, end, load),
+        _watch(server, end, load),
+    )
+    return load
+
+
+async def _stream(server: Served, ahead: int, end: float, load: Load) -> None:
+    async with channel(server.files, server.port) as link:
+        call = gate_pb2_grpc.GateServiceStub(link).Stream()
+        await call.write(HELLO)
+        await call.read()
+        for _ in range(ahead):
+            await call.write(_nonsense())
+        while time.monotonic() < end:
+            answer = await call.read()
+            if not answer.verdicts:
+                continue
+            retried = [verdict for verdict in answer.verdicts if verdict.decision == gate_pb2.DECISION_RETRY]
+            load.answered += len(answer.verdicts) - len(retried)
+            load.retried += len(retried)
+            load.waits_ms |= {verdict.retry_after_ms for verdict in retried}
+            await call.write(_nonsense())
+        call.cancel()
+
+
+def _nonsense() -> gate_pb2.ClientFrame:
+    at = now_ms()
+    return gate_pb2.ClientFrame(
+        scans=[gate_pb2.Scan(scan_id=os.urandom(16), token=b"no ticket", scan_time_ms=at) for _ in range(500)]
+    )
+
+
+async def _lone(server: Served, end: float, load: Load) -> None:
+    async with channel(server.files, server.port) as link:
+        call = gate_pb2_grpc.GateServiceStub(link).Stream()
+        await call.write(HELLO)
+        await call.read()
+        number = 0
+        while time.monotonic() < end:
+            began, number = time.monotonic(), number + 1
+            await call.write(_frame(server, number))
+            while not (await call.read()).verdicts:
+                pass
+            load.lone_s.append(time.monotonic() - began)
+            await asyncio.sleep(0.1)
+        call.cancel()
+
+
+async def _watch(server: Served, end: float, load: Load) -> None:
+    while time.monotonic() < end:
+        load.held.append(await asyncio.to_thread(server.held))
+        await asyncio.sleep(0.5)

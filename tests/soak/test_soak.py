@@ -1,0 +1,54 @@
+"""Clients come and go, and send more than can be served: nothing is left of them, and memory stays flat. Proves I7, I8.
+
+`make chaos` does the first with thousands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.soak.clients import REST_S, come_and_go, flood
+from tests.soak.served import Served, served
+
+VISITS, WARM_UP = 500, 120
+FLAT_MB = 12.0
+"""What allocators keep back differs by some megabytes; a leaked connection alone is some 100 kB, 500 are 50 MB."""
+
+
+@pytest.fixture
+def server(valkey_url: str, tmp_path: Path) -> Iterator[Served]:
+    """A cluster in a process of its own."""
+    with served(valkey_url, tmp_path) as started:
+        yield started
+
+
+async def test_clients_that_come_and_go_leave_nothing_behind(server: Served) -> None:
+    """I8: in order, cancelled, cut off and silent."""
+    await come_and_go(server, WARM_UP)
+    await asyncio.sleep(REST_S)
+    before = server.held()
+    await come_and_go(server, VISITS)
+    await asyncio.sleep(REST_S)
+    after = server.held()
+    assert after.streams == 0
+    assert after.tasks <= before.tasks
+    assert after.fds <= before.fds
+    assert after.rss_mb - before.rss_mb < FLAT_MB
+
+
+async def test_twice_the_load_that_can_be_served_is_shed_with_a_time_to_wait_and_memory_stays_flat(
+    server: Served,
+) -> None:
+    """I7: a lone turnstile among the flood is answered all the same."""
+    await flood(server, 4, 3.0, ahead=1)
+    load = await flood(server, 24, 8.0, ahead=8)
+    settled = load.held[len(load.held) // 3 :]
+    assert load.retried > 0
+    assert 0 not in load.waits_ms
+    assert max(held.rss_mb for held in settled) - settled[0].rss_mb < FLAT_MB
+    assert max(load.lone_s) < 2.5
+    assert len(load.lone_s) >= 5
