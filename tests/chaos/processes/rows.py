@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.chaos.processes.disks import disk_faults, small_disk
 from tests.chaos.processes.faults import ONE_NODE, Fault
 from tests.chaos.processes.hosts import two_host_faults
 from tests.chaos.processes.park import GATES, Park, installation
@@ -35,7 +36,7 @@ def setting(hosts: int) -> Iterator[tuple[Park, Sequence[Fault]]]:
     """An installation on so many hosts, and the faults that are tried on it."""
     if hosts == 1:
         with one_node() as park:
-            yield park, ONE_NODE
+            yield park, [*ONE_NODE, *disk_faults()]
     else:
         with two_nodes() as (site, park):
             yield park, two_host_faults(site)
@@ -44,7 +45,10 @@ def setting(hosts: int) -> Iterator[tuple[Park, Sequence[Fault]]]:
 @contextmanager
 def one_node() -> Iterator[Park]:
     """An installation on this machine. Nothing of it is left, however this ends."""
-    with tempfile.TemporaryDirectory(prefix="pgchaos-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="pgchaos-") as folder,
+        small_disk(Path(folder) / "disk", Path(folder) / "data"),
+    ):
         stack = installation(Path(folder) / "data")
         try:
             stack.up()
