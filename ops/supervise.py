@@ -263,7 +263,7 @@ class Supervisor:
         if now == self._written and self._on_disk:
             return
         self._written = now
-        # On a full disk nobody can be told anything, and the processes need their supervisor more than ever: it goes on,
+        # A full disk: nobody can be told anything, and the processes need their supervisor more than ever. It goes on,
         # and writes as soon as there is room.
         try:
             state.write(self._data_dir, now)

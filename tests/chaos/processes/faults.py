@@ -22,7 +22,7 @@ Inject = Callable[[Park, random.Random], Awaitable[Heal]]
 Hook = Callable[[Park], Awaitable[None]]
 MOMENT = (0.3, 0.6)
 """What was killed comes back by itself: the crowd is only given time to notice."""
-STOPPED_S = (2.0, 4.0)
+STOPPED_S = (2.0, 3.0)
 NOTICED_WITHIN_S = 30.0
 
 

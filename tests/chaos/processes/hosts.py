@@ -13,7 +13,7 @@ from tests.chaos.processes.namespace import Way
 from tests.chaos.processes.park import Park
 from tests.chaos.processes.site import Site
 
-CUT_S = (2.5, 4.5)
+CUT_S = (2.5, 3.5)
 PAST_FAIL_OVER_S = (8.0, 9.0)
 """Ray's health check gives a node up after some 4 s, and its partitions are elsewhere after some 6 s."""
 LOST_S = (7.0, 8.0)
@@ -139,7 +139,7 @@ def _losing(site: Site) -> Inject:
 
 def _jumping(site: Site) -> Inject:
     async def inject(park: Park, chance: random.Random) -> Heal:
-        for _ in range(3):
+        for _ in range(2):
             site.clock.turn(chance.randint(*JUMPS_S))
             await asyncio.sleep(chance.uniform(*CLOCK_S))
 
@@ -185,7 +185,7 @@ async def _join(site: Site, park: Park) -> None:
     """Another node joins in the place of one that was given up, and its share moves to it."""
     await _until(lambda: not site.namespace.processes())
     await asyncio.to_thread(site.join)
-    await asyncio.to_thread(site.roll, _actors(park))
+    await asyncio.to_thread(site.roll, _actors(park))  # all at once: nobody is there
     await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
 
 

@@ -7,14 +7,16 @@ import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.chaos.processes import tools
 from tests.chaos.processes.disks import disk_faults, small_disk
 from tests.chaos.processes.faults import ONE_NODE, Fault
 from tests.chaos.processes.hosts import two_host_faults
 from tests.chaos.processes.park import GATES, Park, installation
 from tests.chaos.processes.site import two_nodes
+from tests.chaos.processes.takeover import killed_owner, lost_node, takeover_row
 from tests.chaos.processes.trial import Rehearsal, Trial
 from tests.chaos.rows import Row
 
@@ -23,32 +25,48 @@ LAYER = "processes"
 
 
 def process_rows(seeds: Sequence[int], tell: Progress) -> list[Row]:
-    """All faults, each with every seed."""
-    trials: list[Trial] = []
-    for hosts in (1, 2):
-        with setting(hosts) as (park, faults):
-            trials += rehearse(park, faults, seeds, tell)
-    return as_rows(trials)
+    """All faults, each with every seed, and both take-overs."""
+    lacking = tools.missing()
+    if lacking:
+        says = f"left out: cut wires, lost nodes and disks need {', '.join(lacking)}"
+        return [*_one_host(seeds, tell), Row(LAYER, "others", says, 0, 0, 0, 0, ())]
+    return [*_one_host(seeds, tell), *_two_hosts(seeds, tell)]
+
+
+def _one_host(seeds: Sequence[int], tell: Progress) -> Iterator[Row]:
+    with setting(1) as (park, faults):
+        yield from as_rows(rehearse(park, faults, seeds, tell))
+        tell(f"{LAYER}: a million tickets are registered, and their owner is killed")
+        yield takeover_row(park, killed_owner(park))
+
+
+def _two_hosts(seeds: Sequence[int], tell: Progress) -> Iterator[Row]:
+    with two_nodes() as (site, park):
+        yield from as_rows(rehearse(park, two_host_faults(site), seeds, tell))
+        tell(f"{LAYER}: a million tickets are registered, and their owner's node is lost")
+        yield takeover_row(park, lost_node(park, site.namespace.there, site.kill_second))
 
 
 @contextmanager
 def setting(hosts: int) -> Iterator[tuple[Park, Sequence[Fault]]]:
-    """An installation on so many hosts, and the faults that are tried on it."""
-    if hosts == 1:
-        with one_node() as park:
-            yield park, [*ONE_NODE, *disk_faults()]
-    else:
+    """An installation on so many hosts, and the faults that are tried on it here."""
+    if hosts == 2:
         with two_nodes() as (site, park):
             yield park, two_host_faults(site)
+    elif tools.missing():
+        with one_node() as park:
+            yield park, ONE_NODE
+    else:
+        with one_node(on_small_disk=True) as park:
+            yield park, [*ONE_NODE, *disk_faults()]
 
 
 @contextmanager
-def one_node() -> Iterator[Park]:
+def one_node(*, on_small_disk: bool = False) -> Iterator[Park]:
     """An installation on this machine. Nothing of it is left, however this ends."""
-    with (
-        tempfile.TemporaryDirectory(prefix="pgchaos-") as folder,
-        small_disk(Path(folder) / "disk", Path(folder) / "data"),
-    ):
+    with tempfile.TemporaryDirectory(prefix="pgchaos-") as folder, ExitStack() as exits:
+        if on_small_disk:
+            exits.enter_context(small_disk(Path(folder) / "disk", Path(folder) / "data"))
         stack = installation(Path(folder) / "data")
         try:
             stack.up()

@@ -153,7 +153,7 @@ class Site:
             send(who, signal.SIGKILL)
 
     def roll(self, names: list[str]) -> None:
-        """Actors end, one after the other; each is made anew where its turn puts it before the next one ends."""
+        """Actors end, all of these at once, and are made anew where their turns put them; returns when they answer."""
         command = [
             sys.executable,
             "-m",

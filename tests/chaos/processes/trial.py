@@ -17,9 +17,9 @@ from tests.chaos.processes.turnstiles import Turnstile, now_ms
 from tests.checker import OK, UNKNOWN, Books, History, Operation, StoredEntry, Violation, check
 from tests.system import traffic
 
-CALM_S = (0.8, 1.4)
+CALM_S = (0.5, 1.0)
 """Before the fault; its moment is drawn."""
-AFTER_S = 0.8
+AFTER_S = 0.4
 RECOVERED_WITHIN_S = 60.0
 SETTLED_WITHIN_S = 45.0
 """How long after healing the last guest may take; a park that takes longer is not well (I10)."""
