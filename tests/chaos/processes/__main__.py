@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 
 from tests.chaos.processes.rows import rehearse, said, setting
@@ -18,7 +19,7 @@ def main() -> int:
     asked = parser.parse_args()
     with setting(asked.hosts) as (park, faults):
         chosen = [fault for fault in faults if not asked.fault or fault.name in asked.fault]
-        trials = rehearse(park, chosen, asked.seed, _say)
+        trials = asyncio.run(rehearse(park, chosen, asked.seed, _say))
     for trial in trials:
         if trial.violations:
             _say(f"{said(trial)}\n{report(trial.violations)}")

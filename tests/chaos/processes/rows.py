@@ -26,25 +26,32 @@ LAYER = "processes"
 
 def process_rows(seeds: Sequence[int], tell: Progress) -> list[Row]:
     """All faults, each with every seed, and both take-overs."""
-    lacking = tools.missing()
-    if lacking:
-        says = f"left out: cut wires, lost nodes and disks need {', '.join(lacking)}"
-        return [*_one_host(seeds, tell), Row(LAYER, "others", says, 0, 0, 0, 0, ())]
-    return [*_one_host(seeds, tell), *_two_hosts(seeds, tell)]
+    # One event loop for all of it: gRPC takes no second one in a process.
+    return asyncio.run(_all_rows(seeds, tell))
 
 
-def _one_host(seeds: Sequence[int], tell: Progress) -> Iterator[Row]:
+async def _all_rows(seeds: Sequence[int], tell: Progress) -> list[Row]:
+    rows, lacking = await _one_host(seeds, tell), tools.missing()
+    if not lacking:
+        return rows + await _two_hosts(seeds, tell)
+    says = f"left out, for want of {', '.join(lacking)}: cut wires, lost nodes, disks"
+    return [*rows, Row(LAYER, "others", says, 0, 0, 0, 0, ())]
+
+
+async def _one_host(seeds: Sequence[int], tell: Progress) -> list[Row]:
+    tell(f"{LAYER}: an installation starts")
     with setting(1) as (park, faults):
-        yield from as_rows(rehearse(park, faults, seeds, tell))
+        rows = as_rows(await rehearse(park, faults, seeds, tell))
         tell(f"{LAYER}: a million tickets are registered, and their owner is killed")
-        yield takeover_row(park, killed_owner(park))
+        return [*rows, await takeover_row(park, killed_owner(park))]
 
 
-def _two_hosts(seeds: Sequence[int], tell: Progress) -> Iterator[Row]:
+async def _two_hosts(seeds: Sequence[int], tell: Progress) -> list[Row]:
+    tell(f"{LAYER}: an installation on two hosts starts")
     with two_nodes() as (site, park):
-        yield from as_rows(rehearse(park, two_host_faults(site), seeds, tell))
-        tell(f"{LAYER}: a million tickets are registered, and their owner's node is lost")
-        yield takeover_row(park, lost_node(park, site.namespace.there, site.kill_second))
+        rows = as_rows(await rehearse(park, two_host_faults(site), seeds, tell))
+        tell(f"{LAYER}: a million tickets are registered, and their owner's host is cut off")
+        return [*rows, await takeover_row(park, lost_node(park, site.namespace.there, site.namespace.cut_all_but))]
 
 
 @contextmanager
@@ -76,12 +83,8 @@ def one_node(*, on_small_disk: bool = False) -> Iterator[Park]:
             stack.kill_everything()
 
 
-def rehearse(park: Park, faults: Sequence[Fault], seeds: Sequence[int], tell: Progress) -> list[Trial]:
+async def rehearse(park: Park, faults: Sequence[Fault], seeds: Sequence[int], tell: Progress) -> list[Trial]:
     """Every fault with every seed, in an order that the seed draws: each meets what the ones before have left."""
-    return asyncio.run(_rehearse(park, faults, seeds, tell))
-
-
-async def _rehearse(park: Park, faults: Sequence[Fault], seeds: Sequence[int], tell: Progress) -> list[Trial]:
     rehearsal, trials = Rehearsal(park), list[Trial]()
     await rehearsal.connect(GATES)
     try:

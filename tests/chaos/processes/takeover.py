@@ -59,9 +59,9 @@ def killed_owner(park: Park) -> Loss:
 
 
 def lost_node(park: Park, host: str, hit: Callable[[], None]) -> Loss:
-    """The node of that host is gone."""
+    """The host of an owner is gone: nothing ends its connections, they just fall silent."""
     mine = frozenset(number for number, address in owner_addresses(park).items() if address.host == host)
-    says = "the node of an owner with a million registered tickets is lost; its partitions are back within 10 s"
+    says = "the host of an owner with a million registered tickets is cut off; its partitions are back within 10 s"
     return Loss("takeover-node", says, mine, hit, NODE_WITHIN_MS)
 
 
@@ -73,12 +73,8 @@ def owner_addresses(park: Park) -> dict[int, Address]:
     return {number: Address.decode(bytes(head).decode()) for number, head in heads.items() if head}  # type: ignore[arg-type]
 
 
-def takeover_row(park: Park, loss: Loss) -> Row:
+async def takeover_row(park: Park, loss: Loss) -> Row:
     """Registers the tickets, brings the loss about, and measures at the gates."""
-    return asyncio.run(_measure(park, loss))
-
-
-async def _measure(park: Park, loss: Loss) -> Row:
     tokens = tokens_of(park, loss.partitions, TICKETS)
     await register(park, tokens)
     async with AsyncExitStack() as exits:
