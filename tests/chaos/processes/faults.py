@@ -31,18 +31,17 @@ async def nothing() -> None:
 
 
 async def as_it_is(park: Park) -> None:
-    """Nothing has to be prepared, or put in order."""
+    """Nothing has to be put in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the table. `before` the crowd comes something may be prepared, `after` it has gone put in order."""
+    """One row of the table. `after` puts in order, when the crowd has gone, what an operator would."""
 
     name: str
     says: str
     inject: Inject
     hold_s: tuple[float, float] = MOMENT
-    before: Hook = as_it_is
     after: Hook = as_it_is
 
 

@@ -63,33 +63,32 @@ def two_host_faults(site: Site) -> list[Fault]:
         Fault(
             "zombie-cut",
             "an owner's node is cut off from Ray's head past its fail-over, but not from ledger and gates; then mended",
-            _cutting(site, lambda park: _cut_from_head(site, park)),
+            _past_fail_over(site, _cutting(site, lambda park: _cut_from_head(site, park))),
             PAST_FAIL_OVER_S,
             after=rejoin,
         ),
         Fault(
             "zombie-stopped",
             "a whole node stands still past its fail-over and goes on",
-            _stopping(site),
+            _past_fail_over(site, _stopping(site)),
             PAST_FAIL_OVER_S,
             after=rejoin,
         ),
-        Fault("lose-node", "a node is lost with all that ran on it", _losing(site), LOST_S, after=rejoin),
+        Fault(
+            "lose-and-join",
+            "a node is lost with all that ran on it; another joins, and its share of owners and gateways moves there",
+            _losing(site),
+            LOST_S,
+        ),
         Fault(
             "lose-wire",
             "a node's network is gone altogether",
-            _cutting(site, lambda _: site.namespace.cut_all_but()),
+            _past_fail_over(site, _cutting(site, lambda _: site.namespace.cut_all_but())),
             LOST_S,
             after=rejoin,
         ),
         Fault("clock-jump", "the clock of a node jumps back and forth by up to 100 s", _jumping(site), CLOCK_S),
         Fault("roll", "a rolling restart: every actor is ended, one after the other", _rolling(site)),
-        Fault(
-            "join-node",
-            "a new node joins, and its share of owners and gateways moves to it",
-            _joining(site),
-            before=lambda park: _lose(site, park),
-        ),
     ]
 
 
@@ -129,10 +128,34 @@ def _stopping(site: Site) -> Inject:
     return inject
 
 
+def _past_fail_over(site: Site, inject: Inject) -> Inject:
+    """Heals no sooner than the other node has all partitions: else nothing was tried."""
+
+    async def longer(park: Park, chance: random.Random) -> Heal:
+        heal = await inject(park, chance)
+
+        async def later() -> None:
+            try:
+                await _until(lambda: site.hosts(park) == {site.namespace.here})
+            finally:
+                await heal()
+
+        return later
+
+    return longer
+
+
 def _losing(site: Site) -> Inject:
     async def inject(park: Park, chance: random.Random) -> Heal:
         site.kill_second()
-        return nothing
+
+        async def heal() -> None:
+            await asyncio.to_thread(site.join)
+            for name in _actors(park):
+                await _roll_one(site, park, name)
+            await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
+
+        return heal
 
     return inject
 
@@ -187,23 +210,6 @@ async def _join(site: Site, park: Park) -> None:
     await asyncio.to_thread(site.join)
     await asyncio.to_thread(site.roll, _actors(park))  # all at once: nobody is there
     await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
-
-
-def _joining(site: Site) -> Inject:
-    async def inject(park: Park, chance: random.Random) -> Heal:
-        await asyncio.to_thread(site.join)
-        for name in _actors(park):
-            await _roll_one(site, park, name)
-        return nothing
-
-    return inject
-
-
-async def _lose(site: Site, park: Park) -> None:
-    """Everything is on one node."""
-    site.kill_second()
-    alone = {site.namespace.here}
-    await _until(lambda: len(site.addresses(park)) > park.stack.settings.partitions and alone == site.hosts(park))
 
 
 async def _until(done: Callable[[], bool]) -> None:

@@ -12,7 +12,7 @@ from tests.system.stack import tell
 
 pytestmark = [pytest.mark.system, pytest.mark.ray, pytest.mark.timeout(180)]
 
-FAULTS = ("kill-owner", "stop-valkey", "kill-postgres")
+FAULTS = ("kill-owner", "stop-valkey")
 SPOIL = """
 DELETE FROM reporting.passage_events
 WHERE scan_id = (SELECT scan_id FROM reporting.passage_events ORDER BY scan_id LIMIT 1)

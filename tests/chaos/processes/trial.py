@@ -79,7 +79,6 @@ class Rehearsal:
         return trial
 
     async def _day(self, trial: Trial, crowd: Crowd, chance: random.Random) -> None:
-        await self._in_time(trial, trial.fault.before(self.park))
         for turnstile in self.turnstiles.values():
             turnstile.return_home()
         await crowd.prepare()
