@@ -18,7 +18,7 @@ PAST_FAIL_OVER_S = (8.0, 9.0)
 """Ray's health check gives a node up after some 4 s, and its partitions are elsewhere after some 6 s."""
 LOST_S = (7.0, 8.0)
 CLOCK_S = (1.5, 2.0)
-JUMPS_S = (-100, 100)
+JUMPS_S = (60, 100)
 """Within the two minutes beyond which a scan is refused as CLOCK_SKEW."""
 SPREAD_WITHIN_S = 40.0
 
@@ -162,8 +162,8 @@ def _losing(site: Site) -> Inject:
 
 def _jumping(site: Site) -> Inject:
     async def inject(park: Park, chance: random.Random) -> Heal:
-        for _ in range(2):
-            site.clock.turn(chance.randint(*JUMPS_S))
+        for direction in chance.sample((1, -1), 2):
+            site.clock.turn(direction * chance.randint(*JUMPS_S))
             await asyncio.sleep(chance.uniform(*CLOCK_S))
 
         async def heal() -> None:
