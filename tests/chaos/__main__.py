@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.chaos.processes.rows import process_rows
+from tests.chaos.processes.tools import clean_up_when_told_to_end
 from tests.chaos.rows import Row, as_json
 from tests.chaos.simulated import planted_bugs, simulated_rows
 from tests.chaos.table import show
@@ -28,6 +29,7 @@ OUT = Path("build") / "chaos.json"
 
 def main() -> int:
     """0 if every promise was kept and every planted bug caught."""
+    clean_up_when_told_to_end()
     console = Console()
     if not console.is_terminal:
         console = Console(width=LOG_WIDTH)

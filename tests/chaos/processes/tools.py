@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 NEEDED = ("ip", "nft", "strace", "mkfs.ext4", "mount")
+
+
+def clean_up_when_told_to_end() -> None:
+    """SIGTERM becomes what Ctrl-C is: whatever was started, mounted and cut is ended, unmounted and mended."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def missing() -> list[str]:
