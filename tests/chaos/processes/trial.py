@@ -81,7 +81,12 @@ class Rehearsal:
     async def _day(self, trial: Trial, crowd: Crowd, chance: random.Random) -> None:
         for turnstile in self.turnstiles.values():
             turnstile.return_home()
-        await crowd.prepare()
+        try:
+            async with asyncio.timeout(SETTLED_WITHIN_S):
+                await crowd.prepare()
+        except TimeoutError:
+            trial.violations.append(Violation("I10", "the park", "sells nothing before the fault"))
+            return
         crowd.come()
         await asyncio.sleep(chance.uniform(*CALM_S))
         hit_ms = now_ms()
@@ -103,8 +108,8 @@ class Rehearsal:
         try:
             heal = await trial.fault.inject(self.park, chance)
             await asyncio.sleep(chance.uniform(*trial.fault.hold_s))
-        except TimeoutError as error:
-            trial.violations.append(Violation("I10", "the park", str(error)))
+        except (TimeoutError, LookupError) as error:
+            trial.violations.append(Violation("I10", "the park", f"is not there to be hurt: {error}"))
         finally:
             await self._in_time(trial, heal())
 
