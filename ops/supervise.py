@@ -112,6 +112,7 @@ class Supervisor:
         self._orphans: dict[Identity, float] = {}
         self._next_orphans = 0.0
         self._written: StackState | None = None
+        self._on_disk = False
 
     def run(self) -> bool:
         """True when it was asked to stop and stopped in order; False when the stack could not be started."""
@@ -129,7 +130,7 @@ class Supervisor:
         return not failed
 
     def written(self) -> StackState | None:
-        """The state last published; safe to ask from another thread."""
+        """The state as of the last tick; safe to ask from another thread."""
         return self._written
 
     def _tick(self, now: float) -> None:
@@ -259,9 +260,16 @@ class Supervisor:
     def _publish(self) -> None:
         children = tuple(child.snapshot() for child in self._children.values())
         now = StackState(self._phase, self._own, children, self._options.versions, *self._error)
-        if now != self._written:
+        if now == self._written and self._on_disk:
+            return
+        self._written = now
+        # A full disk: nobody can be told anything, and the processes need their supervisor more than ever. It goes on,
+        # and writes as soon as there is room.
+        try:
             state.write(self._data_dir, now)
-            self._written = now
+            self._on_disk = True
+        except (OpsError, OSError):
+            self._on_disk = False
 
     def _listen_to_signals(self) -> socket.socket:
         """Signals wake the loop. No mask is blocked: children would inherit it."""

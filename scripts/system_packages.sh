@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that some tests and the benchmark use, where it may; says what is left out where it may not.
+# Installs Debian packages that some tests use, where it may; says what is left out where it may not.
+# Usage: system_packages.sh PROGRAM=PACKAGE ...
 set -uo pipefail
+PATH=$PATH:/usr/sbin:/sbin
 missing=()
-command -v redis-benchmark >/dev/null || missing+=(redis-tools)
+for need in "$@"; do
+    command -v "${need%%=*}" >/dev/null || missing+=("${need#*=}")
+done
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "Installing ${missing[*]} ..."

@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.chaos.away import postgres_row
 from tests.chaos.fuzzed import CASES, LONG_CASES, fuzz_rows
 from tests.chaos.processes.rows import process_rows
+from tests.chaos.processes.tools import clean_up_when_told_to_end
 from tests.chaos.rows import Row, as_json
 from tests.chaos.simulated import planted_bugs, simulated_rows
 from tests.chaos.soaked import LONG_VISITS, VISITS, soak_row
@@ -32,6 +33,7 @@ OUT = Path("build") / "chaos.json"
 
 def main() -> int:
     """0 if every promise was kept and every planted bug caught."""
+    clean_up_when_told_to_end()
     console = Console()
     if not console.is_terminal:
         console = Console(width=LOG_WIDTH)

@@ -119,6 +119,22 @@ def test_a_killed_process_is_started_again_and_the_other_is_left_alone(start: Ca
     assert one(after, "a").detail == "ended by SIGKILL"
 
 
+def test_the_stack_goes_on_when_its_state_cannot_be_written(start: Callable[[str], Stack]) -> None:
+    """As on a disk that is full: what the stack says of itself is old until there is room again."""
+    stack = start(SLEEPERS)
+    (stack.folder / "a-may").touch()
+    before = stack.wait_for(lambda now: now.phase is Phase.RUNNING)
+    written = state.path(stack.folder)
+    written.unlink()
+    written.mkdir()  # a file cannot take the place of a folder
+    send(pid_of(before, "a"), signal.SIGKILL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        stack.process.wait(1.5)
+    written.rmdir()
+    after = stack.wait_for(lambda now: one(now, "a").restarts == 1 and one(now, "a").stage is Stage.RUNNING)
+    assert pid_of(after, "b") == pid_of(before, "b")
+
+
 def test_processes_stop_in_the_reverse_order_and_none_is_left(start: Callable[[str], Stack]) -> None:
     stack = start(
         """

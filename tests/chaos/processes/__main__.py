@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 
 from tests.chaos.processes.rows import rehearse, said, setting
+from tests.chaos.processes.tools import clean_up_when_told_to_end
 from tests.checker import report
 
 
@@ -16,9 +18,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, nargs="*", default=[1])
     parser.add_argument("--hosts", type=int, choices=(1, 2), default=1)
     asked = parser.parse_args()
+    clean_up_when_told_to_end()
     with setting(asked.hosts) as (park, faults):
         chosen = [fault for fault in faults if not asked.fault or fault.name in asked.fault]
-        trials = rehearse(park, chosen, asked.seed, _say)
+        trials = asyncio.run(rehearse(park, chosen, asked.seed, _say))
     for trial in trials:
         if trial.violations:
             _say(f"{said(trial)}\n{report(trial.violations)}")

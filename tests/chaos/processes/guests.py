@@ -116,7 +116,7 @@ class Crowd:
             assert ticket is not None
             self.bathers[ticket.number] = ticket
             if await self._visit(ticket, self.chance.choice(WATER_GATES)):
-                await asyncio.sleep(self.chance.uniform(0.5, 3.0))
+                await asyncio.sleep(self.chance.uniform(0.3, 1.5))
                 await self.leave(ticket)
                 return
             await asyncio.sleep(self.chance.uniform(0.3, 0.8))
@@ -177,7 +177,7 @@ class Crowd:
         )
         self.answered.append((gate, scan))
         if passed and self.chance.random() < ECHOED:
-            self._send(self._ask_again(gate, scan, self.chance.uniform(0.2, 3.0)))
+            self._send(self._ask_again(gate, scan, self.chance.uniform(0.1, 1.5)))
         return passed
 
     async def leave(self, ticket: Ticket) -> None:

@@ -13,12 +13,12 @@ from tests.chaos.processes.namespace import Way
 from tests.chaos.processes.park import Park
 from tests.chaos.processes.site import Site
 
-CUT_S = (2.5, 4.5)
+CUT_S = (2.5, 3.5)
 PAST_FAIL_OVER_S = (8.0, 9.0)
 """Ray's health check gives a node up after some 4 s, and its partitions are elsewhere after some 6 s."""
 LOST_S = (7.0, 8.0)
 CLOCK_S = (1.5, 2.0)
-JUMPS_S = (-100, 100)
+JUMPS_S = (60, 100)
 """Within the two minutes beyond which a scan is refused as CLOCK_SKEW."""
 SPREAD_WITHIN_S = 40.0
 
@@ -63,33 +63,32 @@ def two_host_faults(site: Site) -> list[Fault]:
         Fault(
             "zombie-cut",
             "an owner's node is cut off from Ray's head past its fail-over, but not from ledger and gates; then mended",
-            _cutting(site, lambda park: _cut_from_head(site, park)),
+            _past_fail_over(site, _cutting(site, lambda park: _cut_from_head(site, park))),
             PAST_FAIL_OVER_S,
             after=rejoin,
         ),
         Fault(
             "zombie-stopped",
             "a whole node stands still past its fail-over and goes on",
-            _stopping(site),
+            _past_fail_over(site, _stopping(site)),
             PAST_FAIL_OVER_S,
             after=rejoin,
         ),
-        Fault("lose-node", "a node is lost with all that ran on it", _losing(site), LOST_S, after=rejoin),
+        Fault(
+            "lose-and-join",
+            "a node is lost with all that ran on it; another joins, and its share of owners and gateways moves there",
+            _losing(site),
+            LOST_S,
+        ),
         Fault(
             "lose-wire",
             "a node's network is gone altogether",
-            _cutting(site, lambda _: site.namespace.cut_all_but()),
+            _past_fail_over(site, _cutting(site, lambda _: site.namespace.cut_all_but())),
             LOST_S,
             after=rejoin,
         ),
         Fault("clock-jump", "the clock of a node jumps back and forth by up to 100 s", _jumping(site), CLOCK_S),
         Fault("roll", "a rolling restart: every actor is ended, one after the other", _rolling(site)),
-        Fault(
-            "join-node",
-            "a new node joins, and its share of owners and gateways moves to it",
-            _joining(site),
-            before=lambda park: _lose(site, park),
-        ),
     ]
 
 
@@ -129,18 +128,42 @@ def _stopping(site: Site) -> Inject:
     return inject
 
 
+def _past_fail_over(site: Site, inject: Inject) -> Inject:
+    """Heals no sooner than the other node has all partitions: else nothing was tried."""
+
+    async def longer(park: Park, chance: random.Random) -> Heal:
+        heal = await inject(park, chance)
+
+        async def later() -> None:
+            try:
+                await _until(lambda: site.hosts(park) == {site.namespace.here})
+            finally:
+                await heal()
+
+        return later
+
+    return longer
+
+
 def _losing(site: Site) -> Inject:
     async def inject(park: Park, chance: random.Random) -> Heal:
         site.kill_second()
-        return nothing
+
+        async def heal() -> None:
+            await asyncio.to_thread(site.join)
+            for name in _actors(park):
+                await _roll_one(site, park, name)
+            await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
+
+        return heal
 
     return inject
 
 
 def _jumping(site: Site) -> Inject:
     async def inject(park: Park, chance: random.Random) -> Heal:
-        for _ in range(3):
-            site.clock.turn(chance.randint(*JUMPS_S))
+        for direction in chance.sample((1, -1), 2):
+            site.clock.turn(direction * chance.randint(*JUMPS_S))
             await asyncio.sleep(chance.uniform(*CLOCK_S))
 
         async def heal() -> None:
@@ -185,25 +208,8 @@ async def _join(site: Site, park: Park) -> None:
     """Another node joins in the place of one that was given up, and its share moves to it."""
     await _until(lambda: not site.namespace.processes())
     await asyncio.to_thread(site.join)
-    await asyncio.to_thread(site.roll, _actors(park))
+    await asyncio.to_thread(site.roll, _actors(park))  # all at once: nobody is there
     await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
-
-
-def _joining(site: Site) -> Inject:
-    async def inject(park: Park, chance: random.Random) -> Heal:
-        await asyncio.to_thread(site.join)
-        for name in _actors(park):
-            await _roll_one(site, park, name)
-        return nothing
-
-    return inject
-
-
-async def _lose(site: Site, park: Park) -> None:
-    """Everything is on one node."""
-    site.kill_second()
-    alone = {site.namespace.here}
-    await _until(lambda: len(site.addresses(park)) > park.stack.settings.partitions and alone == site.hosts(park))
 
 
 async def _until(done: Callable[[], bool]) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ops.processes import Identity, identity
+from tests.chaos.processes.tools import run, tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class Namespace:
     def make(self) -> None:
         """Namespace and wire."""
         inside = f"{self._wire}i"
-        _run("ip", "netns", "add", self.name)
-        _run("ip", "link", "add", self._wire, "type", "veth", "peer", "name", inside, "netns", self.name)
-        _run("ip", "addr", "add", f"{self.here}/30", "dev", self._wire)
-        _run("ip", "link", "set", self._wire, "up")
-        _run("ip", "-n", self.name, "addr", "add", f"{self.there}/30", "dev", inside)
+        run("ip", "netns", "add", self.name)
+        run("ip", "link", "add", self._wire, "type", "veth", "peer", "name", inside, "netns", self.name)
+        run("ip", "addr", "add", f"{self.here}/30", "dev", self._wire)
+        run("ip", "link", "set", self._wire, "up")
+        run("ip", "-n", self.name, "addr", "add", f"{self.there}/30", "dev", inside)
         for device in (inside, "lo"):
-            _run("ip", "-n", self.name, "link", "set", device, "up")
+            run("ip", "-n", self.name, "link", "set", device, "up")
 
     def remove(self) -> None:
         """Takes everything away again, whatever there is of it."""
@@ -58,15 +58,15 @@ class Namespace:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(who.pid, 9)
         for command in (("netns", "del", self.name), ("link", "del", self._wire)):
-            subprocess.run([_tool("ip"), *command], capture_output=True, check=False)
+            subprocess.run([tool("ip"), *command], capture_output=True, check=False)
 
     def enter(self) -> list[str]:
         """The prefix of a command that shall run there."""
-        return [_tool("ip"), "netns", "exec", self.name]
+        return [tool("ip"), "netns", "exec", self.name]
 
     def processes(self) -> list[Identity]:
         """What runs there."""
-        told = subprocess.run([_tool("ip"), "netns", "pids", self.name], capture_output=True, text=True, check=False)
+        told = subprocess.run([tool("ip"), "netns", "pids", self.name], capture_output=True, text=True, check=False)
         return [who for pid in told.stdout.split() if (who := identity(int(pid))) is not None]
 
     # Cuts
@@ -92,7 +92,7 @@ class Namespace:
 
     def mend(self) -> None:
         """No cut any more."""
-        _run(*self.enter(), "nft", "flush", "ruleset")
+        run(*self.enter(), "nft", "flush", "ruleset")
 
     def _drop(self, arriving: Iterable[str], leaving: Iterable[str]) -> None:
         self._filter([f"{rule} drop" for rule in arriving], [f"{rule} drop" for rule in leaving])
@@ -103,23 +103,4 @@ class Namespace:
             for hook, rules in (("input", arriving), ("output", leaving))
             if rules
         ]
-        _run(*self.enter(), "nft", "flush ruleset\ntable inet cut {\n" + "\n".join(chains) + "\n}")
-
-
-def missing_tools() -> list[str]:
-    """What a second host needs of this machine, and is not there."""
-    tools = [name for name in ("ip", "nft", "strace", "mkfs.ext4") if shutil.which(name, path=PATH) is None]
-    return tools if os.geteuid() == 0 else [*tools, "the rights of root"]
-
-
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-def _tool(name: str) -> str:
-    return shutil.which(name, path=PATH) or name
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run([_tool(command[0]), *command[1:]], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+        run(*self.enter(), "nft", "flush ruleset\ntable inet cut {\n" + "\n".join(chains) + "\n}")

@@ -1,5 +1,5 @@
-"""Ends actors for good, one after the other: `python -m tests.chaos.processes.roll HOST:PORT NAME ...`, in a process of
-its own. The park's supervisor makes each anew, on the node that its turn puts it on; the next is ended when it answers.
+"""Ends actors for good, all that are named at once: `python -m tests.chaos.processes.roll HOST:PORT NAME ...`, in a
+process of its own. The park's supervisor makes each anew, on the node that its turn puts it on; then this ends.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ BACK_WITHIN_S = 30.0
 
 
 def main(address: str, names: list[str]) -> None:
-    """Raises: TimeoutError for one that does not come back."""
+    """Returns when all are back. Raises: TimeoutError for one that does not come back."""
     ray.init(address=address, namespace=NAMESPACE, logging_level="ERROR")
-    for name in names:
-        old: Any = ray.get_actor(name)
-        ray.kill(old, no_restart=True)
-        _wait(name, old)
+    old = {name: ray.get_actor(name) for name in names}
+    for actor in old.values():
+        ray.kill(actor, no_restart=True)
+    for name, actor in old.items():
+        _wait(name, actor)
 
 
 def _wait(name: str, old: Any) -> None:

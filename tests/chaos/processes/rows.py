@@ -7,13 +7,16 @@ import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.chaos.processes import tools
+from tests.chaos.processes.disks import disk_faults, small_disk
 from tests.chaos.processes.faults import ONE_NODE, Fault
 from tests.chaos.processes.hosts import two_host_faults
 from tests.chaos.processes.park import GATES, Park, installation
 from tests.chaos.processes.site import two_nodes
+from tests.chaos.processes.takeover import killed_owner, lost_node, takeover_row
 from tests.chaos.processes.trial import Rehearsal, Trial
 from tests.chaos.rows import Row
 
@@ -22,29 +25,55 @@ LAYER = "processes"
 
 
 def process_rows(seeds: Sequence[int], tell: Progress) -> list[Row]:
-    """All faults, each with every seed."""
-    trials: list[Trial] = []
-    for hosts in (1, 2):
-        with setting(hosts) as (park, faults):
-            trials += rehearse(park, faults, seeds, tell)
-    return as_rows(trials)
+    """All faults, each with every seed, and both take-overs."""
+    # One event loop for all of it: gRPC takes no second one in a process.
+    return asyncio.run(_all_rows(seeds, tell))
+
+
+async def _all_rows(seeds: Sequence[int], tell: Progress) -> list[Row]:
+    rows, lacking = await _one_host(seeds, tell), tools.missing()
+    if not lacking:
+        return rows + await _two_hosts(seeds, tell)
+    says = f"left out, for want of {', '.join(lacking)}: cut wires, lost nodes, disks"
+    return [*rows, Row(LAYER, "others", says, 0, 0, 0, 0, ())]
+
+
+async def _one_host(seeds: Sequence[int], tell: Progress) -> list[Row]:
+    tell(f"{LAYER}: an installation starts")
+    with setting(1) as (park, faults):
+        rows = as_rows(await rehearse(park, faults, seeds, tell))
+        tell(f"{LAYER}: a million tickets are registered, and their owner is killed")
+        return [*rows, await takeover_row(park, killed_owner(park))]
+
+
+async def _two_hosts(seeds: Sequence[int], tell: Progress) -> list[Row]:
+    tell(f"{LAYER}: an installation on two hosts starts")
+    with two_nodes() as (site, park):
+        rows = as_rows(await rehearse(park, two_host_faults(site), seeds, tell))
+        tell(f"{LAYER}: a million tickets are registered, and their owner's host is cut off")
+        return [*rows, await takeover_row(park, lost_node(park, site.namespace.there, site.namespace.cut_all_but))]
 
 
 @contextmanager
 def setting(hosts: int) -> Iterator[tuple[Park, Sequence[Fault]]]:
-    """An installation on so many hosts, and the faults that are tried on it."""
-    if hosts == 1:
+    """An installation on so many hosts, and the faults that are tried on it here."""
+    if hosts == 2:
+        with two_nodes() as (site, park):
+            yield park, two_host_faults(site)
+    elif tools.missing():
         with one_node() as park:
             yield park, ONE_NODE
     else:
-        with two_nodes() as (site, park):
-            yield park, two_host_faults(site)
+        with one_node(on_small_disk=True) as park:
+            yield park, [*ONE_NODE, *disk_faults()]
 
 
 @contextmanager
-def one_node() -> Iterator[Park]:
+def one_node(*, on_small_disk: bool = False) -> Iterator[Park]:
     """An installation on this machine. Nothing of it is left, however this ends."""
-    with tempfile.TemporaryDirectory(prefix="pgchaos-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pgchaos-") as folder, ExitStack() as exits:
+        if on_small_disk:
+            exits.enter_context(small_disk(Path(folder) / "disk", Path(folder) / "data"))
         stack = installation(Path(folder) / "data")
         try:
             stack.up()
@@ -54,12 +83,8 @@ def one_node() -> Iterator[Park]:
             stack.kill_everything()
 
 
-def rehearse(park: Park, faults: Sequence[Fault], seeds: Sequence[int], tell: Progress) -> list[Trial]:
+async def rehearse(park: Park, faults: Sequence[Fault], seeds: Sequence[int], tell: Progress) -> list[Trial]:
     """Every fault with every seed, in an order that the seed draws: each meets what the ones before have left."""
-    return asyncio.run(_rehearse(park, faults, seeds, tell))
-
-
-async def _rehearse(park: Park, faults: Sequence[Fault], seeds: Sequence[int], tell: Progress) -> list[Trial]:
     rehearsal, trials = Rehearsal(park), list[Trial]()
     await rehearsal.connect(GATES)
     try:

@@ -26,7 +26,7 @@ from ops.embedded import EmbeddedPostgres, EmbeddedValkey
 from ops.embedded.base import Command
 from ops.embedded.ray_node import EMBEDDED_ENVIRONMENT
 from ops.files import secret
-from ops.processes import end_all_in, send, working_in
+from ops.processes import end_all_in, send
 from tests.chaos.processes.clock import Clock
 from tests.chaos.processes.namespace import Namespace, Way
 from tests.chaos.processes.park import Park, installation
@@ -125,7 +125,6 @@ class Site:
 
     def _start_node(self, host: str, more: list[str], prefix: list[str], environ: dict[str, str]) -> None:
         ray = Path(sys.executable).with_name("ray")
-        known = len(working_in(str(self._temp)))
         with (self._folder / "nodes.log").open("ab") as log:
             node = subprocess.Popen(
                 [*prefix, str(ray), "start", f"--node-ip-address={host}", *more, *NODE],
@@ -137,15 +136,16 @@ class Site:
             )
         self._nodes.append(node)
         deadline = time.monotonic() + STARTED_WITHIN_S
-        while not self._has_raylet(known, node) and time.monotonic() < deadline:
+        while not self._all_started():
+            if node.poll() is not None or time.monotonic() > deadline:
+                raise TimeoutError(f"a node of Ray did not start: {self._node_log()[-2_000:]}")
             time.sleep(0.2)
 
-    def _has_raylet(self, known: int, node: subprocess.Popen[bytes]) -> bool:
-        log = (self._folder / "nodes.log").read_text(errors="replace")
-        if node.poll() is not None:
-            raise RuntimeError(f"a node of Ray ended at its start: {log[-2_000:]}")
-        told = log.count("Ray runtime started")
-        return told >= len(self._nodes)
+    def _all_started(self) -> bool:
+        return self._node_log().count("Ray runtime started") >= len(self._nodes)
+
+    def _node_log(self) -> str:
+        return (self._folder / "nodes.log").read_text(errors="replace")
 
     def kill_second(self) -> None:
         """All processes of the second node, at once."""
@@ -153,7 +153,7 @@ class Site:
             send(who, signal.SIGKILL)
 
     def roll(self, names: list[str]) -> None:
-        """Actors end, one after the other; each is made anew where its turn puts it before the next one ends."""
+        """Actors end, all of these at once, and are made anew where their turns put them; returns when they answer."""
         command = [
             sys.executable,
             "-m",

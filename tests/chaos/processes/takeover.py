@@ -1,33 +1,108 @@
 """Take-over: how soon the partitions of an owner with a million tickets admit again after it is gone, at the gates.
 
-Here the bars are, and the measuring. What the table shows is the longest that any partition kept a guest waiting.
+Here the bars are, and the measuring. What the table shows is the longest that any partition kept its guests waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
 
+import redis
+
+from cluster.link import Address
 from parkgate.cluster.v1 import control_pb2
 from parkgate.gate.v1 import gate_pb2
-from tests.chaos.processes.park import DAY, PARK_GATES, Park
-from tests.chaos.processes.turnstiles import ADMIT, Turnstile, now_ms
+from tests.chaos.processes.park import DAY, PARK, PARK_GATES, Park
+from tests.chaos.processes.turnstiles import ADMIT, RETRY, Turnstile, now_ms
+from tests.chaos.rows import Row
+from tests.checker import Violation
 from ticketcore.token import SIGNATURE_LENGTH, Claims, encode_claims, ticket_id_of
 
 TICKETS = 1_000_000
 ISSUER = 9
 AT_ONCE, CALLS = 10_000, 2
-WITHIN_OWNER_S, WITHIN_NODE_S = 5.0, 10.0
+OWNER_WITHIN_MS, NODE_WITHIN_MS = 5_000, 10_000
 """On two cores; a lost node with the health check that docs/operations.md names."""
+GUESTS = 6
+"""Before each gate, of all partitions in turn."""
+CALM_S = 1.5
 WATCHED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """An owner is lost: which partitions it has, how it happens, and how soon they must be back."""
+
+    fault: str
+    says: str
+    partitions: frozenset[int]
+    hit: Callable[[], None]
+    within_ms: int
+
+
+def killed_owner(park: Park) -> Loss:
+    """SIGKILL of the owner of the first partition."""
+    addresses = owner_addresses(park)
+    path = addresses[0].path
+    mine = frozenset(number for number, address in addresses.items() if address.path == path)
+    pid = int(Path(path).name.split(".")[-2])
+    says = "an owner with a million registered tickets is killed; its partitions are back within 5 s"
+    return Loss("takeover-owner", says, mine, lambda: os.kill(pid, signal.SIGKILL), OWNER_WITHIN_MS)
+
+
+def lost_node(park: Park, host: str, hit: Callable[[], None]) -> Loss:
+    """The host of an owner is gone: nothing ends its connections, they just fall silent."""
+    mine = frozenset(number for number, address in owner_addresses(park).items() if address.host == host)
+    says = "the host of an owner with a million registered tickets is cut off; its partitions are back within 10 s"
+    return Loss("takeover-node", says, mine, hit, NODE_WITHIN_MS)
+
+
+def owner_addresses(park: Park) -> dict[int, Address]:
+    """Where the owner of each ticket partition listens, by number."""
+    with redis.Redis.from_url(park.stack.endpoints.ledger_url) as client:
+        numbers = range(park.stack.settings.partitions)
+        heads = {number: client.hget(f"pg:{{p{number}}}:head", "address") for number in numbers}
+    return {number: Address.decode(bytes(head).decode()) for number, head in heads.items() if head}  # type: ignore[arg-type]
+
+
+async def takeover_row(park: Park, loss: Loss) -> Row:
+    """Registers the tickets, brings the loss about, and measures at the gates."""
+    tokens = tokens_of(park, loss.partitions, TICKETS)
+    await register(park, tokens)
+    async with AsyncExitStack() as exits:
+        watch = Watch(park, await _turnstiles(park, exits), iter(tokens))
+        watch.start()
+        await asyncio.sleep(CALM_S)
+        hit_ms = now_ms()
+        loss.hit()
+        took_ms = await watch.first_admissions(hit_ms, loss.partitions)
+        await watch.stop()
+    late = Violation("I10", "the park", f"{took_ms} ms passed before all partitions admitted, {loss.within_ms} may")
+    bad = (str(late),) if took_ms > loss.within_ms else ()
+    return Row("processes", loss.fault, loss.says, 1, watch.asked, watch.unknown, len(watch.admitted), bad, took_ms)
+
+
+async def _turnstiles(park: Park, exits: AsyncExitStack) -> list[Turnstile]:
+    turnstiles = []
+    for gate in PARK_GATES:
+        turnstile = Turnstile(gate, park.addresses, park.credentials(gate), park.history)
+        exits.push_async_callback(turnstile.close)
+        await turnstile.start(30)
+        turnstiles.append(turnstile)
+    return turnstiles
 
 
 @dataclass(slots=True)
 class Watch:
-    """Guests at every partition, one after the other, and when each partition let one in."""
+    """Guests at every partition, and when each partition let one in."""
 
     park: Park
     turnstiles: list[Turnstile]
@@ -39,31 +114,33 @@ class Watch:
     _streams: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
-        """Begins; of each partition somebody is always before a gate."""
+        """They come."""
         self._streams = [
-            asyncio.create_task(self._guests(turnstile)) for turnstile in self.turnstiles for _ in "12345678"
+            asyncio.create_task(self._guests(turnstile)) for turnstile in self.turnstiles for _ in range(GUESTS)
         ]
 
     async def stop(self) -> None:
-        """Ends."""
+        """They stay away."""
         for stream in self._streams:
             stream.cancel()
         await asyncio.gather(*self._streams, return_exceptions=True)
 
     async def _guests(self, turnstile: Turnstile) -> None:
         for token in self.tokens:
-            ticket = int.from_bytes(token[1:9], "big")
-            verdict = gate_pb2.Verdict()
-            while verdict.decision != ADMIT:
-                scan = gate_pb2.Scan(scan_id=os.urandom(16), token=token, scan_time_ms=time.time_ns() // 1_000_000)
-                verdict = await turnstile.scan(scan, ticket)
-                self.asked += 1
-                self.unknown += verdict.decision == gate_pb2.DECISION_RETRY
-            turnstile.report(verdict, 1, passed=True)
-            self.admitted.append((ticket % self.park.stack.settings.partitions, now_ms()))
+            await self._insist(turnstile, token)
             await asyncio.sleep(0.1)
 
-    async def first_admissions(self, since_ms: int, partitions: set[int]) -> int:
+    async def _insist(self, turnstile: Turnstile, token: bytes) -> None:
+        ticket, verdict = int.from_bytes(token[1:9], "big"), gate_pb2.Verdict()
+        while verdict.decision != ADMIT:
+            scan = gate_pb2.Scan(scan_id=os.urandom(16), token=token, scan_time_ms=time.time_ns() // 1_000_000)
+            verdict = await turnstile.scan(scan, ticket)
+            self.asked += 1
+            self.unknown += verdict.decision == RETRY
+        turnstile.report(verdict, PARK, passed=True)
+        self.admitted.append((ticket % self.park.stack.settings.partitions, now_ms()))
+
+    async def first_admissions(self, since_ms: int, partitions: frozenset[int]) -> int:
         """How many milliseconds after an instant the last of these partitions had let somebody in."""
         deadline = time.monotonic() + WATCHED_S
         while time.monotonic() < deadline:
@@ -77,13 +154,14 @@ class Watch:
         return int(WATCHED_S * 1_000)
 
 
-def tokens_of(park: Park, count: int) -> list[bytes]:
-    """Day tickets. At the gate the registered digest is what proves a token, so the signatures may be any bytes:
-    signing a million would take a minute and change nothing that is measured."""
+def tokens_of(park: Park, partitions: frozenset[int], tickets: int) -> list[bytes]:
+    """Day tickets of some partitions. At the gate the registered digest is what proves a token, so the signatures may
+    be any bytes: signing a million would take a minute and change nothing that is measured."""
+    numbers = (ticket_id_of(ISSUER, sequence) for sequence in count(1))
+    mine = (number for number in numbers if number % park.stack.settings.partitions in partitions)
     return [
-        encode_claims(Claims(0, ticket_id_of(ISSUER, sequence), DAY, park.today, valid_days=1))
-        + os.urandom(SIGNATURE_LENGTH)
-        for sequence in range(1, count + 1)
+        encode_claims(Claims(0, next(mine), DAY, park.today, valid_days=2)) + os.urandom(SIGNATURE_LENGTH)
+        for _ in range(tickets)
     ]
 
 
@@ -94,20 +172,8 @@ async def register(park: Park, tokens: list[bytes]) -> None:
 
         async def some() -> None:
             for start in starts:
-                tickets = [
-                    control_pb2.IssuedTicket(token=token, price_minor=7_900)
-                    for token in tokens[start : start + AT_ONCE]
-                ]
+                some_tokens = tokens[start : start + AT_ONCE]
+                tickets = [control_pb2.IssuedTicket(token=token, price_minor=7_900) for token in some_tokens]
                 await stub.RegisterTickets(control_pb2.RegisterTicketsRequest(tickets=tickets), timeout=30)
 
         await asyncio.gather(*(some() for _ in range(CALLS)))
-
-
-async def watch_of(park: Park, tokens: list[bytes]) -> Watch:
-    """Connected turnstiles at the park's gates."""
-    turnstiles = []
-    for gate in PARK_GATES:
-        turnstile = Turnstile(gate, park.addresses, park.credentials(gate), park.history)
-        turnstiles.append(turnstile)
-        await turnstile.start(30)
-    return Watch(park, turnstiles, iter(tokens))

@@ -1,0 +1,34 @@
+"""A short `make chaos` of real processes, so that the nemesis does not rot; and the checker on what it finds there."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.chaos.processes.faults import ONE_NODE
+from tests.chaos.processes.rows import as_rows, one_node, rehearse
+from tests.chaos.processes.trial import examine
+from tests.system.stack import tell
+
+pytestmark = [pytest.mark.system, pytest.mark.ray, pytest.mark.timeout(180)]
+
+FAULTS = ("kill-owner", "stop-valkey")
+SPOIL = """
+DELETE FROM reporting.passage_events
+WHERE scan_id = (SELECT scan_id FROM reporting.passage_events ORDER BY scan_id LIMIT 1)
+"""
+
+
+async def test_every_promise_is_kept_by_real_processes_that_die_and_stand_still() -> None:
+    """I1 to I10"""
+    with one_node() as park:
+        trials = await rehearse(park, [fault for fault in ONE_NODE if fault.name in FAULTS], [1], tell)
+        rows = {row.fault: row for row in as_rows(trials)}
+        assert {name: row.violations for name, row in rows.items()} == dict.fromkeys(FAULTS, ())
+        assert min(row.admitted for row in rows.values()) > 30
+        # And if one fact is lost between ledger and books, or one gate was told something else, it is found.
+        with psycopg.connect(park.stack.endpoints.postgres_url) as connection:
+            assert connection.execute(SPOIL).rowcount == 1
+        told = next(item for item in park.history.of("verdict") if item.answer["decision"] == "REJECT")
+        told.answer |= {"decision": "ADMIT", "persons": 1}
+        assert {item.promise for item in examine(park, [])} == {"I2", "I3"}
