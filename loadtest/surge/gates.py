@@ -290,7 +290,8 @@ def _report(shot: Shot, verdict: pb.Verdict, outcome: pb.PassageOutcome.ValueTyp
 
 
 def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
-    """The streams of each entrance: a turnstile speaks for one gate, a controller for all of its entrance."""
+    """The streams of each entrance: a turnstile speaks for one gate, a controller for all of its entrance. Last, if the
+    ramp has gates of its own, theirs."""
     numbers = count()
     made: list[list[Stream]] = []
     for entrance in gates.plan.scenario.entrances:
@@ -299,6 +300,10 @@ def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
             entrance.gates if coalesces else (entrance.gates[n % len(entrance.gates)],) for n in range(entrance.streams)
         ]
         made.append([Stream(lines.line(next(numbers)), name, coalesces, gates.traffic) for name in names])
+    ramp = gates.plan.scenario.ramp
+    if ramp is not None and ramp.gates:
+        names = [(ramp.gates[n % len(ramp.gates)],) for n in range(ramp.turnstiles)]
+        made.append([Stream(lines.line(next(numbers)), name, False, gates.traffic) for name in names])
     return made
 
 
@@ -349,7 +354,7 @@ async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
     gates = Gates(planning.make(load(order.scenario, order.changes)), order)
     certificate = order.certificate
     secret = credentials(Path(certificate.ca), Path(certificate.certificate), Path(certificate.key))
-    number = sum(entrance.streams for entrance in gates.plan.scenario.entrances)
+    number = gates.plan.scenario.devices
     lines = Lines(order.addresses, secret, -(-number // STREAMS_A_CONNECTION))
     gates.streams = devices(gates, lines)
     go: asyncio.Future[float] = asyncio.get_running_loop().create_future()

@@ -108,13 +108,12 @@ def addresses(options: Options) -> Addresses:
 
 def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses | None) -> None:
     hours = (scenario.closes - scenario.opens) / 3600
-    devices = sum(entrance.streams for entrance in scenario.entrances)
     where = f"at {', '.join(elsewhere.gates)}" if elsewhere else "on a system of its own"
     screen.panel(
         f"Parkgate · rehearsal · {scenario.name}",
         [
             scenario.story,
-            f"{scenario.visitors:,} guests, {plan.scans:,} scans at {devices:,} devices, {where}",
+            f"{scenario.visitors:,} guests, {plan.scans:,} scans at {scenario.devices:,} devices, {where}",
             f"{hours:g} hours pass in {scenario.seconds:g} seconds: {scenario.speed:.0f} times as fast as on the day",
         ],
     )

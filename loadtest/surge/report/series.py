@@ -35,6 +35,11 @@ class Bins:
         return cls(starts_s, float(width), max(int(-(-length // width)), 1))
 
     @property
+    def ends(self) -> list[float]:
+        """Where each ends."""
+        return [edge + self.width_s for edge in self.edges]
+
+    @property
     def edges(self) -> list[float]:
         """Where each begins."""
         return [self.starts_s + number * self.width_s for number in range(self.count)]
@@ -160,8 +165,7 @@ def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> 
     for coming, wait in zip(comings, waits, strict=True):
         number = bins.number(coming.at_s)
         by_bin[number] = max(by_bin[number], wait / 60)
-    ends = [edge + bins.width_s for edge in bins.edges]
-    return Queue(verdict, lengths(comings, served, ends), by_bin)
+    return Queue(verdict, lengths(comings, served, bins.ends), by_bin)
 
 
 def kinds_met(samples: Samples) -> Counter[tuple[str, str]]:
