@@ -121,7 +121,6 @@ def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses |
 
 def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
     system = OwnSystem(rehearsal.out / "system", plan.scenario)
-    screen.section("Starting Postgres, Valkey, Ray and the services")
     seen: set[str] = set()
 
     def tick(now: StackState) -> None:
@@ -132,12 +131,13 @@ def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
 
     logs: Path | None = rehearsal.out / "logs"
     try:
+        screen.section("Starting Postgres, Valkey, Ray and the services")
         with system.running(tick) as target:
             record = asyncio.run(conduct(rehearsal, plan, target, screen))
             logs = None if figures_of(record).passed else logs
+        return record
     finally:
         system.remove(logs)
-    return record
 
 
 async def _at_addresses(rehearsal: Rehearsal, plan: Plan, elsewhere: Addresses, screen: Screen) -> Record:

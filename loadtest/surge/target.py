@@ -156,8 +156,9 @@ class OwnSystem:
 
     def remove(self, logs: Path | None) -> None:
         """Removes its data; copies its logs before, if somebody wants them."""
-        if logs is not None:
-            shutil.copytree(self.stack.data_dir / "logs", logs, dirs_exist_ok=True)
+        written = self.stack.data_dir / "logs"
+        if logs is not None and written.exists():
+            shutil.copytree(written, logs, dirs_exist_ok=True)
         shutil.rmtree(self.stack.data_dir, ignore_errors=True)
 
 
