@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from loadtest.surge import faults
 from loadtest.surge import plan as planning
 from loadtest.surge.conduct import Rehearsal, conduct
-from loadtest.surge.evening import offices
+from loadtest.surge.evening import catalogue_at
 from loadtest.surge.plan import Plan
 from loadtest.surge.record import Record
 from loadtest.surge.report import page
@@ -25,9 +23,6 @@ from loadtest.surge.screen import Screen
 from loadtest.surge.target import Addresses, OwnSystem, Target, check
 from ops.errors import BadInput, OpsError
 from ops.state import StackState, Stage
-from ops.window import refused
-from parkgate.sales.v1 import sales_pb2
-from ticketcore.catalogue_document import read_catalogue
 from ticketcore.errors import ParkgateError
 
 MARK = ".parkgate-surge"
@@ -142,13 +137,7 @@ def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
 
 async def _at_addresses(rehearsal: Rehearsal, plan: Plan, elsewhere: Addresses, screen: Screen) -> Record:
     device, service = elsewhere.certificates()
-    secret_of = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue=None)  # type: ignore[arg-type]
-    async with offices(secret_of) as (sales, _):
-        try:
-            answer = await sales.GetCatalogue(sales_pb2.GetCatalogueRequest())
-        except grpc.aio.AioRpcError as error:
-            raise refused(error) from error
-    catalogue = read_catalogue(answer.document)
+    catalogue = await catalogue_at(elsewhere.sales, service)
     check(plan.scenario, catalogue)
     target = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue)
     return await conduct(rehearsal, plan, target, screen)

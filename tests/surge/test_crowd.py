@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from loadtest.surge.crowd import Code, Counted, Next, forged
@@ -68,6 +70,13 @@ def test_what_a_code_may_hear_follows_from_what_it_did(
     one = code(habit, kind=kind)
     one.inside = inside
     assert one.may_hear(way, proof_seen=False) == right
+
+
+def test_only_a_ticket_bought_on_the_day_may_be_unknown_for_a_while() -> None:
+    one = code()
+    bought = Code(replace(one.guests, buys_s=9.0), 0, token=bytes(81))
+    assert "UNKNOWN_TICKET" in bought.may_hear(Way.ENTRY, proof_seen=False)
+    assert "UNKNOWN_TICKET" not in one.may_hear(Way.ENTRY, proof_seen=False)
 
 
 def test_a_proof_that_was_seen_is_not_asked_for_again() -> None:
