@@ -95,6 +95,13 @@ def test_a_wait_of_exactly_the_limit_is_still_good(limit: float, needed: int) ->
     assert lanes_needed(six, limit) == needed
 
 
+@pytest.mark.parametrize("rounds", range(1, 61))
+def test_the_fewest_lanes_are_found_among_many(rounds: int) -> None:
+    """Sixty who come at once and take ten seconds each: with n lanes the last waits for all rounds before."""
+    at_once = [Coming(0.0, 10.0)] * 60
+    assert lanes_needed(at_once, (rounds - 1) * 10) == -(-60 // rounds)
+
+
 def test_nobody_needs_no_lane_but_one_is_open() -> None:
     assert lanes_needed([]) == 1
     assert longest_wait_s([], 1) == 0
