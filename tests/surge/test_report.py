@@ -65,7 +65,15 @@ def test_who_is_inside_is_who_came_in_less_who_left_or_turned_back() -> None:
         (25, Way.EXIT, "ADMIT", 3),
     ):
         samples.add(at_s, (0, 1), (way, answer), (0, persons))
-    assert series.occupancy(samples, [7], Bins(0, 10, 4)) == {7: [0, 4, 1, 1]}
+    assert series.occupancy(samples, [7], Bins(0, 10, 4), 1.0) == {7: [0, 4, 1, 1]}
+
+
+def test_a_slow_verdict_counts_from_when_it_was_told_and_an_exit_from_its_scan() -> None:
+    samples = Samples()
+    samples.add(8, (0, 5_000), (Way.ENTRY, "ADMIT"), (0, 1))
+    samples.add(25, (0, 5_000), (Way.EXIT, "ADMIT"), (0, 1))
+    assert series.occupancy(samples, [7], Bins(0, 10, 4), 1.0) == {7: [0, 1, 0, 0]}
+    assert series.occupancy(samples, [7], Bins(0, 10, 4), 3.0) == {7: [0, 0, 0, 0]}
 
 
 def test_everybody_who_came_is_gone_in_the_evening(figures: Figures) -> None:

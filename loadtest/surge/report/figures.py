@@ -183,7 +183,7 @@ def figures_of(record: Record) -> Figures:
 
 def _day(record: Record, plan: Plan, samples: Samples, bins: Bins) -> dict[str, Series]:
     inward, outward = series.admissions(samples, bins)
-    zones = series.occupancy(samples, record.entrance_zones, bins)
+    zones = series.occupancy(samples, record.entrance_zones, bins, plan.scenario.speed)
     names = {int(number): name for number, (name, _) in record.capacity.items()}
     return {
         "flow": {"arrivals": series.arrivals(plan, bins), "admitted": inward, "left": outward},

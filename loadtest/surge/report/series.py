@@ -112,14 +112,19 @@ def refusals(samples: Samples, bins: Bins) -> dict[str, list[float]]:
     return {reason: bins.sums(pairs) for reason, pairs in ordered}
 
 
-def occupancy(samples: Samples, zones: Sequence[int], bins: Bins) -> dict[int, list[float]]:
-    """Persons inside each zone at the end of each bin."""
+def occupancy(samples: Samples, zones: Sequence[int], bins: Bins, speed: float) -> dict[int, list[float]]:
+    """Persons inside each zone at the end of each bin.
+
+    Who comes in counts from the verdict, who leaves from the scan: so the count is never above the cluster's own, which
+    lies between the two, and a park that kept its capacity is not drawn above it.
+    """
     changes: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for row, (way, answer) in enumerate(samples.answered()):
         if answer == "ADMIT" and way is not Way.TURNED_BACK:
             persons = float(samples.persons[row])
-            change = -persons if way is Way.EXIT else persons
-            changes[zones[samples.entrance[row]]].append((samples.due_s[row], change))
+            told_s = samples.due_s[row] + samples.took_ms[row] / 1e3 * speed
+            change = (samples.due_s[row], -persons) if way is Way.EXIT else (told_s, persons)
+            changes[zones[samples.entrance[row]]].append(change)
     return {zone: _running(bins.sums(pairs)) for zone, pairs in changes.items()}
 
 
