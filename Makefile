@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test chaos fuzz check fmt protos bench lock venv clean help
+.PHONY: demo test chaos fuzz check fmt protos bench surge lock venv clean help
 .DEFAULT_GOAL := help
 
 help: ## Show the targets.
@@ -19,7 +19,7 @@ demo: $(STAMP) ## Run one park day, end to end, and check its books.
 	@$(BIN)/parkgate demo
 
 test: $(STAMP) ## Run all tests.
-	@scripts/system_packages.sh redis-benchmark=redis-tools
+	@scripts/system_packages.sh redis-benchmark=redis-tools chromium=chromium
 	@$(BIN)/pytest -m "not system" -n 2 --dist loadfile
 	@$(BIN)/pytest -m system
 
@@ -48,6 +48,9 @@ protos: $(STAMP) ## Generate Python from the .proto files.
 bench: $(STAMP) ## Measure scans per second against an echo, Redis alone and Postgres.
 	@scripts/system_packages.sh redis-benchmark=redis-tools
 	@$(BIN)/python -m loadtest.bench
+
+surge: $(STAMP) ## Rehearse a quiet weekday in under two minutes; leaves surge-out/report.html.
+	@$(BIN)/parkgate surge
 
 lock: $(STAMP) ## Write the locks from pyproject.toml; they name no host.
 	@$(BIN)/uv pip compile -q --generate-hashes --universal --no-header --no-annotate --python-version 3.11 --group dev pyproject.toml -o requirements/dev.lock

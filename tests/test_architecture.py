@@ -34,6 +34,8 @@ CONTRACTS = {
     "The services speak protobuf, never Python, to each other": ("independence", "cluster"),
     "Services know nothing of the composition root or the load tests": ("forbidden", "sales"),
     "The composition root does not import load tests": ("forbidden", "ops"),
+    "The rehearsal stands outside: it uses what a customer has": ("forbidden", "loadtest.surge"),
+    "Locust is the rehearsal's alone": ("forbidden", "sales"),
 }
 
 

@@ -72,6 +72,7 @@ async def conduct(rehearsal: Rehearsal, plan: Plan, target: Target, screen: Scre
         scenario=plan.scenario.model_dump(mode="json"),
         machine=machine(),
         began=datetime.now(UTC).isoformat(timespec="seconds"),
+        own=target.own,
         against="a system of its own on this machine" if target.own else ", ".join(target.gates),
         seconds=time.monotonic() - clock.start,
         gates=results[0],
@@ -224,7 +225,9 @@ def _order(rehearsal: Rehearsal, target: Target, plan: Plan, part: str) -> Order
 
 def _zones(target: Target, plan: Plan) -> list[tuple[int, bool]]:
     """Where each entrance leads, and whether its gates tell who went through."""
-    first = [target.catalogue.gates[entrance.gates[0]] for entrance in plan.scenario.entrances]
+    ramp = plan.scenario.ramp
+    names = [entrance.gates[0] for entrance in plan.scenario.entrances] + list(ramp.gates[:1] if ramp else ())
+    first = [target.catalogue.gates[name] for name in names]
     return [(target.catalogue.zones[gate.zone].number, gate.passage_reported) for gate in first]
 
 

@@ -21,6 +21,8 @@ INSIDE = frozenset({"ALREADY_USED", "ALREADY_INSIDE"})
 PROOFS = frozenset({"ID_REQUIRED", "CONCESSION_PROOF_REQUIRED"})
 FULL = "CAPACITY_FULL"
 REFUNDED = "REFUNDED"
+UNKNOWN = "UNKNOWN_TICKET"
+"""What a ticket hears, if its product is not admitted on its signature, while sales' word of it is on its way."""
 
 
 class Next(Enum):
@@ -69,6 +71,8 @@ class Code:
             right |= PROOFS
         if self.guests.habit is Habit.REFUND_IN_QUEUE and self.number == 0:
             right.add(REFUNDED)
+        if self.guests.buys_s is not None:
+            right.add(UNKNOWN)
         return frozenset(right)
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from loadtest.surge.lines import credentials
+from loadtest.surge.parts import Certificate
 from loadtest.surge.record import Count
 from loadtest.surge.target import Target
 from ops import books
 from ops.books import Books, Seen, Takings
-from ops.window import money
+from ops.window import money, refused
 from parkgate.reporting.v1.reporting_pb2_grpc import ReportingServiceStub
+from parkgate.sales.v1 import sales_pb2
 from parkgate.sales.v1.sales_pb2_grpc import SalesServiceStub
+from ticketcore.catalogue import Catalogue
+from ticketcore.catalogue_document import read_catalogue
 
 if TYPE_CHECKING:
     from parkgate.reporting.v1.reporting_pb2_grpc import ReportingServiceAsyncStub
@@ -24,12 +30,27 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def offices(target: Target) -> AsyncIterator[tuple[SalesServiceAsyncStub, ReportingServiceAsyncStub]]:
     """Sales and reporting."""
-    secret = target.service_credentials()
+    secret = secret_of(target.service)
     async with (
         grpc.aio.secure_channel(target.sales, secret) as sales,
         grpc.aio.secure_channel(target.reporting, secret) as reporting,
     ):
         yield SalesServiceStub(sales), ReportingServiceStub(reporting)
+
+
+async def catalogue_at(address: str, service: Certificate) -> Catalogue:
+    """The catalogue in force at a sales service. Raises: OpsError."""
+    async with grpc.aio.secure_channel(address, secret_of(service)) as channel:
+        try:
+            answer = await SalesServiceStub(channel).GetCatalogue(sales_pb2.GetCatalogueRequest())
+        except grpc.aio.AioRpcError as error:
+            raise refused(error) from error
+    return read_catalogue(answer.document)
+
+
+def secret_of(files: Certificate) -> grpc.ChannelCredentials:
+    """A client's own certificate. Raises: OSError."""
+    return credentials(Path(files.ca), Path(files.certificate), Path(files.key))
 
 
 async def read_books(target: Target) -> Books:

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -25,10 +25,10 @@ import uvloop
 
 from loadtest.surge import plan as planning
 from loadtest.surge.clock import DayClock
-from loadtest.surge.crowd import ADMIT, FULL, PROOFS, Code, Counted, Next, forged, names
+from loadtest.surge.crowd import ADMIT, FULL, PROOFS, UNKNOWN, Code, Counted, Next, forged, names
 from loadtest.surge.lines import Lines, credentials
 from loadtest.surge.parts import Order, Progress, say
-from loadtest.surge.plan import FULL_AGAIN_S, FULL_TRIES, PROOF_S, Plan, Turn, Way
+from loadtest.surge.plan import FULL_AGAIN_S, PROOF_S, Plan, Turn, Way
 from loadtest.surge.pulse import Pulse
 from loadtest.surge.ramp import RampShots
 from loadtest.surge.samples import Samples, percentile
@@ -44,6 +44,9 @@ TAIL_S = 0.02
 TELL_S = 0.5
 BEAT_S = 10.0
 WELCOME_S = 60.0
+MOST_TRIES = 12
+LATER: dict[str, Callable[[float], float]] = {FULL: lambda speed: FULL_AGAIN_S / speed, UNKNOWN: lambda _speed: 0.5}
+"""Answers after which a guest tries again, and after how many seconds of the wall's clock at a speed of the day."""
 SETTLE_S = 60.0
 """How long the last answers are waited for, through the restart of whatever was killed."""
 
@@ -214,9 +217,9 @@ class Gates:
         if answer in PROOFS and code.guests.kind.proof:
             self._at(now + PROOF_S / self.clock.speed, turn, code, proof=True)
             return
-        if answer == FULL and code.tries < FULL_TRIES and not self.stopping:
+        if answer in LATER and code.tries < MOST_TRIES and not self.stopping:
             code.tries += 1
-            self._at(now + FULL_AGAIN_S / self.clock.speed, turn, code, proof=False)
+            self._at(now + LATER[answer](self.clock.speed), turn, code, proof=False)
         elif not code.inside:
             code.refused_for_good = True
         self._free(code)
@@ -290,7 +293,8 @@ def _report(shot: Shot, verdict: pb.Verdict, outcome: pb.PassageOutcome.ValueTyp
 
 
 def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
-    """The streams of each entrance: a turnstile speaks for one gate, a controller for all of its entrance."""
+    """The streams of each entrance: a turnstile speaks for one gate, a controller for all of its entrance. Last, if the
+    ramp has gates of its own, theirs."""
     numbers = count()
     made: list[list[Stream]] = []
     for entrance in gates.plan.scenario.entrances:
@@ -299,6 +303,10 @@ def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
             entrance.gates if coalesces else (entrance.gates[n % len(entrance.gates)],) for n in range(entrance.streams)
         ]
         made.append([Stream(lines.line(next(numbers)), name, coalesces, gates.traffic) for name in names])
+    ramp = gates.plan.scenario.ramp
+    if ramp is not None and ramp.gates:
+        names = [(ramp.gates[n % len(ramp.gates)],) for n in range(ramp.turnstiles)]
+        made.append([Stream(lines.line(next(numbers)), name, False, gates.traffic) for name in names])
     return made
 
 
@@ -349,7 +357,7 @@ async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
     gates = Gates(planning.make(load(order.scenario, order.changes)), order)
     certificate = order.certificate
     secret = credentials(Path(certificate.ca), Path(certificate.certificate), Path(certificate.key))
-    number = sum(entrance.streams for entrance in gates.plan.scenario.entrances)
+    number = gates.plan.scenario.devices
     lines = Lines(order.addresses, secret, -(-number // STREAMS_A_CONNECTION))
     gates.streams = devices(gates, lines)
     go: asyncio.Future[float] = asyncio.get_running_loop().create_future()

@@ -27,7 +27,6 @@ AGAIN_S = 60.0
 COPY_AFTER_S = 10 * MINUTE_S
 FULL_AGAIN_S = 10 * MINUTE_S
 """Who hears that the park is full tries again after this."""
-FULL_TRIES = 12
 
 
 class Way(StrEnum):

@@ -72,8 +72,12 @@ class RampShots:
         self._devices = count()
         self._spent = 0
         self._random = Random(f"{gates.plan.scenario.seed} ramp")
+        ramp = gates.plan.scenario.ramp
+        groups = list(enumerate(gates.streams))
         self._streams: list[tuple[Stream, int]] = [
-            (stream, entrance) for entrance, streams in enumerate(gates.streams) for stream in streams
+            (stream, entrance)
+            for entrance, streams in (groups[-1:] if ramp and ramp.gates else groups)
+            for stream in streams
         ]
 
     @property

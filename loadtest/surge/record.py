@@ -48,6 +48,8 @@ class Record:
     machine: Machine
     began: str
     against: str
+    own: bool
+    """Whether the system was started for it on this machine."""
     seconds: float
     """From the doors to the last answer, by the wall's clock."""
     gates: dict[str, Any]
@@ -75,8 +77,9 @@ class Record:
     def read(cls, text: str) -> Record:
         """From the document. Raises: ValueError for one of another version."""
         values = json.loads(text)
-        if values.get("format") != FORMAT:
-            raise ValueError(f"it is of format {values.get('format')}, this is format {FORMAT}")
+        version = values.get("format") if isinstance(values, dict) else None
+        if version != FORMAT:
+            raise ValueError(f"it is of format {version}, this is format {FORMAT}")
         known = {one.name for one in fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
         kept["machine"] = Machine(**kept["machine"])

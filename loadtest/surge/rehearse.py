@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from loadtest.surge import faults
 from loadtest.surge import plan as planning
 from loadtest.surge.conduct import Rehearsal, conduct
-from loadtest.surge.evening import offices
+from loadtest.surge.evening import catalogue_at
 from loadtest.surge.plan import Plan
 from loadtest.surge.record import Record
 from loadtest.surge.report import page
@@ -25,9 +23,6 @@ from loadtest.surge.screen import Screen
 from loadtest.surge.target import Addresses, OwnSystem, Target, check
 from ops.errors import BadInput, OpsError
 from ops.state import StackState, Stage
-from ops.window import refused
-from parkgate.sales.v1 import sales_pb2
-from ticketcore.catalogue_document import read_catalogue
 from ticketcore.errors import ParkgateError
 
 MARK = ".parkgate-surge"
@@ -108,13 +103,12 @@ def addresses(options: Options) -> Addresses:
 
 def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses | None) -> None:
     hours = (scenario.closes - scenario.opens) / 3600
-    devices = sum(entrance.streams for entrance in scenario.entrances)
     where = f"at {', '.join(elsewhere.gates)}" if elsewhere else "on a system of its own"
     screen.panel(
         f"Parkgate · rehearsal · {scenario.name}",
         [
             scenario.story,
-            f"{scenario.visitors:,} guests, {plan.scans:,} scans at {devices:,} devices, {where}",
+            f"{scenario.visitors:,} guests, {plan.scans:,} scans at {scenario.devices:,} devices, {where}",
             f"{hours:g} hours pass in {scenario.seconds:g} seconds: {scenario.speed:.0f} times as fast as on the day",
         ],
     )
@@ -122,7 +116,6 @@ def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses |
 
 def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
     system = OwnSystem(rehearsal.out / "system", plan.scenario)
-    screen.section("Starting Postgres, Valkey, Ray and the services")
     seen: set[str] = set()
 
     def tick(now: StackState) -> None:
@@ -133,23 +126,18 @@ def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
 
     logs: Path | None = rehearsal.out / "logs"
     try:
+        screen.section("Starting Postgres, Valkey, Ray and the services")
         with system.running(tick) as target:
             record = asyncio.run(conduct(rehearsal, plan, target, screen))
             logs = None if figures_of(record).passed else logs
+        return record
     finally:
         system.remove(logs)
-    return record
 
 
 async def _at_addresses(rehearsal: Rehearsal, plan: Plan, elsewhere: Addresses, screen: Screen) -> Record:
     device, service = elsewhere.certificates()
-    secret_of = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue=None)  # type: ignore[arg-type]
-    async with offices(secret_of) as (sales, _):
-        try:
-            answer = await sales.GetCatalogue(sales_pb2.GetCatalogueRequest())
-        except grpc.aio.AioRpcError as error:
-            raise refused(error) from error
-    catalogue = read_catalogue(answer.document)
+    catalogue = await catalogue_at(elsewhere.sales, service)
     check(plan.scenario, catalogue)
     target = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue)
     return await conduct(rehearsal, plan, target, screen)

@@ -157,6 +157,10 @@ class Ramp(_Table):
     steps: int = Field(8, ge=0, le=30)
     """0: the day ends without."""
     seconds: float = Field(1.5, gt=0, le=60)
+    gates: tuple[Name, ...] = ()
+    """Where they are shown; empty: at the entrances, by their own devices. All lead into one zone."""
+    turnstiles: int = Field(60, ge=1, le=5_000)
+    """Devices at those gates."""
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -229,7 +233,14 @@ class Scenario(_Table):
     @property
     def gates(self) -> tuple[str, ...]:
         """Every gate, in the order of the entrances."""
-        return tuple(dict.fromkeys(gate for entrance in self.entrances for gate in entrance.gates))
+        own = self.ramp.gates if self.ramp else ()
+        return tuple(dict.fromkeys([*(gate for entrance in self.entrances for gate in entrance.gates), *own]))
+
+    @property
+    def devices(self) -> int:
+        """How many gRPC streams there are."""
+        own = self.ramp.turnstiles if self.ramp and self.ramp.gates else 0
+        return sum(entrance.streams for entrance in self.entrances) + own
 
 
 def shipped() -> dict[str, Path]:

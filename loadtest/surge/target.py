@@ -14,9 +14,6 @@ from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
-import grpc
-
-from loadtest.surge.lines import credentials
 from loadtest.surge.parts import Certificate
 from loadtest.surge.scenario import Scenario
 from ops.devices import gate_folder
@@ -64,10 +61,6 @@ class Target:
     def today(self) -> date:
         """The park's day."""
         return datetime.now(self.catalogue.venue.time_zone).date()
-
-    def service_credentials(self) -> grpc.ChannelCredentials:
-        """For sales and reporting."""
-        return credentials(*(Path(path) for path in (self.service.ca, self.service.certificate, self.service.key)))
 
 
 def check(scenario: Scenario, catalogue: Catalogue) -> None:
@@ -156,8 +149,9 @@ class OwnSystem:
 
     def remove(self, logs: Path | None) -> None:
         """Removes its data; copies its logs before, if somebody wants them."""
-        if logs is not None:
-            shutil.copytree(self.stack.data_dir / "logs", logs, dirs_exist_ok=True)
+        written = self.stack.data_dir / "logs"
+        if logs is not None and written.exists():
+            shutil.copytree(written, logs, dirs_exist_ok=True)
         shutil.rmtree(self.stack.data_dir, ignore_errors=True)
 
 

@@ -89,7 +89,7 @@ class Figures:
             (
                 "This installation holds",
                 verdict.capacity_sentence(self.held, self.busiest),
-                self.held.guests_a_minute > 0,
+                self.held.guests_a_minute > 0 or not self.steps,
             ),
             *lanes,
             ("Answers on the day", self._answers(), not self.wrong),
@@ -183,7 +183,7 @@ def figures_of(record: Record) -> Figures:
 
 def _day(record: Record, plan: Plan, samples: Samples, bins: Bins) -> dict[str, Series]:
     inward, outward = series.admissions(samples, bins)
-    zones = series.occupancy(samples, record.entrance_zones, bins)
+    zones = series.occupancy(samples, record.entrance_zones, bins, plan.scenario.speed)
     names = {int(number): name for number, (name, _) in record.capacity.items()}
     return {
         "flow": {"arrivals": series.arrivals(plan, bins), "admitted": inward, "left": outward},
@@ -207,6 +207,16 @@ def sale_percentile(record: Record, share: float) -> float:
     return percentile(sorted(took for _, took, _, outcome in record.shop["sales"] if outcome == "SOLD"), share)
 
 
+def _others(record: Record) -> float:
+    """What other programs used of the machine while it was watched."""
+    usage, cores = record.usage, record.machine.cores
+    if not usage["machine"] or not record.own:
+        return 0.0
+    ours: float = sum(sum(one["cpu"]) for one in usage["processes"].values())
+    busy: float = sum(usage["machine"]) - ours / cores
+    return max(busy, 0.0) / len(usage["machine"])
+
+
 def _cost(record: Record, samples: Samples) -> Cost:
     pulse, processes = record.gates["pulse"], record.usage["processes"]
     spent = {name: sum(one["cpu"]) for name, one in processes.items()}
@@ -220,4 +230,5 @@ def _cost(record: Record, samples: Samples) -> Cost:
         share=generator / max(sum(spent.values()), 1e-9),
         late_p99_ms=percentile(sorted(samples.late_ms), 0.99),
         lag_most_ms=max(pulse["lag_ms"], default=0.0),
+        others=_others(record),
     )

@@ -97,7 +97,7 @@ def html(figures: Figures) -> str:
             clock=of_day,
             longest=longest,
             lanes_enough=all(queue.verdict.enough for queue in figures.queues),
-            devices=sum(entrance.streams for entrance in figures.scenario.entrances),
+            devices=figures.scenario.devices,
             hours=f"{(figures.scenario.closes - figures.scenario.opens) / 3600:g}",
             agreeing=sum(one.expected == one.actual for one in figures.record.counts),
             stopped_at=of_day(figures.record.gates["stopped_at_s"] or 0.0),
@@ -168,7 +168,7 @@ def _waits(figures: Figures) -> Drawn:
 
 def _lengths(figures: Figures) -> Drawn:
     lines = [Line(one.verdict.name, one.length, number, area=True) for number, one in enumerate(figures.queues, 1)]
-    chart = Chart("Queue at each entrance", "parties", figures.bins.edges, lines, marks=_marks(figures))
+    chart = Chart("Queue at each entrance", "parties", figures.bins.ends, lines, marks=_marks(figures))
     return _drawn("Parties in the queue (couples, families, coaches), over all lanes of the entrance.", chart)
 
 
@@ -177,7 +177,7 @@ def _occupancy(figures: Figures) -> Drawn:
     limits = dict(figures.record.capacity.values())
     lines = [Line(name, values, number, area=True) for number, (name, values) in enumerate(inside.items(), 1)]
     shown = [Limit(limits[name], f"{name} holds {limits[name]:,}") for name in inside if limits[name]]
-    chart = Chart("Guests inside, against capacity", "guests", figures.bins.edges, lines, shown, _marks(figures))
+    chart = Chart("Guests inside, against capacity", "guests", figures.bins.ends, lines, shown, _marks(figures))
     told = "; ".join(
         f"{name}: at most {max(values, default=0):,.0f} of {f'{limits[name]:,}' if limits[name] else 'any number'}"
         for name, values in inside.items()

@@ -35,6 +35,11 @@ class Bins:
         return cls(starts_s, float(width), max(int(-(-length // width)), 1))
 
     @property
+    def ends(self) -> list[float]:
+        """Where each ends."""
+        return [edge + self.width_s for edge in self.edges]
+
+    @property
     def edges(self) -> list[float]:
         """Where each begins."""
         return [self.starts_s + number * self.width_s for number in range(self.count)]
@@ -107,14 +112,19 @@ def refusals(samples: Samples, bins: Bins) -> dict[str, list[float]]:
     return {reason: bins.sums(pairs) for reason, pairs in ordered}
 
 
-def occupancy(samples: Samples, zones: Sequence[int], bins: Bins) -> dict[int, list[float]]:
-    """Persons inside each zone at the end of each bin."""
+def occupancy(samples: Samples, zones: Sequence[int], bins: Bins, speed: float) -> dict[int, list[float]]:
+    """Persons inside each zone at the end of each bin.
+
+    Who comes in counts from the verdict, who leaves from the scan: so the count is never above the cluster's own, which
+    lies between the two, and a park that kept its capacity is not drawn above it.
+    """
     changes: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
     for row, (way, answer) in enumerate(samples.answered()):
         if answer == "ADMIT" and way is not Way.TURNED_BACK:
             persons = float(samples.persons[row])
-            change = -persons if way is Way.EXIT else persons
-            changes[zones[samples.entrance[row]]].append((samples.due_s[row], change))
+            told_s = samples.due_s[row] + samples.took_ms[row] / 1e3 * speed
+            change = (samples.due_s[row], -persons) if way is Way.EXIT else (told_s, persons)
+            changes[zones[samples.entrance[row]]].append(change)
     return {zone: _running(bins.sums(pairs)) for zone, pairs in changes.items()}
 
 
@@ -160,8 +170,7 @@ def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> 
     for coming, wait in zip(comings, waits, strict=True):
         number = bins.number(coming.at_s)
         by_bin[number] = max(by_bin[number], wait / 60)
-    ends = [edge + bins.width_s for edge in bins.edges]
-    return Queue(verdict, lengths(comings, served, ends), by_bin)
+    return Queue(verdict, lengths(comings, served, bins.ends), by_bin)
 
 
 def kinds_met(samples: Samples) -> Counter[tuple[str, str]]:

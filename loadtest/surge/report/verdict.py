@@ -20,6 +20,8 @@ GENERATOR_SHARE = 0.5
 LATE_MS = 20.0
 """Of 99 of 100 scans on the day: later than this the generator did not keep its own plan."""
 MACHINE_FULL = 0.95
+MUCH_ELSE = 0.1
+"""Of the machine: so much used by other programs makes any measurement of latency doubtful."""
 
 
 class Limit(StrEnum):
@@ -73,6 +75,8 @@ class Cost:
     share: float
     late_p99_ms: float
     lag_most_ms: float
+    others: float
+    """Of the whole machine, what neither the system nor the generator used; 0 where the system runs elsewhere."""
 
     @property
     def was_limit(self) -> bool:
@@ -81,14 +85,18 @@ class Cost:
 
     @property
     def says(self) -> str:
-        """In a sentence."""
-        cost = (
+        """In a sentence or two."""
+        said = (
             f"{(self.gates_cpu + self.shop_cpu) * 100:.0f} % of a core, {self.share * 100:.0f} % of all CPU time used"
         )
         if self.was_limit:
-            late = f"it was itself late (99 of 100 scans by up to {self.late_p99_ms:.0f} ms)"
-            return f"{cost}. WARNING: {late}; give it more cores, or fewer guests"
-        return f"{cost}; late by {self.late_p99_ms:.1f} ms at most for 99 of 100 scans: it was not the limit"
+            said += f". WARNING: it was late itself, 99 of 100 scans by up to {self.late_p99_ms:.0f} ms; "
+            said += "give it more cores, or fewer guests"
+        else:
+            said += f"; late by at most {self.late_p99_ms:.1f} ms for 99 of 100 scans, so it was not the limit"
+        if self.others > MUCH_ELSE:
+            said += f". Other programs used {self.others * 100:.0f} % of this machine: measure again when it is quiet"
+        return said
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,151 @@
+"""Tiny rehearsals from end to end: on a system of its own, and at the address of one that runs already."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from loadtest.surge.record import Record
+from loadtest.surge.rehearse import MARK, Options, addresses, make_out, rehearse
+from loadtest.surge.report import page
+from loadtest.surge.report.figures import Figures, figures_of
+from loadtest.surge.target import DEVICE, SERVICE
+from ops import enrolment
+from ops.errors import BadInput, OpsError
+from ops.pki import Kind
+from tests.surge.small_day import TEXT
+from tests.system.stack import Stack
+
+GATES = ("main-1", "main-2", "lake-1", "lake-2")
+
+
+@pytest.fixture
+def scenario_file(tmp_path: Path) -> Path:
+    path = tmp_path / "small-day.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def outcome(out: Path) -> tuple[Record, Figures]:
+    record = page.read(out)
+    return record, figures_of(record)
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(BadInput, match="holds other files"):
+        make_out(tmp_path)
+    make_out(tmp_path / "new")
+    (tmp_path / "new" / "old.html").touch()
+    make_out(tmp_path / "new")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [MARK]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"address": ["park"]}, "needs certificates"),
+        ({"address": ["park"], "credentials": Path("keys")}, "say so with --yes"),
+        ({"address": ["gate=a:1"], "credentials": Path("keys"), "yes": True}, "'gate=a:1' is no address"),
+        ({"address": ["gates=a:1", "sales=a:2"], "credentials": Path("keys"), "yes": True}, "no address of reporting"),
+    ],
+)
+def test_an_address_needs_certificates_consent_and_all_three_services(given: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput) as error:
+        addresses(Options("x", Path("out"), **given))  # type: ignore[arg-type]
+    assert said in str(error.value)
+
+
+def test_a_host_has_the_standard_ports_and_gateways_may_be_several(tmp_path: Path) -> None:
+    host = addresses(Options("x", tmp_path, address=["park"], credentials=tmp_path, yes=True))
+    assert (host.gates, host.sales, host.reporting) == (("park:7443",), "park:7444", "park:7445")
+    given = ["gates=a:1", "gates=b:1", "sales=c:2", "reporting=d:3"]
+    assert addresses(Options("x", tmp_path, address=given, credentials=tmp_path, yes=True)).gates == ("a:1", "b:1")
+
+
+def test_a_missing_certificate_is_told_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    given = addresses(Options("x", tmp_path, address=["park"], credentials=tmp_path, yes=True))
+    with pytest.raises(OpsError, match=f"parkgate enroll gate {DEVICE} --gates"):
+        given.certificates()
+
+
+@pytest.mark.system
+def test_a_small_day_on_a_system_of_its_own_survives_a_cut_line_and_its_books_agree(
+    tmp_path: Path, scenario_file: Path
+) -> None:
+    """Sold = admitted + refunded + unused, every answer right (I1, I3, I5, I6), with all lines cut at noon."""
+    out = tmp_path / "out"
+    assert rehearse(Options(str(scenario_file), out, faults=("network@12:00",)))
+    record, figures = outcome(out)
+    assert figures.headline == "Ready for this day"
+    assert len(record.counts) > 40
+    assert record.tickets["sold"] == sum(record.tickets[name] for name in ("admitted", "refunded", "unused"))
+    assert record.tickets["issued"] == record.tickets["sold"]
+    assert record.gates["traffic"]["reconnects"] >= 4
+    assert [one.says for one in record.faults] == ["every line to the gates is cut for 3 s"]
+    assert figures.slowest_ms > 2_000, "who was in the cut had to wait"
+    assert len(figures.steps) >= 1
+    assert {"gateway", "partition owner", "Postgres", "generator: gates"} <= set(record.usage["processes"])
+    refused = figures.day["refusals"]
+    assert {"ALREADY_USED", "BAD_SIGNATURE", "CONCESSION_PROOF_REQUIRED"} <= set(refused)
+    assert sorted(path.name for path in out.iterdir()) == [MARK, "record.json", "report.html"]
+
+
+@pytest.mark.system
+def test_ctrl_c_ends_the_day_in_order_with_a_report_of_what_there_is(tmp_path: Path) -> None:
+    scenario_file, out = tmp_path / "long-day.toml", tmp_path / "out"
+    scenario_file.write_text(TEXT.replace("seconds = 4\n", "seconds = 60\n"))
+    command = [sys.executable, "-m", "ops.cli", "surge", "-s", str(scenario_file), "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "scans/s" in line and " 09:" in line:
+                process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 1
+    record, figures = outcome(out)
+    assert record.interrupted
+    assert figures.differences == []
+    assert figures.wrong == []
+    assert "Interrupted" in (out / "report.html").read_text()
+
+
+@pytest.fixture
+def park(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "park")
+    stack.up()
+    yield stack
+    stack.kill_everything()
+
+
+def keys_of(park: Stack, folder: Path) -> Path:
+    now = datetime.now(UTC)
+    for kind, name, gates in ((Kind.GATE, DEVICE, GATES), (Kind.SERVICE, SERVICE, ())):
+        pair, _ = enrolment.enroll(park.data_dir, kind, name, gates, now)
+        enrolment.save(pair, enrolment.authority(park.data_dir, now).certificate, name, folder)
+    return folder
+
+
+@pytest.mark.system
+def test_a_park_that_runs_already_is_rehearsed_twice_by_its_address(
+    park: Stack, tmp_path: Path, scenario_file: Path
+) -> None:
+    """What its books said before is taken off, so that the second rehearsal agrees like the first."""
+    ports, began = park.settings, time.monotonic()
+    given = [f"gates=localhost:{ports.gate_port}", f"sales=localhost:{ports.sales_port}"]
+    given.append(f"reporting=localhost:{ports.reporting_port}")
+    keys = keys_of(park, tmp_path / "keys")
+    for run in ("first", "second"):
+        options = Options(str(scenario_file), tmp_path / run, {"ramp": None}, (), given, keys, yes=True)
+        assert rehearse(options), figures_of(page.read(tmp_path / run)).differences
+    record, _ = outcome(tmp_path / "second")
+    assert set(record.usage["processes"]) == {"generator: gates", "generator: shop", "generator: conductor"}
+    assert not record.own
+    assert record.tickets["sold"] > 100
+    assert time.monotonic() - began < 60

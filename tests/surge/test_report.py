@@ -1,0 +1,303 @@
+"""Figures, charts, page and comparison, from the record of a small day."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from loadtest.surge import plan as planning
+from loadtest.surge.plan import Way
+from loadtest.surge.record import Count, Record
+from loadtest.surge.report import charts, compare, page, series
+from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point
+from loadtest.surge.report.figures import Figures, figures_of
+from loadtest.surge.report.series import Bins
+from loadtest.surge.samples import Samples
+from ops.errors import BadInput
+from tests.surge.small_day import TOOK_MS, as_dict, record, samples_of, scenario, step
+
+
+@pytest.fixture(scope="module")
+def figures() -> Figures:
+    return figures_of(record())
+
+
+def test_a_record_is_the_same_after_it_was_written_and_read_again(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_text(record().json())
+    assert page.read(tmp_path).json() == record().json()
+
+
+@pytest.mark.parametrize("text", ['{"format": 0}', "no json", "[]"])
+def test_what_is_no_record_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(BadInput, match="is no record of a rehearsal"):
+        page.read(tmp_path)
+
+
+def test_samples_are_the_same_after_they_were_written_and_read_again() -> None:
+    samples = samples_of(planning.make(scenario()))
+    again = Samples.of(json.loads(json.dumps(samples.columns())))
+    assert list(again.answered()) == list(samples.answered())
+    assert again.took_ms == samples.took_ms
+    assert again.persons == samples.persons
+
+
+# Series.
+
+
+def test_a_day_has_bins_of_a_round_width_and_at_most_eighty() -> None:
+    day = Bins.of_day(0, 10 * 3600)
+    assert (day.width_s, day.count) == (600, 60)
+    assert Bins.of_day(0, 24 * 3600).width_s == 1800
+    assert [day.number(at_s) for at_s in (-1, 0, 599, 600, 35_999, 36_000)] == [0, 0, 0, 1, 59, 59]
+
+
+def test_who_is_inside_is_who_came_in_less_who_left_or_turned_back() -> None:
+    samples = Samples()
+    for at_s, way, answer, persons in (
+        (10, Way.ENTRY, "ADMIT", 4),
+        (11, Way.TURNED_BACK, "ADMIT", 1),
+        (12, Way.ENTRY, "CAPACITY_FULL", 0),
+        (25, Way.EXIT, "ADMIT", 3),
+    ):
+        samples.add(at_s, (0, 1), (way, answer), (0, persons))
+    assert series.occupancy(samples, [7], Bins(0, 10, 4), 1.0) == {7: [0, 4, 1, 1]}
+
+
+def test_a_slow_verdict_counts_from_when_it_was_told_and_an_exit_from_its_scan() -> None:
+    samples = Samples()
+    samples.add(8, (0, 5_000), (Way.ENTRY, "ADMIT"), (0, 1))
+    samples.add(25, (0, 5_000), (Way.EXIT, "ADMIT"), (0, 1))
+    assert series.occupancy(samples, [7], Bins(0, 10, 4), 1.0) == {7: [0, 1, 0, 0]}
+    assert series.occupancy(samples, [7], Bins(0, 10, 4), 3.0) == {7: [0, 0, 0, 0]}
+
+
+def test_everybody_who_came_is_gone_in_the_evening(figures: Figures) -> None:
+    inside = figures.day["occupancy"]["Park"]
+    assert max(inside) > 50
+    assert inside[-1] == 0
+
+
+def test_the_busiest_minute_is_that_of_the_busiest_five() -> None:
+    samples = Samples()
+    for at_s in (0, 10, 299, 301, 2_000):
+        samples.add(at_s, (0, 1), (Way.ENTRY, "ADMIT"), (0, 2))
+    samples.add(5, (0, 1), (Way.EXIT, "ADMIT"), (0, 50))
+    assert series.busiest_minute(samples) == pytest.approx(6 / 5)
+
+
+def test_the_answers_own_time_is_added_to_the_queue() -> None:
+    plan = planning.make(scenario())
+    bins = Bins.of_day(plan.starts_s, plan.ends_s)
+    quick = series.queue(plan, 0, {}, bins)
+    slow = series.queue(plan, 0, dict.fromkeys(range(len(plan.comings[0])), 90.0), bins)
+    assert slow.verdict.longest_wait_s > quick.verdict.longest_wait_s + 60
+    assert slow.verdict.needed > quick.verdict.needed
+
+
+def test_percentiles_have_gaps_where_nobody_came() -> None:
+    samples = Samples()
+    samples.add(5, (1, 7), (Way.ENTRY, "ADMIT"), (0, 1))
+    found = series.latencies(samples, Bins(0, 10, 2))
+    assert found["p99"] == [7, None]
+    assert found["late"] == [1, None]
+
+
+# The verdict as a whole.
+
+
+def test_a_good_day_passed_and_says_so(figures: Figures) -> None:
+    assert figures.passed
+    assert figures.headline == "Ready for this day"
+    assert figures.p99_ms == pytest.approx(TOOK_MS)
+    assert figures.held.guests_a_minute == 60_000
+    assert all(good for _, _, good in figures.sentences)
+
+
+@pytest.mark.parametrize(
+    ("change", "headline"),
+    [
+        ({"counts": [Count("money sold", "1", "2")]}, "One count does not agree"),
+        ({"counts": [Count("a", "1", "2"), Count("b", "1", "2")]}, "2 counts do not agree"),
+        ({"interrupted": True}, "Interrupted: this report is of a part of the day"),
+    ],
+)
+def test_a_day_that_is_not_whole_did_not_pass(change: dict[str, object], headline: str) -> None:
+    found = figures_of(record(**change))
+    assert not found.passed
+    assert found.headline == headline
+
+
+def test_wrong_answers_and_failed_sales_did_not_pass() -> None:
+    wrong = record()
+    wrong.gates["wrong"] = [["copy", "ADMIT", 2, 77]]
+    assert figures_of(wrong).headline == "2 answers were wrong"
+    failed = record()
+    failed.shop["outcomes"]["FAILED"] = 1
+    assert figures_of(failed).headline == "1 sales failed"
+    assert not figures_of(failed).passed
+
+
+def test_a_day_with_too_few_lanes_passed_and_says_what_is_missing() -> None:
+    slow = record()
+    slow.gates["delays_s"][0] = [[number, 90.0] for number, _ in slow.gates["delays_s"][0]]
+    found = figures_of(slow)
+    assert found.passed
+    assert "entrances need more lanes" in found.headline
+
+
+def test_other_programs_are_what_neither_system_nor_generator_used() -> None:
+    assert figures_of(record()).cost.others == pytest.approx(0.4 - (0.3 + 0.2) / 2)
+    assert figures_of(record(own=False)).cost.others == 0
+
+
+# Charts.
+
+TIMES = [9 * 3600.0 + 600 * n for n in range(6)]
+
+
+def parsed(markup: str) -> ElementTree.Element:
+    return ElementTree.fromstring(f"<div>{markup}</div>")
+
+
+def test_a_chart_is_well_formed_and_names_what_it_shows() -> None:
+    chart = Chart(
+        "Guests & <friends>",
+        "a minute",
+        TIMES,
+        [Line("in", [1, None, 3, 4, 5, 6], 1, area=True), Line("out", [1, 1, 1, 1, 1, 1], 2, dashed=True)],
+        [Limit(5, "limit")],
+        [Mark(TIMES[2], "storm")],
+        digits=1,
+    )
+    root = parsed(charts.draw(chart))
+    svg = root.find("svg")
+    assert svg is not None
+    assert svg.get("aria-label") == "Guests & <friends>"
+    data = json.loads(svg.get("data-chart") or "")
+    assert data["t"][:2] == ["09:00", "09:10"]
+    assert data["s"][0]["v"] == ["1.0", None, "3.0", "4.0", "5.0", "6.0"]
+    texts = [text.text for text in root.iter("text")]
+    assert {"limit", "storm", "09:00"} <= set(texts)
+
+
+def test_a_line_is_broken_where_there_is_no_value() -> None:
+    assert charts.pieces([1, 2, 3, 4], [1, None, 3, 4]) == [[(1, 1)], [(3, 3), (4, 4)]]
+    assert charts.pieces([1, 2], [None, None]) == []
+
+
+def test_stacked_series_stand_on_each_other() -> None:
+    chart = Chart("x", "y", [0, 1], [Line("a", [1, 2]), Line("b", [10, None]), Line("c", [100, 100])])
+    assert charts.stacked(chart) == [[1, 2], [11, 2], [111, 102]]
+
+
+def test_a_limit_far_above_everything_does_not_press_the_chart_flat() -> None:
+    near = charts.draw(Chart("x", "y", [0, 1], [Line("a", [10, 10])], [Limit(39, "full")]))
+    far = charts.draw(Chart("x", "y", [0, 1], [Line("a", [10, 10])], [Limit(41, "full")]))
+    assert ("full" in near, "full" in far) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("least", "step_"), [(0, 1), (1, 1), (1.1, 2), (2, 2), (2.1, 5), (5.1, 10), (99, 100), (0.03, 0.05)]
+)
+def test_axes_have_round_steps(least: float, step_: float) -> None:
+    assert charts.round_step(least) == pytest.approx(step_)
+
+
+@pytest.mark.parametrize(("value", "said"), [(0, "0"), (0.5, "0.5"), (20, "20"), (1_500, "1,500"), (175_830, "176k")])
+def test_axes_say_numbers_shortly(value: float, said: str) -> None:
+    assert charts.short(value) == said
+
+
+def test_a_step_that_was_tried_twice_is_drawn_once_at_its_better_try() -> None:
+    points = [Point(200, 300, False), Point(100, 20, True), Point(200, 90, True)]
+    assert charts.best_of_each(points) == [Point(100, 20, True), Point(200, 90, True)]
+    assert len(list(parsed(charts.draw_ramp(points, 100)).iter("circle"))) == 2
+    assert charts.draw_ramp([], 100) == ""
+
+
+# The page.
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_is_told(figures: Figures) -> None:
+    found = page.html(figures)
+    assert "A few guests &amp; &lt;friends&gt;." in found
+    assert not re.findall(r'(?:src|href)="(?!data:)', found)
+    assert "http://" not in found.replace("http://www.w3.org", "")
+    assert found.count("<figure>") == 10
+
+
+def test_the_page_shows_what_is_wrong() -> None:
+    broken = record(counts=[Count("money sold", "1.00 CHF", "2.00 CHF")], interrupted=True)
+    broken.gates["wrong"] = [["copy", "ADMIT", 2, 77]]
+    broken.gates["stopped_at_s"] = 12 * 3600.0
+    found = page.html(figures_of(broken))
+    for said in ("money sold: expected 1.00 CHF, got 2.00 CHF", "interrupted at 12:00", "Wrong answers", ">77<"):
+        assert said in found
+
+
+def test_json_in_the_page_cannot_end_its_script() -> None:
+    assert "</script>" not in page.embedded({"name": "</script><script>alert(1)</script>"})
+
+
+# Comparison.
+
+
+def written(folder: Path, one: Record) -> Path:
+    folder.mkdir()
+    page.write(one, folder / "report.html")
+    return folder
+
+
+def test_two_reports_are_compared_by_their_pages(tmp_path: Path) -> None:
+    worse = record()
+    worse.gates["ramp"] = [as_dict(step(500, 20)), as_dict(step(1000, 240))]
+    lines = compare.write(written(tmp_path / "a", record()), written(tmp_path / "b", worse), tmp_path / "c.html")
+    assert "worse: guests a minute held 60,000.0 → 30,000.0 -50 %" in lines
+    shown = (tmp_path / "c.html").read_text()
+    assert "Two rehearsals compared" in shown
+    assert ">worse<" in shown
+
+
+def test_the_same_report_has_nothing_better_or_worse(tmp_path: Path) -> None:
+    one = written(tmp_path / "a", record())
+    assert compare.write(one, one / "report.html", tmp_path / "c.html") == [f"written to {tmp_path / 'c.html'}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "first", "second", "verdict"),
+    [
+        ("p99_ms", 100, 110, "same"),
+        ("p99_ms", 100, 112, "worse"),
+        ("p99_ms", 100, 89, "better"),
+        ("guests_a_minute", 100, 112, "better"),
+        ("guests_a_minute", 100, 89, "worse"),
+        ("wrong", 0, 1, "worse"),
+        ("wrong", 0, 0, "same"),
+        ("scans", 1, 100, ""),
+    ],
+)
+def test_a_change_within_the_noise_is_none(key: str, first: float, second: float, verdict: str) -> None:
+    assert compare.judged(key, first, second) == verdict
+
+
+def test_what_may_not_be_compared_is_said(figures: Figures) -> None:
+    one = figures.summary()
+    two = one | {"seed": 2, "machine": {"cores": 64}}
+    assert compare.warnings(one, one) == []
+    assert compare.warnings(one, two) == [
+        "They are different days of the same kind: 7 and 2.",
+        "They ran on different machines or versions.",
+    ]
+
+
+def test_what_is_no_report_is_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("<html></html>")
+    with pytest.raises(BadInput, match="is no report of a rehearsal"):
+        compare.summary_of(tmp_path)
+    with pytest.raises(BadInput, match="Cannot read"):
+        compare.summary_of(tmp_path / "nowhere.html")
