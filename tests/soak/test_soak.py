@@ -15,8 +15,12 @@ from tests.soak.clients import REST_S, come_and_go, flood
 from tests.soak.served import Served, served
 
 VISITS, WARM_UP = 500, 120
-FLAT_MB = 12.0
-"""What allocators keep back differs by some megabytes; a leaked connection alone is some 100 kB, 500 are 50 MB."""
+FLAT_MB = 25.0
+"""What allocators keep back differs by some megabytes, more on a busy machine; a leaked connection alone is some 100 kB, 500 are 50 MB."""
+
+
+SLACK = 5
+"""Connections to the ledger come and go with what is asked of it; of 500 visits a leak would leave hundreds."""
 
 
 @pytest.fixture
@@ -35,8 +39,8 @@ async def test_clients_that_come_and_go_leave_nothing_behind(server: Served) -> 
     await asyncio.sleep(REST_S)
     after = server.held()
     assert after.streams == 0
-    assert after.tasks <= before.tasks
-    assert after.fds <= before.fds
+    assert after.tasks <= before.tasks + SLACK
+    assert after.fds <= before.fds + SLACK
     assert after.rss_mb - before.rss_mb < FLAT_MB
 
 
