@@ -43,6 +43,39 @@ def cpu_seconds(data_dir: Path) -> float:
     return total
 
 
+PARTS = {
+    "ray::OwnerActor": "owners",
+    "ray::GatewayActor": "gateways",
+    "ray::ReportingActor": "reporting",
+    "ray::QuotaActor": "capacity owner",
+    "postgres": "Postgres",
+    "valkey-server": "ledger",
+}
+
+
+def cpu_by_part(data_dir: Path, *roots: int) -> dict[str, float]:
+    """CPU seconds so far by part of the system. `roots`: processes whose descendants belong to it as well, as of a Ray
+    cluster that was there before."""
+    found = dict.fromkeys((*PARTS.values(), "others"), 0.0)
+    more = (child for root in roots for child in psutil.Process(root).children(recursive=True))
+    for process in (*processes_of(data_dir), *more):
+        try:
+            words, times = (process.cmdline() or [""])[0], process.cpu_times()
+            name = process.name()
+        except psutil.Error:
+            continue
+        part = next(
+            (part for start, part in PARTS.items() if words.startswith(start) or name.startswith(start)), "others"
+        )
+        found[part] += times.user + times.system
+    return found
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def owner_bytes(data_dir: Path) -> int:
     """Private memory of the partition owners (unique set size), in bytes."""
     owners = (process for process in processes_of(data_dir) if process.cmdline()[:1] == ["ray::OwnerActor"])

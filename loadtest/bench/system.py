@@ -66,8 +66,9 @@ class Stack:
 
 
 @contextmanager
-def running(folder: Path, base_port: int) -> Iterator[Stack]:
-    """The stack, on ports from `base_port` on; down and removed afterwards."""
+def running(folder: Path, base_port: int, **more: str) -> Iterator[Stack]:
+    """The stack, on ports from `base_port` on; down and removed afterwards. `more`: further variables of its
+    environment, settings among them."""
     shutil.rmtree(folder, ignore_errors=True)
     catalogue = folder.parent / "bench-catalogue"
     _write_catalogue(catalogue)
@@ -83,7 +84,7 @@ def running(folder: Path, base_port: int) -> Iterator[Stack]:
     environment = dict(os.environ) | {
         f"PARKGATE_{name}_PORT": str(base_port + number) for number, name in enumerate(names)
     }
-    environment |= {"PARKGATE_DATA_DIR": str(folder), "PARKGATE_CATALOGUE_DIR": str(catalogue)}
+    environment |= {"PARKGATE_DATA_DIR": str(folder), "PARKGATE_CATALOGUE_DIR": str(catalogue)} | more
     metrics = range(base_port + names.index("CLUSTER_METRICS"), base_port + names.index("CLUSTER_METRICS") + ACTORS)
     stack = Stack(folder, base_port, base_port + names.index("SALES"), metrics, environment)
     stack.parkgate("up", "--detach")
