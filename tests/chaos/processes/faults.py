@@ -43,6 +43,7 @@ class Fault:
     inject: Inject
     hold_s: tuple[float, float] = MOMENT
     after: Hook = as_it_is
+    hosts: int = 1
 
 
 async def calm(park: Park, chance: random.Random) -> Heal:

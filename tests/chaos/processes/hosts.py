@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from tests.chaos.processes.faults import Fault, Heal, Inject, nothing, signal_all
 from tests.chaos.processes.namespace import Way
@@ -25,54 +26,70 @@ SPREAD_WITHIN_S = 40.0
 
 def two_host_faults(site: Site) -> list[Fault]:
     """All of them. Each leaves both nodes in the cluster and partitions on both."""
+    others = [
+        Fault("clock-jump", "the clock of a node jumps back and forth by up to 100 s", _jumping(site), CLOCK_S),
+        Fault("roll", "a rolling restart: every actor is ended, one after the other", _rolling(site)),
+    ]
+    return [replace(fault, hosts=2) for fault in (*_cuts(site), *_losses(site), *others)]
 
-    def cut(ways: Callable[[Park], list[Way]]) -> Inject:
-        return _cutting(site, lambda park: site.namespace.cut(*ways(park)))
 
-    async def rejoin(park: Park) -> None:
-        await _join(site, park)
+def _cuts(site: Site) -> list[Fault]:
+    """Wires that are cut for a while, both ways or for what is answered only."""
+    wire = site.namespace
 
-    ledger, books = site.ledger_way, site.postgres_way
+    def fault(name: str, says: str, cut: Callable[[Park], None]) -> Fault:
+        return Fault(name, says, _cutting(site, cut), CUT_S)
 
     def gate(park: Park) -> Way:
         return Way(park.stack.settings.gate_port, inside=True)
 
+    def owners_here(park: Park) -> list[Way]:
+        return [way for way in site.link_ways(park) if way.inside]
+
     return [
-        Fault("cut-ledger", "an owner's node cannot reach the ledger", cut(lambda _: [ledger]), CUT_S),
-        Fault(
+        fault("cut-ledger", "an owner's node cannot reach the ledger", lambda _: wire.cut(site.ledger_way)),
+        fault(
             "cut-ledger-replies",
             "an owner's appends arrive, their answers do not",
-            _cutting(site, lambda _: site.namespace.cut_arriving(ledger)),
-            CUT_S,
+            lambda _: wire.cut_arriving(site.ledger_way),
         ),
-        Fault("cut-links", "gateways and owners of two nodes cannot reach each other", cut(site.link_ways), CUT_S),
-        Fault(
+        fault(
+            "cut-links",
+            "gateways and owners of two nodes cannot reach each other",
+            lambda park: wire.cut(*site.link_ways(park)),
+        ),
+        fault(
             "cut-link-replies",
             "owners of the other node are asked, their answers do not arrive",
-            _cutting(site, lambda park: _cut_answers(site, park)),
-            CUT_S,
+            lambda park: wire.cut_leaving(*owners_here(park)),
         ),
-        Fault("cut-gates", "the gates cannot reach a gateway", cut(lambda park: [gate(park)]), CUT_S),
-        Fault(
+        fault("cut-gates", "the gates cannot reach a gateway", lambda park: wire.cut(gate(park))),
+        fault(
             "cut-gate-replies",
             "scans reach a gateway, its verdicts do not reach the gates",
-            _cutting(site, lambda park: site.namespace.cut_leaving(gate(park))),
-            CUT_S,
+            lambda park: wire.cut_leaving(gate(park)),
         ),
-        Fault("cut-postgres", "a node cannot reach Postgres", cut(lambda _: [books]), CUT_S),
-        Fault(
+        fault("cut-postgres", "a node cannot reach Postgres", lambda _: wire.cut(site.postgres_way)),
+    ]
+
+
+def _losses(site: Site) -> list[Fault]:
+    """Nodes that are given up: some are really lost, others come back as zombies."""
+
+    def fault(name: str, says: str, inject: Inject) -> Fault:
+        return Fault(name, says, _past_fail_over(site, inject), PAST_FAIL_OVER_S, lambda park: _join(site, park))
+
+    return [
+        fault(
             "zombie-cut",
             "an owner's node is cut off from Ray's head past its fail-over, but not from ledger and gates; then mended",
-            _past_fail_over(site, _cutting(site, lambda park: _cut_from_head(site, park))),
-            PAST_FAIL_OVER_S,
-            after=rejoin,
+            _cutting(site, lambda park: _cut_from_head(site, park)),
         ),
-        Fault(
-            "zombie-stopped",
-            "a whole node stands still past its fail-over and goes on",
-            _past_fail_over(site, _stopping(site)),
-            PAST_FAIL_OVER_S,
-            after=rejoin,
+        fault("zombie-stopped", "a whole node stands still past its fail-over and goes on", _stopping(site)),
+        fault(
+            "lose-wire",
+            "a node's network is gone altogether",
+            _cutting(site, lambda _: site.namespace.cut_all_but()),
         ),
         Fault(
             "lose-and-join",
@@ -80,15 +97,6 @@ def two_host_faults(site: Site) -> list[Fault]:
             _losing(site),
             LOST_S,
         ),
-        Fault(
-            "lose-wire",
-            "a node's network is gone altogether",
-            _past_fail_over(site, _cutting(site, lambda _: site.namespace.cut_all_but())),
-            LOST_S,
-            after=rejoin,
-        ),
-        Fault("clock-jump", "the clock of a node jumps back and forth by up to 100 s", _jumping(site), CLOCK_S),
-        Fault("roll", "a rolling restart: every actor is ended, one after the other", _rolling(site)),
     ]
 
 
@@ -102,11 +110,6 @@ def _cutting(site: Site, cut: Callable[[Park], None]) -> Inject:
         return heal
 
     return inject
-
-
-def _cut_answers(site: Site, park: Park) -> None:
-    ways = site.link_ways(park)
-    site.namespace.cut_leaving(*(way for way in ways if way.inside))
 
 
 def _cut_from_head(site: Site, park: Park) -> None:

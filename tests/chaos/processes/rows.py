@@ -124,6 +124,10 @@ def _row(fault: Fault, trials: Sequence[Trial]) -> Row:
         sum(trial.operations for trial in trials),
         sum(trial.unknown for trial in trials),
         sum(trial.admitted for trial in trials),
-        tuple(f"--fault {fault.name} --seed {trial.seed}: {item}" for trial in trials for item in trial.violations),
+        tuple(
+            f"--hosts {fault.hosts} --fault {fault.name} --seed {trial.seed}: {item}"
+            for trial in trials
+            for item in trial.violations
+        ),
         max(trial.recovery_ms for trial in trials),
     )
