@@ -16,7 +16,8 @@ from tests.soak.served import Served, served
 
 VISITS, WARM_UP = 500, 120
 FLAT_MB = 25.0
-"""What allocators keep back differs by some megabytes, more on a busy machine; a leaked connection alone is some 100 kB, 500 are 50 MB."""
+"""What allocators keep back differs by some megabytes, more on a busy machine; a leaked connection alone is
+some 100 kB, 500 are 50 MB."""
 
 
 SLACK = 5
