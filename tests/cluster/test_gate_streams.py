@@ -372,3 +372,12 @@ async def test_a_call_with_no_command_or_too_many_is_refused(cluster: LocalClust
     command = control_pb2.HoldCommand(pin=control_pb2.HoldRequest(hold_id=b"h" * 16))
     with pytest.raises(grpc.aio.AioRpcError, match=f"holds 1 to 1000 commands, this one {count}"):
         await cluster.control().ChangeHolds(control_pb2.ChangeHoldsRequest(commands=[command] * count))
+
+
+async def test_a_message_beyond_what_grpc_takes_ends_its_stream_only(cluster: LocalCluster, stream: RawStream) -> None:
+    """I8: it is refused by its length, before it is in memory."""
+    await stream.hello()
+    await stream.call.write(b"\x0a" * 5_000_000)
+    code, _ = await stream.ended_with()
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await still_serves(cluster)

@@ -2,7 +2,7 @@
 
 python -m tests.fuzz [--cases N] [--seed N] [target ...]     two processes; exit 1 if anything was found
 python -m tests.fuzz --case TARGET HEX                       one case again, with the traceback
-python -m tests.fuzz --guided TARGET [SECONDS]               guided by coverage, with atheris (an extra)
+python -m tests.fuzz.guided TARGET [SECONDS]                 guided by coverage, with atheris (an extra)
 """
 
 from __future__ import annotations
@@ -30,10 +30,6 @@ def main() -> int:
         name, data = arguments.case
         print(MAKERS[name]().case(bytes.fromhex(data)))
         return 0
-    if arguments.guided:
-        from tests.fuzz.guided import guided
-
-        return guided(arguments.guided, arguments.seconds)
     return _random(arguments)
 
 
@@ -77,8 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--case", nargs=2, metavar=("TARGET", "HEX"))
-    parser.add_argument("--guided", choices=list(SHARES), metavar="TARGET")
-    parser.add_argument("--seconds", type=int, default=60)
     return parser
 
 
