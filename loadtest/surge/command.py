@@ -46,6 +46,7 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     import os
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    require_packages()
     from loadtest.surge.rehearse import Options, rehearse
 
     changes = {name: value for name, value in (("visitors", visitors), ("seconds", seconds), ("seed", seed)) if value}
@@ -59,6 +60,19 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
         yes,
     )
     raise typer.Exit(0 if rehearse(options) else 1)
+
+
+def require_packages() -> None:
+    """Raises: OpsError when what only the rehearsal needs is not installed, before anything is started."""
+    from importlib.util import find_spec
+
+    from ops.errors import OpsError
+
+    missing = [name for name in ("jinja2", "locust") if find_spec(name) is None]
+    if missing:
+        raise OpsError(
+            f"The rehearsal needs {' and '.join(missing)}.", "Install it with pip install 'parkgate[surge]'."
+        )
 
 
 @app.command()

@@ -7,7 +7,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,6 @@ from typing import Any
 import psutil
 
 from loadtest.surge import evening, faults
-from loadtest.surge import plan as planning
 from loadtest.surge.clock import DayClock
 from loadtest.surge.faults import Fault
 from loadtest.surge.part import Part, result_of
@@ -268,8 +267,3 @@ def interrupts(stop: _Stop) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-def plan_of(rehearsal: Rehearsal, load: Callable[..., Any]) -> Plan:
-    """The plan that the parts will make too."""
-    return planning.make(load(rehearsal.scenario, rehearsal.changes))

@@ -35,7 +35,7 @@ class Next(Enum):
 
 @dataclass(slots=True, eq=False)
 class Code:
-    """One ticket's code. `persons` are those that the last entry let in."""
+    """One ticket's code."""
 
     guests: Guests
     number: int
@@ -44,7 +44,6 @@ class Code:
     inside: bool = False
     busy: bool = False
     refused_for_good: bool = False
-    persons: int = 0
     tries: int = 0
     waiting: deque[Turn] = field(default_factory=deque)
 
@@ -119,7 +118,7 @@ class Counted:
         elif way is not Way.TURNED_BACK:
             self.inside[zone] += persons
             self.persons_in += persons
-            code.inside, code.persons = True, persons
+            code.inside = True
 
 
 def names(verdict: pb.Verdict) -> tuple[str, str]:

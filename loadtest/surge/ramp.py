@@ -121,7 +121,7 @@ class RampShots:
         took, late = sorted(running.took_ms), sorted(running.late_ms)
         return Step(
             rate,
-            seconds,
+            min(seconds, due - began),
             sent,
             running.admitted,
             percentile(took, 0.5),

@@ -22,6 +22,7 @@ from ops.errors import BadInput
 SHIPPED = Path(__file__).parent / "scenarios"
 MAX_VISITORS = 1_000_000
 MINUTE_S = 60
+SPARE = 1.15
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
@@ -169,8 +170,8 @@ class Ramp(_Table):
 
     @property
     def tickets(self) -> int:
-        """How many tickets all steps take."""
-        return sum(round(rate * self.seconds) for rate in self.rates)
+        """How many tickets all steps take, with some to spare: guests come by chance, and steps are tried again."""
+        return round(sum(self.rates) * self.seconds * SPARE)
 
 
 class Park(_Table):

@@ -29,7 +29,6 @@ FLUSH_S = 0.04
 HELLO_S = 20.0
 FIRST_BACKOFF_S = 0.05
 LAST_BACKOFF_S = 1.0
-RECEIPT_RETRY_S = 0.2
 BROKEN = (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError, TimeoutError)
 """What a call raises when its line is gone. Cancelled: by its channel, which was closed under it."""
 Call = Any

@@ -21,7 +21,6 @@ ACTORS = {
     "ray::QuotaActor": "quota owner",
     "ray::ReportingActor": "reporting",
 }
-RAY = ("raylet", "gcs_server", "ray::", "runtime_env", "dashboard", "log_monitor", "monitor.py")
 SERVICES = {
     "postgres": "Postgres",
     "valkey": "ledger (Valkey)",

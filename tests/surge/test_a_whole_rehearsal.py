@@ -77,6 +77,7 @@ def test_a_missing_certificate_is_told_with_the_command_that_makes_it(tmp_path: 
 
 
 @pytest.mark.system
+@pytest.mark.timeout(240)
 def test_a_small_day_on_a_system_of_its_own_survives_a_cut_line_and_its_books_agree(
     tmp_path: Path, scenario_file: Path
 ) -> None:
@@ -99,14 +100,17 @@ def test_a_small_day_on_a_system_of_its_own_survives_a_cut_line_and_its_books_ag
 
 
 @pytest.mark.system
+@pytest.mark.timeout(240)
 def test_ctrl_c_ends_the_day_in_order_with_a_report_of_what_there_is(tmp_path: Path) -> None:
     scenario_file, out = tmp_path / "long-day.toml", tmp_path / "out"
     scenario_file.write_text(TEXT.replace("seconds = 4\n", "seconds = 60\n"))
     command = [sys.executable, "-m", "ops.cli", "surge", "-s", str(scenario_file), "--out", str(out)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        told = False
         for line in process.stdout:
-            if "scans/s" in line and " 09:" in line:
+            if "scans/s" in line and " 09:" in line and not told:
+                told = True
                 process.send_signal(signal.SIGINT)
         assert process.wait(60) == 1
     record, figures = outcome(out)
@@ -133,6 +137,7 @@ def keys_of(park: Stack, folder: Path) -> Path:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(240)
 def test_a_park_that_runs_already_is_rehearsed_twice_by_its_address(
     park: Stack, tmp_path: Path, scenario_file: Path
 ) -> None:

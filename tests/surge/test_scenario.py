@@ -77,6 +77,13 @@ def test_a_missing_value_is_told_with_the_line_of_its_table() -> None:
     assert f"day.toml, line {line('Seniors') - 1}: parties[3].weight: is missing" in error.value.message
 
 
+def test_a_ramp_has_a_ticket_for_every_guest_of_its_steps_and_some_to_spare() -> None:
+    ramp = scenario().ramp
+    assert ramp is not None
+    assert ramp.rates == (50, 100)
+    assert ramp.tickets == round((50 + 100) * 0.5 * 1.15)
+
+
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(BadInput) as error:
         parse(TEXT.replace("visitors = 200", "visitors = 0").replace("early = 0.1", "early = 2"), "day.toml")

@@ -18,7 +18,6 @@ from loadtest.surge.clock import of_day
 
 WIDTH, HEIGHT = 760, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 14, 30
-COLOURS = 8
 MOST_TICKS = 6
 Number = float | None
 Pixels = Callable[[float], float]

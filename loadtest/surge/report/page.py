@@ -16,7 +16,7 @@ from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Record
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, draw_ramp
 from loadtest.surge.report.figures import Figures, figures_of
-from loadtest.surge.report.verdict import minutes
+from loadtest.surge.report.verdict import MUCH_ELSE, minutes
 from loadtest.surge.samples import percentile
 from loadtest.surge.watch import GENERATOR
 from ops.errors import BadInput
@@ -93,6 +93,7 @@ def html(figures: Figures) -> str:
             summary=embedded(figures.summary()),
             charts=list(charts(figures)),
             limit_ms=f"{LIMIT_MS:.0f}",
+            much_else=MUCH_ELSE,
             minutes=minutes,
             clock=of_day,
             longest=longest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -171,8 +171,3 @@ def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> 
         number = bins.number(coming.at_s)
         by_bin[number] = max(by_bin[number], wait / 60)
     return Queue(verdict, lengths(comings, served, bins.ends), by_bin)
-
-
-def kinds_met(samples: Samples) -> Counter[tuple[str, str]]:
-    """How many scans of each way heard what."""
-    return Counter((way.value, answer) for way, answer in samples.answered())
