@@ -100,9 +100,7 @@ async def measure(layout: str, environment: dict[str, str], *roots: int) -> Cost
         meters.settle(stack.data_dir)
         frames_us = _per_scan(cpu, meters.cpu_by_part(stack.data_dir, *roots), FRAME_SCANS)
         grown = [(now - then) / FRAME_SCANS for then, now in zip(before, _bytes(stack), strict=True)]
-        lone = replace(
-            plan, streams=STEADY_STREAMS, scans_a_frame=1, first_token=FRAME_SCANS, token_count=STEADY_SCANS
-        )
+        lone = replace(plan, streams=STEADY_STREAMS, scans_a_frame=1, first_token=FRAME_SCANS, token_count=STEADY_SCANS)
         cpu = meters.cpu_by_part(stack.data_dir, *roots)
         await steady.measure(steady.Plan(lone, STEADY_PER_S))
         single_us = _per_scan(cpu, meters.cpu_by_part(stack.data_dir, *roots), STEADY_SCANS)
