@@ -47,8 +47,8 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
     """Runs it; True when all answers were right and the books agree. Raises: OpsError, BadInput."""
     screen = screen or Screen()
     scenario = load(options.scenario, options.changes)
-    middle_s = (scenario.opens + scenario.closes) / 2
-    ordered = tuple(faults.parse(text, middle_s, own=not options.address) for text in options.faults)
+    day_s = (scenario.opens, scenario.closes)
+    ordered = tuple(faults.parse(text, day_s, own=not options.address) for text in options.faults)
     elsewhere = addresses(options) if options.address else None
     plan = planning.make(scenario)
     make_out(options.out)
