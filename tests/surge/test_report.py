@@ -285,6 +285,14 @@ def test_a_change_within_the_noise_is_none(key: str, first: float, second: float
     assert compare.judged(key, first, second) == verdict
 
 
+def test_a_page_that_cannot_be_written_is_told_with_its_reason(tmp_path: Path) -> None:
+    one, nowhere = written(tmp_path / "a", record()), tmp_path / "nowhere" / "x.html"
+    with pytest.raises(BadInput, match="Cannot write .*No such file"):
+        page.write(record(), nowhere)
+    with pytest.raises(BadInput, match="Cannot write .*No such file"):
+        compare.write(one, one, nowhere)
+
+
 def test_what_may_not_be_compared_is_said(figures: Figures) -> None:
     one = figures.summary()
     two = one | {"seed": 2, "machine": {"cores": 64}}
