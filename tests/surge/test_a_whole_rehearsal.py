@@ -51,7 +51,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_told_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "out"):
-        with pytest.raises(BadInput, match="Cannot make the folder .*Not a directory"):
+        with pytest.raises(BadInput, match=r"Cannot make the folder .*Not a directory"):
             make_out(place)
 
 

@@ -104,6 +104,7 @@ def html(figures: Figures) -> str:
             much_else=MUCH_ELSE,
             minutes=minutes,
             clock=of_day,
+            readable=readable,
             longest=longest,
             lanes_enough=all(queue.verdict.enough for queue in figures.queues),
             devices=figures.scenario.devices,
