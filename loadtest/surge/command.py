@@ -46,7 +46,7 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     import os
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    require_packages()
+    require_packages("jinja2", "locust")
     from loadtest.surge.rehearse import Options, rehearse
 
     changes = {name: value for name, value in (("visitors", visitors), ("seconds", seconds), ("seed", seed)) if value}
@@ -62,13 +62,13 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     raise typer.Exit(0 if rehearse(options) else 1)
 
 
-def require_packages() -> None:
+def require_packages(*names: str) -> None:
     """Raises: OpsError when what only the rehearsal needs is not installed, before anything is started."""
     from importlib.util import find_spec
 
     from ops.errors import OpsError
 
-    missing = [name for name in ("jinja2", "locust") if find_spec(name) is None]
+    missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise OpsError(
             f"The rehearsal needs {' and '.join(missing)}.", "Install it with pip install 'parkgate[surge]'."
@@ -96,6 +96,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="The page that is written.")] = Path("surge-compare.html"),
 ) -> None:
     """Two rehearsals side by side: what became better, what worse."""
+    require_packages("jinja2")
     from loadtest.surge.report.compare import write
     from ops.screen import OUT as SCREEN
 
@@ -109,6 +110,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The page that is written.")] = Path("surge-report.html"),
 ) -> None:
     """Draw the report of an earlier rehearsal again."""
+    require_packages("jinja2")
     from loadtest.surge.report.page import read, write
     from ops.screen import OUT as SCREEN
 

@@ -128,6 +128,7 @@ async def _ready(gates: Part, shop: Part, stop: _Stop) -> tuple[str, dict[str, f
     stopped.cancel()
     if not waiting.done():
         waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)  # else its cancellation is told as an error in the end
         raise OpsError("The rehearsal was stopped before the doors opened.")
     connected, ahead = waiting.result()
     return connected.text, ahead.values

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from loadtest.surge.clock import of_day
 from ops.errors import BadInput
 
 
@@ -30,7 +31,7 @@ SAYS = {
     Kind.NETWORK: f"every line to the gates is cut for {CUT_S:g} s",
     Kind.POSTGRES: "Postgres is killed",
 }
-_FORM = re.compile(r"([a-z]+)(?:@([0-2][0-9]):([0-5][0-9]))?")
+_FORM = re.compile(r"([a-z]+)(?:@([01][0-9]|2[0-3]):([0-5][0-9]))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +42,8 @@ class Fault:
     at_s: float
 
 
-def parse(text: str, middle_s: float, *, own: bool) -> Fault:
-    """`owner@11:30`; without a time, in the middle of the day. Raises: BadInput."""
+def parse(text: str, day_s: tuple[float, float], *, own: bool) -> Fault:
+    """`owner@11:30`; without a time, in the middle of the day, which is from opening to closing. Raises: BadInput."""
     found = _FORM.fullmatch(text)
     kinds = ", ".join(Kind)
     if found is None or found[1] not in list(Kind):
@@ -50,6 +51,12 @@ def parse(text: str, middle_s: float, *, own: bool) -> Fault:
     kind = Kind(found[1])
     if kind is not Kind.NETWORK and not own:
         raise BadInput(
-            f"A {kind} fault needs a system of the rehearsal's own.", "Against an address only network works."
+            f"The fault {kind} needs a system of the rehearsal's own.", "Against an address only network works."
         )
-    return Fault(kind, (int(found[2]) * 60 + int(found[3])) * 60.0 if found[2] else middle_s)
+    opens_s, closes_s = day_s
+    if not found[2]:
+        return Fault(kind, (opens_s + closes_s) / 2)
+    at_s = (int(found[2]) * 60 + int(found[3])) * 60.0
+    if not opens_s <= at_s <= closes_s:  # it would never strike, and the report would say that all went well
+        raise BadInput(f"{text} is outside of the day, which is from {of_day(opens_s)} to {of_day(closes_s)}.")
+    return Fault(kind, at_s)

@@ -47,8 +47,8 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
     """Runs it; True when all answers were right and the books agree. Raises: OpsError, BadInput."""
     screen = screen or Screen()
     scenario = load(options.scenario, options.changes)
-    middle_s = (scenario.opens + scenario.closes) / 2
-    ordered = tuple(faults.parse(text, middle_s, own=not options.address) for text in options.faults)
+    day_s = (scenario.opens, scenario.closes)
+    ordered = tuple(faults.parse(text, day_s, own=not options.address) for text in options.faults)
     elsewhere = addresses(options) if options.address else None
     plan = planning.make(scenario)
     make_out(options.out)
@@ -67,13 +67,16 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
 
 
 def make_out(out: Path) -> None:
-    """An empty folder. Raises: BadInput for one with somebody else's files in it."""
+    """An empty folder. Raises: BadInput for one with somebody else's files in it, or one that cannot be made."""
     if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
         raise BadInput(f"{out} is not a rehearsal's: it holds other files.", "Name another folder with --out.")
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / MARK).touch()
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+        (out / MARK).touch()
+    except OSError as error:
+        raise BadInput(f"Cannot make the folder {out}: {error.strerror}.", "Name another with --out.") from error
 
 
 def addresses(options: Options) -> Addresses:
@@ -88,7 +91,7 @@ def addresses(options: Options) -> Addresses:
     found: dict[str, list[str]] = {name: [] for name in PORTS}
     for text in options.address:
         name, equals, place = text.partition("=")
-        if not equals:
+        if not equals and ":" not in text:
             for each, port in PORTS.items():
                 found[each].append(f"{text}:{port}")
         elif name in PORTS and ":" in place:

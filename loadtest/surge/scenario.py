@@ -21,6 +21,8 @@ from ops.errors import BadInput
 
 SHIPPED = Path(__file__).parent / "scenarios"
 MAX_VISITORS = 1_000_000
+MAX_RAMP_TICKETS = 1_000_000
+"""They are sold before the doors open, some 5,000 a second on two cores."""
 MINUTE_S = 60
 SPARE = 1.15
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -39,12 +41,13 @@ def _written(seconds: int) -> str:
 
 TimeOfDay = Annotated[int, BeforeValidator(_seconds_of), PlainSerializer(_written)]
 """Seconds since midnight of the rehearsed day, written "10:30"."""
+Persons = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Point(_Table):
@@ -177,11 +180,11 @@ class Ramp(_Table):
 class Park(_Table):
     """What differs from the example park when the rehearsal starts its own system."""
 
-    capacity: dict[str, int] = Field(default_factory=dict)
+    capacity: dict[str, Persons] = Field(default_factory=dict)
     """Zone -> persons; 0 is no limit."""
-    daily_quota: dict[str, int] = Field(default_factory=dict)
+    daily_quota: dict[str, Persons] = Field(default_factory=dict)
     """Product -> persons a day."""
-    slot_quota: dict[str, int] = Field(default_factory=dict)
+    slot_quota: dict[str, Persons] = Field(default_factory=dict)
     """Number of a slot of the night show -> places."""
 
 
@@ -218,6 +221,12 @@ class Scenario(_Table):
             raise PydanticCustomError("curve", "at least one point of the curve needs a weight above 0")
         if self.storm and not self.opens <= self.storm.at < self.closes:
             raise PydanticCustomError("storm", "the storm must begin between opens and closes")
+        if self.ramp and self.ramp.tickets > MAX_RAMP_TICKETS:
+            raise PydanticCustomError(
+                "ramp",
+                f"the steps of the ramp take {self.ramp.tickets:,} tickets, which are sold before the doors open; "
+                f"at most {MAX_RAMP_TICKETS:,}",
+            )
         return self
 
     @property

@@ -100,7 +100,7 @@ def edits(scenario: Scenario, catalogue: Catalogue, now: datetime) -> tuple[Edit
         *_unknown("product", list(park.daily_quota), catalogue.products),
     ]
     if faults:
-        raise BadInput(f"The table [park] of {scenario.name!r} is wrong: {'; '.join(faults)}.")
+        raise BadInput(f"The table [park] of {scenario.name!r} is wrong: {'; '.join(faults)}")
     return (
         clock(evening_zone(now)),
         NO_BLACKOUT,

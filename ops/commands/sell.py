@@ -52,11 +52,14 @@ def sell(  # noqa: PLR0913, PLR0917 - one argument a command-line option
     import asyncio
 
     from ops.commands.options import settings
+    from ops.errors import BadInput
     from ops.window import Pay as How
     from parkgate.sales.v1 import sales_pb2
 
     line = sales_pb2.OrderLine(product_id=product, concession=concession, count=count, visit_date=date, slot=slot)
     found = settings(data_dir, config)
+    if pdf is not None and pdf.is_dir():  # told before anything is sold
+        raise BadInput(f"--pdf names a file, and {pdf} is a folder.", f"Name a file in it: {pdf / 'tickets.pdf'}.")
     _make(pdf.absolute().parent if pdf else out)
     catalogue, sale = asyncio.run(_sell(found, window, line, (How(pay.value), tendered), draws_codes=not pdf))
     files = _write_pdf(pdf, catalogue, sale) if pdf else _write(out, sale)

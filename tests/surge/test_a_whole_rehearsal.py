@@ -48,12 +48,20 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == [MARK]
 
 
+def test_a_folder_that_cannot_be_made_is_told_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(BadInput, match=r"Cannot make the folder .*Not a directory"):
+            make_out(place)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"address": ["park"]}, "needs certificates"),
         ({"address": ["park"], "credentials": Path("keys")}, "say so with --yes"),
         ({"address": ["gate=a:1"], "credentials": Path("keys"), "yes": True}, "'gate=a:1' is no address"),
+        ({"address": ["park:7443"], "credentials": Path("keys"), "yes": True}, "'park:7443' is no address"),
         ({"address": ["gates=a:1", "sales=a:2"], "credentials": Path("keys"), "yes": True}, "no address of reporting"),
     ],
 )

@@ -240,6 +240,15 @@ def test_the_page_shows_what_is_wrong() -> None:
         assert said in found
 
 
+def test_the_page_says_in_words_which_tickets_were_not_the_day_s_and_what_came_of_orders() -> None:
+    shop = record().shop | {"outcomes": {"SOLD": 30, "ALREADY_USED": 2}}
+    found = page.html(figures_of(record(shop=shop)))
+    assert "About 86 of them are not the day's" in found
+    assert "sold 30" in found
+    assert "already used 2" in found
+    assert "ALREADY_USED" not in found
+
+
 def test_json_in_the_page_cannot_end_its_script() -> None:
     assert "</script>" not in page.embedded({"name": "</script><script>alert(1)</script>"})
 
@@ -283,6 +292,14 @@ def test_the_same_report_has_nothing_better_or_worse(tmp_path: Path) -> None:
 )
 def test_a_change_within_the_noise_is_none(key: str, first: float, second: float, verdict: str) -> None:
     assert compare.judged(key, first, second) == verdict
+
+
+def test_a_page_that_cannot_be_written_is_told_with_its_reason(tmp_path: Path) -> None:
+    one, nowhere = written(tmp_path / "a", record()), tmp_path / "nowhere" / "x.html"
+    with pytest.raises(BadInput, match=r"Cannot write .*No such file"):
+        page.write(record(), nowhere)
+    with pytest.raises(BadInput, match=r"Cannot write .*No such file"):
+        compare.write(one, one, nowhere)
 
 
 def test_what_may_not_be_compared_is_said(figures: Figures) -> None:

@@ -57,6 +57,9 @@ def test_the_changes_of_the_command_take_the_place_of_the_file_s_values() -> Non
         ("early = 0.1", "early = 1.1", "habits.early: input should be less than or equal to 1"),
         ("lanes = 2", "lanes = 0", "entrances[2].lanes: input should be greater"),
         ("lanes = 1", "lane = 1", "entrances[1].lane: there is no such value; did you mean lanes?"),
+        ("stay_minutes = 120", "stay_minutes = nan", "stay_minutes: input should be a finite number"),
+        ("first_per_s = 50", "first_per_s = inf", "ramp.first_per_s: input should be a finite number"),
+        ("capacity = { park = 400 }", "capacity = { park = -1 }", "park.capacity.park: input should be greater than"),
         ("weight = 1\nproof = true", "proof = true", "parties[3].weight: is missing"),
     ],
 )
@@ -99,6 +102,7 @@ def test_all_faults_are_told_at_once() -> None:
         ('weight = 5 }, { at = "12:00", weight = 1 }', 'weight = 0 }, { at = "12:00", weight = 0 }', "weight above 0"),
         ('at = "13:00"', 'at = "18:00"', "storm must begin between"),
         ("visitors = 200", "visitors = ", "is not valid TOML"),
+        ("first_per_s = 50", "first_per_s = 579_711", "take 1,000,001 tickets"),
     ],
 )
 def test_a_day_that_makes_no_sense_is_refused(old: str, new: str, said: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import FORMAT
 from loadtest.surge.report.charts import Chart, Limit, Line, draw
-from loadtest.surge.report.page import asset, environment
+from loadtest.surge.report.page import asset, environment, put
 from ops.errors import BadInput
 
 NOISE = 0.1
@@ -117,7 +117,7 @@ def write(first: Path, second: Path, out: Path) -> list[str]:
             noise=f"{NOISE * 100:.0f}",
         )
     )
-    out.write_text(page, encoding="utf-8")
+    put(out, page)
     return [
         *warnings(one, two),
         *(_told(row) for row in found if row.verdict in {"better", "worse"}),

@@ -76,8 +76,16 @@ def read(path: Path) -> Record:
 
 
 def write(record: Record, path: Path) -> None:
-    """Draws the report."""
-    path.write_text(html(figures_of(record)), encoding="utf-8")
+    """Draws the report. Raises: BadInput for a place that cannot be written."""
+    put(path, html(figures_of(record)))
+
+
+def put(path: Path, text: str) -> None:
+    """Writes a page. Raises: BadInput for a place that cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"Cannot write {path}: {error.strerror}.", "Name another file with --out.") from error
 
 
 def html(figures: Figures) -> str:
@@ -96,6 +104,7 @@ def html(figures: Figures) -> str:
             much_else=MUCH_ELSE,
             minutes=minutes,
             clock=of_day,
+            readable=readable,
             longest=longest,
             lanes_enough=all(queue.verdict.enough for queue in figures.queues),
             devices=figures.scenario.devices,
