@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from loadtest.surge.gates import Gates
 
 LIMIT_MS = 100.0
+HALVINGS = 4
+"""Slower steps that are tried where not even the first is held: down to a sixteenth."""
 PAUSE_S = 0.3
 ANSWERS_S = 8.0
 TICK_S = 0.001
@@ -85,7 +87,8 @@ class RampShots:
         return len(self._gates.ramp_tokens) - self._spent
 
     async def run(self) -> None:
-        """All steps, until one is not held twice; then one between."""
+        """All steps, until one is not held twice; then one between it and the last that was. Where not even the first is
+        held, slower ones, until one is."""
         ramp = self._gates.plan.scenario.ramp
         if ramp is None:
             return
@@ -94,8 +97,17 @@ class RampShots:
             if await self._held(rate, ramp.seconds) or await self._held(rate, ramp.seconds):
                 held = rate
                 continue
-            await self._held((held * rate) ** 0.5 if held else rate / 2, ramp.seconds)
+            if held:
+                await self._held((held * rate) ** 0.5, ramp.seconds)
+            else:
+                await self._slower(rate, ramp.seconds)
             return
+
+    async def _slower(self, rate: float, seconds: float) -> None:
+        for _ in range(HALVINGS):
+            rate /= 2
+            if await self._held(rate, seconds):
+                return
 
     async def _held(self, rate: float, seconds: float) -> bool:
         if self._gates.stopping or self._left < rate * seconds:

@@ -160,5 +160,5 @@ def _tell(screen: Screen, figures: Figures, out: Path) -> None:
     screen.section("The verdict")
     for heading, text, good in figures.sentences:
         screen.line(heading, text, good=good)
-    style = "green" if figures.passed else "red"
+    style = "green" if figures.ready else "yellow" if figures.passed else "red"
     screen.panel(figures.headline, [f"The report: {out / 'report.html'}"], style)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,11 +12,14 @@ import pytest
 
 from loadtest.surge import plan as planning
 from loadtest.surge.plan import Way
+from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Count, Record
 from loadtest.surge.report import charts, compare, page, series
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.series import Bins
+from loadtest.surge.report.verdict import Held
+from loadtest.surge.report.verdict import Limit as Cause
 from loadtest.surge.samples import Samples
 from ops.errors import BadInput
 from tests.surge.small_day import TOOK_MS, as_dict, record, samples_of, scenario, step
@@ -140,6 +144,22 @@ def test_wrong_answers_and_failed_sales_did_not_pass() -> None:
     failed.shop["outcomes"]["FAILED"] = 1
     assert figures_of(failed).headline == "1 sales failed"
     assert not figures_of(failed).passed
+
+
+@pytest.mark.parametrize(
+    ("change", "slow"),
+    [
+        ({"p99_ms": LIMIT_MS}, False),
+        ({"p99_ms": LIMIT_MS + 1}, True),
+        ({"held": Held(0, 0.0, False, Cause.SYSTEM)}, True),
+    ],
+)
+def test_a_day_whose_answers_came_too_late_is_right_and_not_ready(
+    figures: Figures, change: dict[str, object], slow: bool
+) -> None:
+    found = replace(figures, **change)
+    assert (found.passed, found.slow, found.ready) == (True, slow, not slow)
+    assert found.headline.startswith("All right, but too late" if slow else "Ready")
 
 
 def test_a_day_with_too_few_lanes_passed_and_says_what_is_missing() -> None:

@@ -57,7 +57,7 @@ def test_a_limit_that_was_the_generator_says_at_least() -> None:
 def test_without_a_ramp_nothing_is_claimed() -> None:
     assert held([]).limit is Limit.UNKNOWN
     assert "not measured" in capacity_sentence(held([]), 60)
-    assert "not even the ramp's lowest step" in capacity_sentence(held([step(1000, 500)]), 60)
+    assert "not even the slowest step of the ramp" in capacity_sentence(held([step(1000, 500)]), 60)
 
 
 def cost(**changes: float) -> Cost:

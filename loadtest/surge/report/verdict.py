@@ -137,7 +137,9 @@ def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
     if found.limit is Limit.UNKNOWN:
         return "not measured: there was no ramp"
     if not found.guests_a_minute:
-        return f"not even the ramp's lowest step was answered within {LIMIT_MS:.0f} ms; the limit was {found.limit}"
+        return (
+            f"not even the slowest step of the ramp was answered within {LIMIT_MS:.0f} ms; the limit was {found.limit}"
+        )
     room = f"{found.guests_a_minute / busiest_a_minute:,.0f} times" if busiest_a_minute else "more than"
     most = "at least " if found.at_least else ""
     return (
