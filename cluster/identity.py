@@ -86,22 +86,33 @@ class Revoked:
 
     def holds(self, serial: int) -> bool:
         """Whether the certificate of that serial number is revoked. Raises: DamagedDataError, as `check`."""
-        if self._path is None or not self._path.exists():
-            self._serials = self._serials or frozenset()
-            return serial in self._serials
-        stat = self._path.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._serials = self._read(self._path)
-        if self._serials is None:
-            raise DamagedDataError(f"the list of revoked certificates is damaged: restore {self._path.name}")
-        return serial in self._serials
+        return self._path is not None and serial in self._current(self._path)
 
-    def _read(self, path: Path) -> frozenset[int] | None:
+    def _current(self, path: Path) -> frozenset[int]:
+        self._look(path)
+        if self._serials is None:
+            raise DamagedDataError(f"the list of revoked certificates is damaged: restore {path.name}")
+        return self._serials
+
+    def _look(self, path: Path) -> None:
+        """Reads the list if it is another than it was. A list that never was revokes nobody."""
         try:
-            listed = json.loads(path.read_bytes())
-            return frozenset(int(serial, 16) for serial in dict(listed))
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            log.critical("the list of revoked certificates is damaged: the last one holds", error=str(error))
-            return self._serials
+            stat = path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if stamp != self._stamp:
+                self._read(path.read_bytes())
+                self._stamp = stamp
+        except FileNotFoundError:
+            self._serials = self._serials or frozenset()
+        except OSError as error:
+            # Of the disk or of too many open files, not of the list: it is read again with the next look.
+            self._keep(error)
+
+    def _read(self, raw: bytes) -> None:
+        try:
+            self._serials = frozenset(int(serial, 16) for serial in dict(json.loads(raw)))
+        except (ValueError, TypeError, RecursionError) as error:
+            self._keep(error)
+
+    def _keep(self, error: Exception) -> None:
+        log.critical("the list of revoked certificates is damaged: the last one holds", error=str(error))

@@ -42,6 +42,13 @@ def parse_event(body: bytes) -> PaymentEvent:
     except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError) as error:
         raise InvalidInputError(f"the body is no payment event: {error!r}") from error
     well_typed = isinstance(event.event_id, str) and type(event.amount_minor) is int and isinstance(event.currency, str)
-    if not well_typed or event.kind not in KINDS or not 1 <= len(event.event_id) <= 200:
+    if not well_typed or event.kind not in KINDS or not _can_be_kept(event.event_id):
         raise InvalidInputError("the body is no payment event")
     return event
+
+
+def _can_be_kept(event_id: str) -> bool:
+    """Postgres keeps neither zero bytes nor halves of characters, and JSON can hold both."""
+    return (
+        1 <= len(event_id) <= 200 and "\0" not in event_id and not any("\ud800" <= one <= "\udfff" for one in event_id)
+    )

@@ -20,7 +20,7 @@ from tests.chaos.processes.tools import clean_up_when_told_to_end
 from tests.chaos.rows import Row, as_json
 from tests.chaos.simulated import planted_bugs, simulated_rows
 from tests.chaos.soaked import LONG_VISITS, VISITS, soak_row
-from tests.chaos.table import show
+from tests.chaos.table import show, teller
 from tests.simulation.sweep import cores
 
 BUDGET_S, LONG_BUDGET_S = 120.0, 1_800.0
@@ -41,14 +41,15 @@ def main() -> int:
     long = bool(os.environ.get("LONG"))
     budget_s, seeds = (LONG_BUDGET_S, LONG_SEEDS) if long else (BUDGET_S, SEEDS)
     with console.status("simulated days") as status:
-        rows: list[Row] = simulated_rows(budget_s, status.update)
-        status.update("an hour without Postgres")
+        tell = teller(console, status.update, time.monotonic)
+        rows: list[Row] = simulated_rows(budget_s, tell)
+        tell("an hour without Postgres")
         rows.append(postgres_row())
-        status.update("clients that come and go")
+        tell("clients that come and go")
         rows.append(soak_row(LONG_VISITS if long else VISITS))
-        rows += fuzz_rows(LONG_CASES if long else CASES, cores(), status.update)
-        bugs = planted_bugs(status.update)
-        rows += process_rows(seeds, status.update)
+        rows += fuzz_rows(LONG_CASES if long else CASES, cores(), tell)
+        bugs = planted_bugs(tell)
+        rows += process_rows(seeds, tell)
     seconds = time.monotonic() - began
     show(console, rows, bugs)
     OUT.parent.mkdir(exist_ok=True)

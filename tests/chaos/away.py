@@ -27,6 +27,7 @@ from tests.chaos.rows import Row
 from tests.checker import check_books, read_ledger
 from tests.checker.sources import books_of, ledger_of
 from tests.cluster.harness import GateClient, LocalCluster, example_document, scan
+from tests.fuzz.run import silence
 
 SCANS = 36_000
 FRAME = 100
@@ -154,9 +155,9 @@ async def _admitted(gate: GateClient, tokens: list[bytes], hour: Hour) -> list[g
 
 
 def postgres_row(scans: int = SCANS) -> Row:
-    """The row. Workers log every attempt, which here is meant."""
+    """The row. Workers log every attempt, which here is meant, and so is what owners say of their start."""
     logging.getLogger("reporting").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="parkgate-away-") as folder, suppress(asyncio.CancelledError):
+    with silence(), tempfile.TemporaryDirectory(prefix="parkgate-away-") as folder, suppress(asyncio.CancelledError):
         hour = asyncio.run(an_hour_without_postgres(Path(folder), scans))
     return Row(
         "postgres",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,23 @@ from tests.chaos.rows import PlantedBug, Row
 
 SHOWN = 10
 """Violations of one row that are printed; all are in build/chaos.json."""
+
+TELL_EVERY_S = 20.0
+
+
+def teller(console: Console, on_screen: Callable[[str], None], clock: Callable[[], float]) -> Callable[[str], None]:
+    """Says how far it is: on a screen in place, in a log in a line now and then."""
+    if console.is_terminal:
+        return on_screen
+    began, told = clock(), float("-inf")
+
+    def tell(text: str) -> None:
+        nonlocal told
+        if clock() - told >= TELL_EVERY_S:
+            told = clock()
+            console.print(f"{told - began:.0f} s: {text}", markup=False, highlight=False)
+
+    return tell
 
 
 def show(console: Console, rows: list[Row], bugs: list[PlantedBug]) -> None:

@@ -6,6 +6,7 @@ Each hears what is wrong, and nobody else notices.
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import statistics
 import time
@@ -24,6 +25,7 @@ from cluster import owner as owner_module
 from cluster.config import TlsFiles
 from cluster.gate_service import MAX_UNREAD
 from cluster.gate_session import MAX_SCANS_IN_FLIGHT, Outbox
+from cluster.identity import Revoked
 from cluster.scan_memory import SCAN_MEMORY_MS
 from ops import enrolment, pki
 from ops.pki import CLIENT_VALID, Kind
@@ -33,10 +35,13 @@ from tests.cluster import small_park
 from tests.cluster.harness import LocalCluster, channel, now_ms, scan
 from tests.cluster.plain_owner import Desk
 from tests.cluster.plain_quota import QuotaDesk
+from ticketcore.errors import DamagedDataError
 
 ADMIT = gate_pb2.DECISION_ADMIT
 NOW = datetime.now(UTC)
 Heard = tuple[grpc.StatusCode, str]
+SECONDS = 8
+"""Half of one is usual. On a busy machine everything takes longer; what does not happen, never does."""
 
 
 async def still_serves(cluster: LocalCluster) -> None:
@@ -137,7 +142,7 @@ async def test_revoking_a_certificate_ends_its_open_streams_within_seconds_and_n
         await _scan_for_ever(stolen, tokens[1])
     assert await stolen._call.code() is grpc.StatusCode.PERMISSION_DENIED
     assert "was revoked" in await stolen._call.details()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SECONDS
     assert (await other.send(scan(tokens[2])))[0].decision == ADMIT
     assert len(cluster.gateway.gates._callers) == len(cluster.gateway.gates._outboxes) == 1
 
@@ -158,6 +163,29 @@ async def test_a_damaged_list_of_revoked_certificates_lets_none_of_them_in_again
     path.write_bytes(path.read_bytes()[:-3])
     assert (await heard(cluster.gateway.port, files, b"", ["main-1"]))[0] is grpc.StatusCode.PERMISSION_DENIED
     await still_serves(cluster)
+
+
+def test_a_list_of_revoked_certificates_is_read_again_when_it_could_not_be_opened(tmp_path: Path) -> None:
+    """A flood of connections takes all files that a process may open, at the moment at which a device is revoked."""
+    path = tmp_path / "revoked.json"
+    path.write_text('{"a": {}}')
+    revoked = Revoked(path)
+    assert (revoked.holds(0xA), revoked.holds(0xB)) == (True, False)
+    path.write_text('{"a": {}, "b": {}}')
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        assert (revoked.holds(0xA), revoked.holds(0xB)) == (True, False), "what was read before holds"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert revoked.holds(0xB)
+
+
+def test_a_list_of_revoked_certificates_that_the_disk_does_not_give_lets_in_nobody_new(tmp_path: Path) -> None:
+    path = tmp_path / "revoked.json"
+    path.symlink_to(path)
+    with pytest.raises(DamagedDataError, match=r"restore revoked\.json"):
+        Revoked(path).holds(0xA)
 
 
 async def test_a_silent_client_is_told_that_no_hello_came(
@@ -191,7 +219,7 @@ async def test_connections_that_never_say_who_they_are_are_closed(
             half.sendall(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a TLS greeting
         await still_serves(cluster)
         for half in halves:
-            half.settimeout(5)
+            half.settimeout(20)
             assert await asyncio.to_thread(half.recv, 1) == b"", "it was closed by the gateway"
             half.close()
 
@@ -284,7 +312,7 @@ async def test_a_stream_that_is_stuck_is_ended_all_the_same(cluster: LocalCluste
     flooding = asyncio.create_task(_flood_unread(stuck))
     await asyncio.sleep(0.5)
     enrolment.revoke(cluster.pki.folder, "device-main-1", NOW)
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(20):
         while cluster.gateway.gates.streams:  # noqa: ASYNC110 - the gateway has no event for it
             await asyncio.sleep(0.05)
     flooding.cancel()

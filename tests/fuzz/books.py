@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import DecodeError
 
@@ -65,6 +66,20 @@ class CallContext:
         return {}
 
 
+GIVEN_UP = """
+WITH given_up AS (
+    INSERT INTO sales.orders (id, state, channel, window_id, catalogue_version, currency, total_minor, ticket_count,
+        lines, hold_lapse_time, create_time)
+    VALUES (99999999, 'canceled', 'web', 'w1', 1, 'EUR', 11800, 2, '[]', now(), now())
+    RETURNING id
+)
+INSERT INTO sales.payments (id, order_id, method, state, amount_minor, tendered_minor, currency, window_id, create_time,
+    next_ask_time)
+SELECT decode(repeat('00', 16), 'hex'), id, 'provider', 'pending', 11800, 11800, 'EUR', 'w1', now(), now() FROM given_up
+"""
+"""An order that was given up while its money was on its way: what the signed webhooks tell of."""
+
+
 class Database:
     """A Postgres of the target's own, and a loop to talk to it in."""
 
@@ -108,6 +123,8 @@ class SalesCalls:
         parts = assemble(config, FakeCluster(lambda: datetime.now(UTC)))
         document = canonical_json(load_folder(CATALOGUE)[0])
         await publish_catalogue(parts, LOCAL, pb.PublishCatalogueRequest(request_id=bytes(16), document=document))
+        async with parts.database.transaction() as connection:
+            await connection.execute(sa.text(GIVEN_UP))
         return parts
 
     def case(self, data: bytes) -> str:

@@ -58,6 +58,17 @@ def test_a_target_admits_what_was_issued_so_that_its_refusals_mean_something(nam
     assert ran.findings == []
 
 
+def test_signed_webhooks_are_settled_so_that_their_refusals_mean_something() -> None:
+    with silence():
+        target = MAKERS["webhook-signed"]()
+        try:
+            odd = [target.seeds[0].replace(b'"e1"', b'"' + name + b'"') for name in (b"a\\u0000b", b"\\ud800")]
+            told = [target.case(body) for body in (*target.seeds, *odd)]
+        finally:
+            target.close()
+    assert told == ["200", "401", "200", "401", "400", "400"]
+
+
 def test_a_boundary_that_raises_or_answers_nothing_named_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runner's own test: a bug is planted, and it must be found."""
 

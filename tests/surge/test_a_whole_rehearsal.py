@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,7 +149,7 @@ def test_a_park_that_runs_already_is_rehearsed_twice_by_its_address(
     park: Stack, tmp_path: Path, scenario_file: Path
 ) -> None:
     """What its books said before is taken off, so that the second rehearsal agrees like the first."""
-    ports, began = park.settings, time.monotonic()
+    ports = park.settings
     given = [f"gates=localhost:{ports.gate_port}", f"sales=localhost:{ports.sales_port}"]
     given.append(f"reporting=localhost:{ports.reporting_port}")
     keys = keys_of(park, tmp_path / "keys")
@@ -161,4 +160,3 @@ def test_a_park_that_runs_already_is_rehearsed_twice_by_its_address(
     assert set(record.usage["processes"]) == {"generator: gates", "generator: shop", "generator: conductor"}
     assert not record.own
     assert record.tickets["sold"] > 100
-    assert time.monotonic() - began < 60

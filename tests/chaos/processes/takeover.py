@@ -83,7 +83,7 @@ async def takeover_row(park: Park, loss: Loss) -> Row:
         await asyncio.sleep(CALM_S)
         hit_ms = now_ms()
         loss.hit()
-        took_ms = await watch.first_admissions(hit_ms, loss.partitions)
+        took_ms = await watch.first_admissions(hit_ms, now_ms(), loss.partitions)
         await watch.stop()
     late = Violation("I10", "the park", f"{took_ms} ms passed before all partitions admitted, {loss.within_ms} may")
     bad = (str(late),) if took_ms > loss.within_ms else ()
@@ -109,8 +109,8 @@ class Watch:
     tokens: Iterator[bytes]
     asked: int = 0
     unknown: int = 0
-    admitted: list[tuple[int, int]] = field(default_factory=list)
-    """Partition, and when."""
+    admitted: list[tuple[int, int, int]] = field(default_factory=list)
+    """Partition, when the guest asked, and when the answer came."""
     _streams: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -131,23 +131,25 @@ class Watch:
             await asyncio.sleep(0.1)
 
     async def _insist(self, turnstile: Turnstile, token: bytes) -> None:
-        ticket, verdict = int.from_bytes(token[1:9], "big"), gate_pb2.Verdict()
+        ticket, asked_ms, verdict = int.from_bytes(token[1:9], "big"), 0, gate_pb2.Verdict()
         while verdict.decision != ADMIT:
+            asked_ms = now_ms()
             scan = gate_pb2.Scan(scan_id=os.urandom(16), token=token, scan_time_ms=time.time_ns() // 1_000_000)
             verdict = await turnstile.scan(scan, ticket)
             self.asked += 1
             self.unknown += verdict.decision == RETRY
         turnstile.report(verdict, PARK, passed=True)
-        self.admitted.append((ticket % self.park.stack.settings.partitions, now_ms()))
+        self.admitted.append((ticket % self.park.stack.settings.partitions, asked_ms, now_ms()))
 
-    async def first_admissions(self, since_ms: int, partitions: frozenset[int]) -> int:
-        """How many milliseconds after an instant the last of these partitions had let somebody in."""
+    async def first_admissions(self, hit_ms: int, gone_ms: int, partitions: frozenset[int]) -> int:
+        """How many milliseconds after the hit the last of these partitions had let somebody in who asked when the owner
+        was gone: answers that were on their way as it was hit are none of whoever takes over."""
         deadline = time.monotonic() + WATCHED_S
         while time.monotonic() < deadline:
             first: dict[int, int] = {}
-            for partition, at_ms in self.admitted:
-                if at_ms > since_ms:
-                    first.setdefault(partition, at_ms - since_ms)
+            for partition, asked_ms, at_ms in self.admitted:
+                if asked_ms > gone_ms:
+                    first.setdefault(partition, at_ms - hit_ms)
             if partitions <= first.keys():
                 return max(first[partition] for partition in partitions)
             await asyncio.sleep(0.02)
