@@ -87,7 +87,7 @@ class RampShots:
         return len(self._gates.ramp_tokens) - self._spent
 
     async def run(self) -> None:
-        """All steps, until one is not held twice; then one between it and the last that was. Where not even the first is
+        """All steps, until one is not held twice; then one between it and the last that was. If the first one is not
         held, slower ones, until one is."""
         ramp = self._gates.plan.scenario.ramp
         if ramp is None:
