@@ -92,7 +92,7 @@ def test_a_small_day_on_a_system_of_its_own_survives_a_cut_line_and_its_books_ag
     out = tmp_path / "out"
     assert rehearse(Options(str(scenario_file), out, faults=("network@12:00",)))
     record, figures = outcome(out)
-    assert figures.headline == "Ready for this day"
+    assert figures.passed, figures.headline  # whoever stood in the cut was answered late: right, and not "ready"
     assert len(record.counts) > 40
     assert record.tickets["sold"] == sum(record.tickets[name] for name in ("admitted", "refunded", "unused"))
     assert record.tickets["issued"] == record.tickets["sold"]
