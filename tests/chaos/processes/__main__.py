@@ -20,6 +20,9 @@ def main() -> int:
     asked = parser.parse_args()
     clean_up_when_told_to_end()
     with setting(asked.hosts) as (park, faults):
+        known = sorted(fault.name for fault in faults)
+        if unknown := sorted(set(asked.fault) - set(known)):
+            parser.error(f"no fault {', '.join(unknown)} with {asked.hosts} host(s); there are {', '.join(known)}")
         chosen = [fault for fault in faults if not asked.fault or fault.name in asked.fault]
         trials = asyncio.run(rehearse(park, chosen, asked.seed, _say))
     for trial in trials:
