@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from cluster.held_script import HeldScript
 from parkgate.events.v1 import events_pb2
 from ticketcore.errors import DamagedDataError, FencedError, UnavailableError, UnknownOutcomeError
 from ticketcore.seal import seal, unseal
@@ -90,10 +91,11 @@ class Ledger:
             max_connections=32,
         )
         script = importlib.resources.files("cluster").joinpath("append.lua").read_text()
-        self._append = self._redis.register_script(script)
+        self._append = HeldScript(url, script, CALL_TIMEOUT_S)
 
     async def close(self) -> None:
         """Closes all connections."""
+        await self._append.close()
         await self._redis.aclose()
 
     async def take(self, partition: str, owner: str) -> Taken:
