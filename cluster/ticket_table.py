@@ -27,7 +27,6 @@ _EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW.size)
 _DIGEST_OFFSET = 8
 _LIFECYCLE_OFFSET = 20
 _ORIGIN_OFFSET = 21
-_SPARE_OFFSET = 22
 _HEAD_OFFSET = 9
 
 
@@ -84,8 +83,7 @@ class TicketTable:
         chunk = self._chunks.get(number >> CHUNK_ROWS_BITS)
         if chunk is None:
             return False
-        offset = (number & _ROW_MASK) * ROW.size
-        return chunk[offset + _DIGEST_OFFSET : offset + _SPARE_OFFSET] == digest + _ACTIVE_AND_REGISTERED
+        return chunk.startswith(digest + _ACTIVE_AND_REGISTERED, (number & _ROW_MASK) * ROW.size + _DIGEST_OFFSET)
 
     def put(self, claims: bytes, digest: bytes, lifecycle: int, origin: Origin, price_minor: int) -> None:
         """Stores a ticket by its 17 bytes of claims."""
