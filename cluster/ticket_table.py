@@ -11,7 +11,6 @@ origin 1, spare 2, price 8 big-endian. A row whose origin is 0 is empty.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -57,6 +56,8 @@ class TicketTable:
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self._chunks: dict[int, bytearray] = {}
+        self._still: set[int] = set()
+        """Chunks that a snapshot still reads."""
         self._count = 0
         self._terms: dict[bytes, Terms] = {}
 
@@ -102,19 +103,27 @@ class TicketTable:
     def set_lifecycle(self, ticket_id: int, lifecycle: int) -> None:
         """Changes the lifecycle of a ticket that is there."""
         number = ticket_id // self._partitions
-        self._chunks[number >> CHUNK_ROWS_BITS][(number & _ROW_MASK) * ROW.size + _LIFECYCLE_OFFSET] = lifecycle
+        self._chunk(number)[(number & _ROW_MASK) * ROW.size + _LIFECYCLE_OFFSET] = lifecycle
 
     def _chunk(self, number: int) -> bytearray:
+        """The chunk of a row that is about to change."""
         key = number >> CHUNK_ROWS_BITS
         chunk = self._chunks.get(key)
         if chunk is None:
             chunk = self._chunks[key] = bytearray(_EMPTY_CHUNK)
+        elif key in self._still:
+            self._still.discard(key)
+            chunk = self._chunks[key] = bytearray(chunk)
         return chunk
 
-    def dump(self) -> Iterator[tuple[int, bytes]]:
-        """Chunks by number, for a snapshot."""
-        for number, chunk in self._chunks.items():
-            yield number, bytes(chunk)
+    def still(self) -> list[tuple[int, bytearray]]:
+        """Chunks by number, as they are now, for a snapshot: until `release`, whoever changes one changes a copy."""
+        self._still = set(self._chunks)
+        return list(self._chunks.items())
+
+    def release(self) -> None:
+        """Nobody reads what `still` has returned any more."""
+        self._still.clear()
 
     def load(self, number: int, rows: bytes) -> None:
         """Takes a dumped chunk over."""
