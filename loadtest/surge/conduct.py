@@ -148,7 +148,7 @@ async def _day(
     try:
         with screen.day(plan) as shown:
             while not ending.done():
-                shown.update(parts[0].values, parts[1].values, evening=parts[0].evening.is_set())
+                shown.update(parts[0].values, parts[1].values, parts[0].phase)
                 await asyncio.wait({ending}, timeout=TICK_S)
         ending.result()
     finally:

@@ -27,7 +27,7 @@ from loadtest.surge import plan as planning
 from loadtest.surge.clock import DayClock
 from loadtest.surge.crowd import ADMIT, FULL, PROOFS, UNKNOWN, Code, Counted, Next, forged, names
 from loadtest.surge.lines import Lines, credentials
-from loadtest.surge.parts import Order, Progress, say
+from loadtest.surge.parts import Order, Phase, Progress, say
 from loadtest.surge.plan import FULL_AGAIN_S, PROOF_S, Plan, Turn, Way
 from loadtest.surge.pulse import Pulse
 from loadtest.surge.ramp import RampShots
@@ -86,7 +86,8 @@ class Gates:
             for guests in self.plan.guests
         ]
         self._next_device = [count() for _ in self.plan.scenario.entrances]
-        self._took: list[float] = []
+        self._took_s: list[float] = []
+        self._answered = 0
         self.delays_s = [{} for _ in self.plan.scenario.entrances]
         self.ramp_tokens: list[bytes] = []
         self.zones = [Zone(*values) for values in self.order.zones]
@@ -187,8 +188,7 @@ class Gates:
         (shot, verdict, now), (stream, right) = heard, place
         self.open_shots -= 1
         answer = self.counted.hear(code, turn.way, verdict, right=right)
-        took_s = now - shot.due
-        self._took.append(took_s)
+        took_s = self.answered(shot, now)
         times_ms = ((shot.handed - shot.due) * 1e3, took_s * 1e3)
         where = (turn.entrance, verdict.persons_admitted)
         self.samples.add(self.clock.day(shot.due), times_ms, (turn.way, answer), where)
@@ -236,6 +236,14 @@ class Gates:
             self.late_tickets += turn.way in {Way.ENTRY, Way.TURNED_BACK}
             self._turn(max(now, self.clock.wall(turn.at_s)), turn, code, proof=False)
 
+    def answered(self, shot: Shot, now: float) -> float:
+        """Notes an answer for the live line; answers what it took since it was due, in seconds."""
+        took_s = now - shot.due
+        self._answered += 1
+        if not shot.bulk:
+            self._took_s.append(took_s)
+        return took_s
+
     def count_ramp(self, verdict: pb.Verdict, entrance: int, shot: Shot, stream: Stream) -> None:
         """A guest of the ramp is one of the day: counted, and reported as gone through."""
         decision, reason = names(verdict)
@@ -271,21 +279,25 @@ class Gates:
         """Says twice a second how the day goes."""
         while True:
             await asyncio.sleep(TELL_S)
-            took, self._took = sorted(self._took), []
-            answers = self.counted.verdicts
-            admitted = sum(number for (decision, _), number in answers.items() if decision == ADMIT)
-            values = {
-                "day_s": self.clock.day(time.monotonic()),
-                "per_s": len(took) / TELL_S,
-                "p99_ms": percentile(took, 0.99) * 1e3,
-                "admitted": admitted,
-                "refused": sum(answers.values()) - admitted,
-                "inside": sum(self.counted.inside.values()),
-                "waiting": self.open_shots,
-                "connected": self.traffic.connected,
-                "lag_ms": self.pulse.lag_ms[-1] if self.pulse.lag_ms else 0.0,
-            }
-            say(Progress("gates", values=values))
+            say(Progress("gates", values=self.progress()))
+
+    def progress(self) -> dict[str, float]:
+        """How it goes now; `p99_ms`, of what was answered since the last time, only if anything was."""
+        took_s, self._took_s = sorted(self._took_s), []
+        answered, self._answered = self._answered, 0
+        answers = self.counted.verdicts
+        admitted = sum(number for (decision, _), number in answers.items() if decision == ADMIT)
+        values = {
+            "day_s": self.clock.day(time.monotonic()),
+            "per_s": answered / TELL_S,
+            "admitted": admitted,
+            "refused": sum(answers.values()) - admitted,
+            "inside": sum(self.counted.inside.values()),
+            "waiting": self.open_shots,
+            "connected": self.traffic.connected,
+            "lag_ms": self.pulse.lag_ms[-1] if self.pulse.lag_ms else 0.0,
+        }
+        return values | ({"p99_ms": percentile(took_s, 0.99) * 1e3} if took_s else {})
 
 
 def _report(shot: Shot, verdict: pb.Verdict, outcome: pb.PassageOutcome.ValueType) -> pb.PassageReport:
@@ -380,9 +392,10 @@ async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
 async def day_and_ramp(gates: Gates, ramp: RampShots) -> bool:
     """The turns of the day, then the ramp; answers whether everything was answered."""
     await gates.play()
-    say(Progress("evening"))
+    say(Progress("phase", Phase.EVENING))
     settled = await gates.settle()
-    if not gates.stopping:
+    if ramp.wanted and not gates.stopping:
+        say(Progress("phase", Phase.RAMP))
         await ramp.run()
     return await gates.settle() and settled
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from loadtest.surge.parts import Order, Progress, heard
+from loadtest.surge.parts import Order, Phase, Progress, heard
 from ops.embedded.base import dying_with_parent
 from ops.errors import OpsError
 
@@ -24,7 +24,7 @@ class Part:
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
         self.values: dict[str, float] = {}
-        self.evening = asyncio.Event()
+        self.phase = Phase.DAY
         self._process = process
         self._log = log
         self._ready: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
@@ -95,10 +95,12 @@ class Part:
                 self._ready.set_result(progress)
             case "failed":
                 raise OpsError(f"The generator's {self.name} failed: {progress.text}.")
-            case "evening":
-                self.evening.set()
+            case "phase":
+                self.phase = Phase(progress.text)
+            case "gates" | "shop":
+                self.values = progress.values
             case _:
-                self.values |= progress.values
+                pass
 
     def _tail(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 
@@ -46,9 +47,18 @@ class Order:
         return cls(**{**values, "certificate": Certificate(**values["certificate"])})
 
 
+class Phase(StrEnum):
+    """How far the gates are."""
+
+    DAY = "day"
+    EVENING = "evening"
+    """Every turn was made; the last answers are on their way."""
+    RAMP = "ramp"
+
+
 @dataclass(slots=True)
 class Progress:
-    """What a part tells while it works. `kind` says which of the values mean something."""
+    """What a part tells while it works. `kind` says which of the values mean something; a phase is named by `text`."""
 
     kind: str
     text: str = ""

@@ -83,6 +83,12 @@ class RampShots:
         ]
 
     @property
+    def wanted(self) -> bool:
+        """Whether the scenario has one."""
+        ramp = self._gates.plan.scenario.ramp
+        return ramp is not None and ramp.steps > 0
+
+    @property
     def _left(self) -> int:
         return len(self._gates.ramp_tokens) - self._spent
 
@@ -169,7 +175,7 @@ class RampShots:
 
         def told(shot: Shot, verdict: pb.Verdict, now: float) -> None:
             self._gates.open_shots -= 1
-            running.took_ms.append((now - shot.due) * 1e3)
+            running.took_ms.append(self._gates.answered(shot, now) * 1e3)
             running.late_ms.append((shot.handed - shot.due) * 1e3)
             self._gates.count_ramp(verdict, entrance, shot, stream)
             if verdict.decision == pb.DECISION_ADMIT:
@@ -183,8 +189,9 @@ class RampShots:
         """Once their passages are booked, in frames as large as they may be."""
         await self._gates.settle()
 
-        def told(shot: Shot, verdict: pb.Verdict, _now: float) -> None:
+        def told(shot: Shot, verdict: pb.Verdict, now: float) -> None:
             self._gates.open_shots -= 1
+            self._gates.answered(shot, now)
             self._gates.count_ramp_exit(verdict, shot.entrance)
 
         for scan, stream, entrance in running.inside:
