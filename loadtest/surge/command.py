@@ -15,7 +15,7 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     scenario: Annotated[
         str, typer.Option("--scenario", "-s", help="Name of a shipped scenario, or a file.")
     ] = "quiet-weekday",
-    out: Annotated[Path, typer.Option(help="Folder for the report; removed and made anew.")] = OUT,
+    out: Annotated[Path, typer.Option(help="Folder for the report; an earlier one is replaced at the end.")] = OUT,
     visitors: Annotated[int | None, typer.Option(help="How many come, instead of the scenario's.", min=1)] = None,
     seconds: Annotated[float | None, typer.Option(help="How long the day takes by the wall's clock.", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Another day of the same kind.")] = None,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,24 @@ from loadtest.surge import faults
 from loadtest.surge import plan as planning
 from loadtest.surge.conduct import Rehearsal, conduct
 from loadtest.surge.evening import catalogue_at
+from loadtest.surge.folder import ReportFolder
 from loadtest.surge.plan import Plan
 from loadtest.surge.record import Record
 from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.scenario import Scenario, load
 from loadtest.surge.screen import Screen
-from loadtest.surge.target import Addresses, OwnSystem, Target, check
+from loadtest.surge.target import Addresses, OwnSystem, Target, check, check_own
 from ops.errors import BadInput, OpsError
 from ops.state import StackState, Stage
 from ticketcore.errors import ParkgateError
 
-MARK = ".parkgate-surge"
-"""Says that a folder is the rehearsal's, to be removed and made anew."""
 PORTS = {"gates": 7443, "sales": 7444, "reporting": 7445}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command was given. `out` is removed and made anew."""
+    """What the command was given. The report in `out` is replaced once there is a new one."""
 
     scenario: str
     out: Path
@@ -51,32 +49,27 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
     ordered = tuple(faults.parse(text, day_s, own=not options.address) for text in options.faults)
     elsewhere = addresses(options) if options.address else None
     plan = planning.make(scenario)
-    make_out(options.out)
-    _open(screen, scenario, plan, elsewhere)
-    rehearsal = Rehearsal(options.scenario, options.out, options.changes, ordered)
+    folder = ReportFolder(options.out)
+    folder.check()
+
+    def begin() -> Rehearsal:
+        """Called when nothing is left that bad input could spoil."""
+        _open(screen, scenario, plan, elsewhere)
+        return Rehearsal(options.scenario, folder.begin(), options.changes, ordered)
+
     try:
         if elsewhere is not None:
-            record = asyncio.run(_at_addresses(rehearsal, plan, elsewhere, screen))
+            record = asyncio.run(_at_addresses(begin, plan, elsewhere, screen))
         else:
-            record = _on_own_system(rehearsal, plan, screen)
+            check_own(scenario)
+            record = _on_own_system(begin(), plan, screen)
+        return _conclude(screen, record, folder)
     except ParkgateError as error:
         raise OpsError(str(error)) from error
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise OpsError("The rehearsal was broken off; there is no report.") from None
-    return _conclude(screen, record, options.out)
-
-
-def make_out(out: Path) -> None:
-    """An empty folder. Raises: BadInput for one with somebody else's files in it, or one that cannot be made."""
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
-        raise BadInput(f"{out} is not a rehearsal's: it holds other files.", "Name another folder with --out.")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(out)
-        out.mkdir(parents=True)
-        (out / MARK).touch()
-    except OSError as error:
-        raise BadInput(f"Cannot make the folder {out}: {error.strerror}.", "Name another with --out.") from error
+    finally:
+        folder.end()
 
 
 def addresses(options: Options) -> Addresses:
@@ -138,21 +131,22 @@ def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
         system.remove(logs)
 
 
-async def _at_addresses(rehearsal: Rehearsal, plan: Plan, elsewhere: Addresses, screen: Screen) -> Record:
+async def _at_addresses(begin: Callable[[], Rehearsal], plan: Plan, elsewhere: Addresses, screen: Screen) -> Record:
     device, service = elsewhere.certificates()
     catalogue = await catalogue_at(elsewhere.sales, service)
     check(plan.scenario, catalogue)
     target = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue)
-    return await conduct(rehearsal, plan, target, screen)
+    return await conduct(begin(), plan, target, screen)
 
 
-def _conclude(screen: Screen, record: Record, out: Path) -> bool:
+def _conclude(screen: Screen, record: Record, folder: ReportFolder) -> bool:
     figures = figures_of(record)
-    (out / "record.json").write_text(record.json(), encoding="utf-8")
-    page.write(record, out / "report.html")
+    page.put(folder.unfinished / "record.json", record.json())
+    page.write(record, folder.unfinished / "report.html")
     if figures.passed:
-        shutil.rmtree(out / "work", ignore_errors=True)
-    _tell(screen, figures, out)
+        shutil.rmtree(folder.unfinished / "work", ignore_errors=True)
+    folder.finish()
+    _tell(screen, figures, folder.final)
     return figures.passed
 
 

@@ -92,12 +92,21 @@ def _unknown(what: str, wanted: Sequence[str], known: Iterable[str]) -> list[str
     return faults
 
 
+def check_own(scenario: Scenario) -> None:
+    """Whether the rehearsal's own park, the example, fits the scenario. Raises: BadInput."""
+    example: Catalogue = read_catalogue(EXAMPLE)[1]
+    check(scenario, example)
+    edits(scenario, example, datetime.now(UTC))
+
+
 def edits(scenario: Scenario, catalogue: Catalogue, now: datetime) -> tuple[Edit, ...]:
     """What the rehearsal's own park differs in. Raises: BadInput for a zone or product that the example has not."""
     park = scenario.park
+    slots = [str(number) for number in range(1, len(ORDINALS) + 1)]
     faults = [
         *_unknown("zone", list(park.capacity), catalogue.zones),
         *_unknown("product", list(park.daily_quota), catalogue.products),
+        *_unknown("slot", list(park.slot_quota), slots),
     ]
     if faults:
         raise BadInput(f"The table [park] of {scenario.name!r} is wrong: {'; '.join(faults)}")

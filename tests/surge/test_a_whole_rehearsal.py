@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.surge.folder import MARK
 from loadtest.surge.record import Record
-from loadtest.surge.rehearse import MARK, Options, addresses, make_out, rehearse
+from loadtest.surge.rehearse import Options, addresses, rehearse
 from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.target import DEVICE, SERVICE
@@ -37,21 +39,31 @@ def outcome(out: Path) -> tuple[Record, Figures]:
     return record, figures_of(record)
 
 
-def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").touch()
-    with pytest.raises(BadInput, match="holds other files"):
-        make_out(tmp_path)
-    make_out(tmp_path / "new")
-    (tmp_path / "new" / "old.html").touch()
-    make_out(tmp_path / "new")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == [MARK]
+NOT_THE_PARK_S = TEXT.replace('gates = ["main-1", "main-2"]', 'gates = ["main-9"]')
+NO_SUCH_SLOT = TEXT + "slot_quota = { 7 = 100 }\n"
 
 
-def test_a_folder_that_cannot_be_made_is_told_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for place in (tmp_path / "file", tmp_path / "file" / "out"):
-        with pytest.raises(BadInput, match=r"Cannot make the folder .*Not a directory"):
-            make_out(place)
+@pytest.mark.parametrize(
+    ("text", "given", "said"),
+    [
+        ("name = 1", {}, "The scenario cannot be used"),
+        (NOT_THE_PARK_S, {}, "there is no gate main-9; did you mean main-"),
+        (NO_SUCH_SLOT, {}, "there is no slot 7"),
+        (TEXT, {"faults": ("owner@23:00",)}, "is outside of the day"),
+        (TEXT, {"address": ["localhost"], "credentials": Path("nowhere"), "yes": True}, "ca.pem"),
+        (TEXT, {"address": ["localhost"]}, "needs certificates"),
+    ],
+)
+def test_bad_input_costs_nobody_the_last_report(text: str, given: dict[str, object], said: str, tmp_path: Path) -> None:
+    scenario, out = tmp_path / "day.toml", tmp_path / "out"
+    scenario.write_text(text)
+    out.mkdir()
+    (out / MARK).touch()
+    (out / "report.html").write_text("the last one")
+    with pytest.raises(OpsError, match=re.escape(said)):
+        rehearse(Options(str(scenario), out, **given))  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["day.toml", "out"]
+    assert (out / "report.html").read_text() == "the last one"
 
 
 @pytest.mark.parametrize(
