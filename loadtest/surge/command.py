@@ -1,11 +1,13 @@
 """`parkgate surge`: rehearse a holiday, compare two rehearsals. Loaded by an entry point of `parkgate.commands`."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 OUT = Path("surge-out")
+EXTRA = re.compile(r"""extra\s*==\s*["']surge["']""")
 app = typer.Typer(help="Rehearse a holiday before it comes.", invoke_without_command=True)
 
 
@@ -71,8 +73,18 @@ def require_packages(*names: str) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise OpsError(
-            f"The rehearsal needs {' and '.join(missing)}.", "Install it with pip install 'parkgate[surge]'."
+            f"The rehearsal needs {' and '.join(missing)}.",
+            f"Install what it needs beside parkgate: pip install {' '.join(map(repr, extra()))}. "
+            "In a checkout, make venv has it all in .venv, and so has pip install '.[surge]'.",
         )
+
+
+def extra() -> list[str]:
+    """What pip is asked for: it works also where parkgate itself came from no index."""
+    from importlib.metadata import requires
+
+    found = (text.partition(";") for text in requires("parkgate") or ())
+    return [wanted.strip() for wanted, _, marker in found if EXTRA.search(marker)]
 
 
 @app.command()
