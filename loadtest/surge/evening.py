@@ -87,7 +87,8 @@ def compare(
         Count("tickets both refunded and admitted (I5)", "0", str(len(both))),
         Count("tickets refused as refunded that no window refunded", "0", str(len(gone))),
         Count("tickets admitted, by the gates and by finance", str(gates["tickets_admitted"]), str(admitted)),
-        Count("scans that were never answered", "0", "0" if gates["settled"] else "some"),
+        Count("scans that were never answered", "0", str(gates["unanswered"])),
+        Count("passages that were never booked", "0", str(gates["unbooked"])),
     ]
 
 

@@ -427,6 +427,8 @@ def result(gates: Gates, ramp: RampShots, *, settled: bool) -> dict[str, Any]:
         "late_tickets": gates.late_tickets,
         "skipped": gates.skipped,
         "settled": settled,
+        "unanswered": gates.open_shots,
+        "unbooked": sum(stream.unbooked for streams in gates.streams for stream in streams),
         "stopped_at_s": gates.clock.day(time.monotonic()) if gates.stopping else None,
         "cpu_s": time.process_time(),
     }

@@ -13,7 +13,7 @@ import pytest
 from loadtest.surge import plan as planning
 from loadtest.surge.plan import Way
 from loadtest.surge.ramp import LIMIT_MS
-from loadtest.surge.record import Count, Record
+from loadtest.surge.record import Count, Happened, Record
 from loadtest.surge.report import charts, compare, page, series
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point
 from loadtest.surge.report.figures import Figures, figures_of
@@ -267,6 +267,66 @@ def test_the_page_says_in_words_which_tickets_were_not_the_day_s_and_what_came_o
     assert "sold 30" in found
     assert "already used 2" in found
     assert "ALREADY_USED" not in found
+
+
+FAULT = Happened(12 * 3600.0, "the gateway is killed")
+
+
+@pytest.mark.parametrize(
+    ("gates", "counts", "said"),
+    [
+        ({}, [], "None was lost: every scan was answered, every passage booked, and the books agree."),
+        ({"unanswered": 1}, [], "Something was lost: 1 scan was never answered."),
+        (
+            {"unanswered": 2, "unbooked": 3},
+            [Count("admitted", "5", "4")],
+            "Something was lost: 2 scans were never answered, 3 passages were never booked, 1 count does not agree.",
+        ),
+    ],
+)
+def test_the_page_says_that_nothing_was_lost_only_where_nothing_was(
+    gates: dict[str, int], counts: list[Count], said: str
+) -> None:
+    one = record(faults=[FAULT], counts=counts)
+    one.gates.update(gates)
+    found = page.html(figures_of(one))
+    assert said in found
+    assert ("None was lost" in found) is said.startswith("None")
+
+
+def test_a_page_without_a_ramp_claims_nothing_of_one() -> None:
+    one = record(scenario=scenario(ramp=None).model_dump(mode="json"))
+    one.gates["ramp"] = []
+    found = page.html(figures_of(one))
+    assert ">not measured<" in found
+    assert "There was no ramp." in found
+    assert "answered within 100 ms<" not in found
+    assert "How much it holds." not in found
+
+
+def test_a_page_whose_ramp_held_no_step_says_so_instead_of_a_number() -> None:
+    one = record()
+    one.gates["ramp"] = [as_dict(step(1000, 300))]
+    found = page.html(figures_of(one))
+    assert "no step of the ramp was held" in found
+    assert "guests a minute, 99 of 100 answered" not in found
+
+
+@pytest.mark.parametrize(("seconds", "harder"), [(4, True), (8 * 3600, False)])
+def test_a_day_at_its_own_pace_is_not_said_to_be_harder(seconds: int, harder: bool) -> None:
+    found = page.html(figures_of(record(scenario=scenario(seconds=seconds).model_dump(mode="json"))))
+    assert ("far harder" in found) is harder
+
+
+def test_what_a_system_elsewhere_used_is_not_claimed_to_be_known() -> None:
+    usage = record().usage
+    usage["processes"] = {"generator: gates": usage["processes"]["generator: gates"]}
+    figures = figures_of(record(own=False, usage=usage))
+    assert "all CPU time" not in figures.cost.says
+    assert "generator_share" not in figures.numbers()
+    found = page.html(figures)
+    assert "the generator on 2 cores" in found
+    assert "Everything that took part" not in found
 
 
 def test_json_in_the_page_cannot_end_its_script() -> None:

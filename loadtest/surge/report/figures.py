@@ -61,6 +61,23 @@ class Figures:
         ]
 
     @property
+    def lost(self) -> str:
+        """Whether anything was lost on the way, from what was counted: an answer, a passage, or a line of the books."""
+        gates = self.record.gates
+        found = [
+            f"{number:,} {one if number == 1 else many}"
+            for number, one, many in (
+                (gates["unanswered"], "scan was never answered", "scans were never answered"),
+                (gates["unbooked"], "passage was never booked", "passages were never booked"),
+                (len(self.differences), "count does not agree", "counts do not agree"),
+            )
+            if number
+        ]
+        if not found:
+            return "None was lost: every scan was answered, every passage booked, and the books agree."
+        return f"Something was lost: {', '.join(found)}."
+
+    @property
     def passed(self) -> bool:
         """Whether all answers were right, the books agree, and the day was whole."""
         failed = self.record.shop["outcomes"].get("FAILED", 0)
@@ -148,7 +165,7 @@ class Figures:
             sum(one["cpu"]) for name, one in self.record.usage["processes"].items() if name not in GENERATOR
         )
         return {
-            "guests_a_minute": self.held.guests_a_minute,
+            **({"guests_a_minute": self.held.guests_a_minute} if self.steps else {}),
             "p50_ms": self.p50_ms,
             "p99_ms": self.p99_ms,
             "slowest_ms": self.slowest_ms,
@@ -157,7 +174,7 @@ class Figures:
             "wrong": sum(one.count for one in self.wrong),
             "sale_p99_ms": sale_percentile(self.record, 0.99),
             "system_cpu_s": system_cpu,
-            "generator_share": self.cost.share * 100,
+            **({} if self.cost.share is None else {"generator_share": self.cost.share * 100}),
             "differences": len(self.differences),
             **{f"wait_min {one.verdict.name}": one.verdict.longest_wait_s / 60 for one in self.queues},
         }
@@ -241,7 +258,7 @@ def _cost(record: Record, samples: Samples) -> Cost:
         gates_cpu=sum(day) / len(day),
         gates_cpu_most=percentile(sorted(day), 0.95),
         shop_cpu=spent.get(GENERATOR[1], 0.0) / count,
-        share=generator / max(sum(spent.values()), 1e-9),
+        share=generator / max(sum(spent.values()), 1e-9) if record.own else None,
         late_p99_ms=percentile(sorted(samples.late_ms), 0.99),
         lag_most_ms=max(pulse["lag_ms"], default=0.0),
         others=_others(record),

@@ -16,7 +16,7 @@ from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Record
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, draw_ramp
 from loadtest.surge.report.figures import Figures, figures_of
-from loadtest.surge.report.verdict import MUCH_ELSE, minutes
+from loadtest.surge.report.verdict import MUCH_ELSE, limit_sentence, minutes
 from loadtest.surge.samples import percentile
 from loadtest.surge.watch import GENERATOR
 from ops.errors import BadInput
@@ -106,6 +106,7 @@ def html(figures: Figures) -> str:
             clock=of_day,
             readable=readable,
             longest=longest,
+            limit_sentence=limit_sentence(figures.held),
             lanes_enough=all(queue.verdict.enough for queue in figures.queues),
             devices=figures.scenario.devices,
             hours=f"{(figures.scenario.closes - figures.scenario.opens) / 3600:g}",
@@ -255,7 +256,8 @@ def _sold(figures: Figures) -> Drawn:
 def _machine(figures: Figures) -> Iterator[Drawn]:
     cores = figures.record.machine.cores
     cpu = _usage_chart(figures, ("cpu", "CPU by process", "cores"), [Limit(cores, f"{cores} cores")])
-    yield _drawn("Everything that took part, stacked. Grey is the generator itself.", cpu)
+    took_part = "Everything that took part" if figures.record.own else "The generator alone: the system runs elsewhere"
+    yield _drawn(f"{took_part}, stacked. Grey is the generator itself.", cpu)
     memory = _usage_chart(figures, ("memory_mb", "Memory by process", "MB"), [])
     yield _drawn("What each process has for itself alone, stacked. Grey is the generator itself.", memory)
 

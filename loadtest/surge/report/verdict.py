@@ -25,7 +25,7 @@ MUCH_ELSE = 0.1
 
 
 class Limit(StrEnum):
-    """Who ended the ramp."""
+    """Who ended the ramp, as a part of a sentence."""
 
     SYSTEM = "the system"
     GENERATOR = "the generator"
@@ -67,12 +67,13 @@ def _limit(failed: Step) -> Limit:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the generator cost on the day. Shares of a core; `share` of all CPU time that both used together."""
+    """What the generator cost on the day. Shares of a core; `share` of all CPU time that it and the system used."""
 
     gates_cpu: float
     gates_cpu_most: float
     shop_cpu: float
-    share: float
+    share: float | None
+    """None where the system runs elsewhere, and what it used is not known."""
     late_p99_ms: float
     lag_most_ms: float
     others: float
@@ -86,9 +87,9 @@ class Cost:
     @property
     def says(self) -> str:
         """In a sentence or two."""
-        said = (
-            f"{(self.gates_cpu + self.shop_cpu) * 100:.0f} % of a core, {self.share * 100:.0f} % of all CPU time used"
-        )
+        said = f"{(self.gates_cpu + self.shop_cpu) * 100:.0f} % of a core"
+        if self.share is not None:
+            said += f", {self.share * 100:.0f} % of all CPU time used"
         if self.was_limit:
             said += f". WARNING: it was late itself, 99 of 100 scans by up to {self.late_p99_ms:.0f} ms; "
             said += "give it more cores, or fewer guests"
@@ -132,6 +133,17 @@ def minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
+def limit_sentence(found: Held) -> str:
+    """Who ended the ramp, as a sentence."""
+    match found.limit:
+        case Limit.UNKNOWN:
+            return "There was no ramp."
+        case Limit.NONE:
+            return "Every step of the ramp was held: more was not tried."
+        case _:
+            return f"The limit was {found.limit}."
+
+
 def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
     """What the ramp says, against what the day asks."""
     if found.limit is Limit.UNKNOWN:
@@ -142,7 +154,8 @@ def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
         )
     room = f"{found.guests_a_minute / busiest_a_minute:,.0f} times" if busiest_a_minute else "more than"
     most = "at least " if found.at_least else ""
+    ended = limit_sentence(found).removesuffix(".")
     return (
         f"{most}{found.guests_a_minute:,} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
-        f"the day's busiest minute asks for ({busiest_a_minute:,.0f}); the limit was {found.limit}"
+        f"the day's busiest minute asks for ({busiest_a_minute:,.0f}). {ended}"
     )
