@@ -12,10 +12,11 @@ import pytest
 
 from loadtest.surge import plan as planning
 from loadtest.surge.plan import Way
-from loadtest.surge.ramp import LIMIT_MS
+from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Count, Happened, Record
 from loadtest.surge.report import charts, compare, page, series
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point
+from loadtest.surge.report.compare import Row
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.series import Bins
 from loadtest.surge.report.verdict import Held
@@ -346,10 +347,39 @@ def test_two_reports_are_compared_by_their_pages(tmp_path: Path) -> None:
     worse = record()
     worse.gates["ramp"] = [as_dict(step(500, 20)), as_dict(step(1000, 240))]
     lines = compare.write(written(tmp_path / "a", record()), written(tmp_path / "b", worse), tmp_path / "c.html")
-    assert "worse: guests a minute held 60,000.0 → 30,000.0 -50 %" in lines
+    assert "worse: guests a minute held 60,000 → 30,000 -50 %" in lines
     shown = (tmp_path / "c.html").read_text()
     assert "Two rehearsals compared" in shown
     assert ">worse<" in shown
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "row"),
+    [
+        ([step(1000, 20)], [step(1000, 300)], Row("guests a minute held", "60,000", "held no step", "", "worse")),
+        ([step(1000, 300)], [step(1000, 20)], Row("guests a minute held", "held no step", "60,000", "", "better")),
+        (
+            [step(1000, 300)],
+            [step(1000, 300)],
+            Row("guests a minute held", "held no step", "held no step", "", "same"),
+        ),
+        ([step(1000, 20)], [], Row("guests a minute held", "60,000", "no ramp", "", "")),
+        ([], [step(1000, 20)], Row("guests a minute held", "no ramp", "60,000", "", "")),
+        ([], [], None),
+    ],
+)
+def test_a_ramp_that_held_no_step_is_no_number(
+    first: list[Step], second: list[Step], row: Row | None, tmp_path: Path
+) -> None:
+    found = []
+    for name, steps in (("a", first), ("b", second)):
+        one = record()
+        one.gates["ramp"] = [as_dict(step) for step in steps]
+        found.append(compare.summary_of(written(tmp_path / name, one))["numbers"])
+    rows = [row for row in compare.rows(*found) if row.name == "guests a minute held"]
+    assert rows == ([row] if row else [])
+    compare.write(tmp_path / "a", tmp_path / "b", tmp_path / "c.html")
+    assert "-100 %" not in (tmp_path / "c.html").read_text()
 
 
 def test_the_same_report_has_nothing_better_or_worse(tmp_path: Path) -> None:

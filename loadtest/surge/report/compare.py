@@ -18,10 +18,12 @@ from ops.errors import BadInput
 NOISE = 0.1
 """Runs of the same on one machine differ by this share; less is no difference."""
 EMBEDDED = re.compile(r'<script type="application/json" id="surge">(.*?)</script>', re.DOTALL)
-MORE_IS_BETTER = {"guests_a_minute", "within_limit"}
+HELD = "guests_a_minute"
+MORE_IS_BETTER = {HELD, "within_limit"}
+WHOLE_FROM = 1_000
 NEITHER = {"scans", "generator_share"}
 NAMES = {
-    "guests_a_minute": ("guests a minute held", ""),
+    HELD: ("guests a minute held", ""),
     "p50_ms": ("half of the scans within", "ms"),
     "p99_ms": ("99 of 100 scans within", "ms"),
     "slowest_ms": ("the slowest scan", "ms"),
@@ -37,18 +39,14 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number of both. `verdict`: better, worse, same, or nothing to judge."""
+    """One number of both, in words. `change` in percent, where it means something; `verdict`: better, worse, same, or
+    nothing to judge."""
 
     name: str
-    unit: str
-    first: float
-    second: float
+    first: str
+    second: str
+    change: str
     verdict: str
-
-    @property
-    def change(self) -> str:
-        """In percent, where there is something to divide by."""
-        return f"{(self.second - self.first) / self.first * 100:+.0f} %" if self.first else ""
 
 
 def summary_of(path: Path) -> dict[str, Any]:
@@ -69,16 +67,31 @@ def summary_of(path: Path) -> dict[str, Any]:
 
 
 def rows(first: Mapping[str, float], second: Mapping[str, float]) -> Iterator[Row]:
-    """Every number that both have."""
-    for key in first:
-        if key in second:
+    """Every number that both have; and how much is held, if one of them has it."""
+    for key in dict.fromkeys([HELD, *first]):
+        if (key in first and key in second) or (key == HELD and (key in first or key in second)):
             name, unit = NAMES.get(key) or (f"longest wait, {key.partition(' ')[2]}", "min")
-            yield Row(name, unit, first[key], second[key], judged(key, first[key], second[key]))
+            one, two = first.get(key), second.get(key)
+            yield Row(name, said(key, one, unit), said(key, two, unit), _change(key, one, two), judged(key, one, two))
 
 
-def judged(key: str, first: float, second: float) -> str:
+def said(key: str, value: float | None, unit: str) -> str:
+    """A number with its unit. A ramp that held no step has no number, and neither has one that was not run."""
+    if key == HELD and not value:
+        return "no ramp" if value is None else "held no step"
+    digits = 0 if value == int(value or 0) or (value or 0) >= WHOLE_FROM else 1
+    return f"{value:,.{digits}f} {unit}".rstrip()
+
+
+def _change(key: str, first: float | None, second: float | None) -> str:
+    if not first or second is None or (key == HELD and not second):
+        return ""
+    return f"{(second - first) / first * 100:+.0f} %"
+
+
+def judged(key: str, first: float | None, second: float | None) -> str:
     """Whether the second is better."""
-    if key in NEITHER:
+    if key in NEITHER or first is None or second is None:
         return ""
     if abs(second - first) <= NOISE * max(abs(first), abs(second)):
         return "same"
@@ -126,9 +139,7 @@ def write(first: Path, second: Path, out: Path) -> list[str]:
 
 
 def _told(row: Row) -> str:
-    return f"{row.verdict}: {row.name} {row.first:,.1f} {row.unit} → {row.second:,.1f} {row.unit} {row.change}".replace(
-        "  ", " "
-    )
+    return f"{row.verdict}: {row.name} {row.first} → {row.second} {row.change}".rstrip()
 
 
 def _chart(one: Mapping[str, Any], two: Mapping[str, Any]) -> Chart:
