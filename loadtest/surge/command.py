@@ -25,6 +25,14 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
         list[str] | None,
         typer.Option(help="owner, gateway, network or postgres, at a time of the day: owner@11:30. Repeatable."),
     ] = None,
+    gate_processes: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that share the turnstiles, instead of the scenario's; 0: as there are cores to spare.",
+            min=0,
+            max=64,
+        ),
+    ] = None,
     ramp: Annotated[bool, typer.Option(help="Measure after the day how much the installation holds.")] = True,
     address: Annotated[
         list[str] | None,
@@ -51,7 +59,8 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     require_packages("jinja2", "locust")
     from loadtest.surge.rehearse import Options, rehearse
 
-    changes = {name: value for name, value in (("visitors", visitors), ("seconds", seconds), ("seed", seed)) if value}
+    given = {"visitors": visitors, "seconds": seconds, "seed": seed, "gate_processes": gate_processes}
+    changes = {name: value for name, value in given.items() if value is not None}
     options = Options(
         scenario,
         out.expanduser().absolute(),

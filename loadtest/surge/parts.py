@@ -35,6 +35,13 @@ class Order:
     visit_date: str
     zones: list[tuple[int, bool]]
     """Of each entrance: the number of the zone it leads into, and whether its gates report who went through."""
+    share: tuple[int, int] = (0, 1)
+    """Which of how many processes of its kind it is."""
+
+    @property
+    def step(self) -> str:
+        """File into which the gates write what a step of the ramp measured."""
+        return f"{self.result}.step"
 
     def line(self) -> bytes:
         """For the pipe."""
@@ -44,11 +51,12 @@ class Order:
     def read(cls, line: bytes | str) -> Order:
         """From the pipe."""
         values = json.loads(line)
-        return cls(**{**values, "certificate": Certificate(**values["certificate"])})
+        values |= {"certificate": Certificate(**values["certificate"]), "share": tuple(values["share"])}
+        return cls(**values)
 
 
 class Phase(StrEnum):
-    """How far the gates are."""
+    """How far the rehearsal is."""
 
     DAY = "day"
     EVENING = "evening"
@@ -58,7 +66,7 @@ class Phase(StrEnum):
 
 @dataclass(slots=True)
 class Progress:
-    """What a part tells while it works. `kind` says which of the values mean something; a phase is named by `text`."""
+    """What a part tells while it works. `kind` says which of the values mean something."""
 
     kind: str
     text: str = ""

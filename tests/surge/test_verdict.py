@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from loadtest.surge.report.verdict import Cost, LaneVerdict, Limit, capacity_sentence, held, minutes
@@ -61,7 +63,8 @@ def test_without_a_ramp_nothing_is_claimed() -> None:
 
 
 def cost(**changes: float) -> Cost:
-    values = {
+    values: dict[str, Any] = {
+        "processes": 1,
         "gates_cpu": 0.3,
         "gates_cpu_most": 0.5,
         "shop_cpu": 0.1,

@@ -249,17 +249,17 @@ def _others(record: Record) -> float:
 
 
 def _cost(record: Record, samples: Samples) -> Cost:
-    pulse, processes = record.gates["pulse"], record.usage["processes"]
+    pulses, processes = record.gates["pulses"], record.usage["processes"]
     spent = {name: sum(one["cpu"]) for name, one in processes.items()}
     generator = sum(spent.get(name, 0.0) for name in GENERATOR)
     count = max(len(record.usage["day_s"]), 1)
-    day = pulse["cpu"] or [0.0]
     return Cost(
-        gates_cpu=sum(day) / len(day),
-        gates_cpu_most=percentile(sorted(day), 0.95),
+        processes=len(pulses),
+        gates_cpu=sum(sum(one["cpu"]) / max(len(one["cpu"]), 1) for one in pulses),
+        gates_cpu_most=max(percentile(sorted(one["cpu"]), 0.95) for one in pulses),
         shop_cpu=spent.get(GENERATOR[1], 0.0) / count,
         share=generator / max(sum(spent.values()), 1e-9) if record.own else None,
         late_p99_ms=percentile(sorted(samples.late_ms), 0.99),
-        lag_most_ms=max(pulse["lag_ms"], default=0.0),
+        lag_most_ms=max((lag for one in pulses for lag in one["lag_ms"]), default=0.0),
         others=_others(record),
     )

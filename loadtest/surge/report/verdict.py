@@ -69,8 +69,12 @@ def _limit(failed: Step) -> Limit:
 class Cost:
     """What the generator cost on the day. Shares of a core; `share` of all CPU time that it and the system used."""
 
+    processes: int
+    """Of the gates' part."""
     gates_cpu: float
+    """Of all of them together."""
     gates_cpu_most: float
+    """Of the busiest of them, in 95 of 100 half seconds."""
     shop_cpu: float
     share: float | None
     """None where the system runs elsewhere, and what it used is not known."""
@@ -88,11 +92,12 @@ class Cost:
     def says(self) -> str:
         """In a sentence or two."""
         said = f"{(self.gates_cpu + self.shop_cpu) * 100:.0f} % of a core"
+        said += f" in {self.processes + 1} processes" if self.processes > 1 else ""
         if self.share is not None:
             said += f", {self.share * 100:.0f} % of all CPU time used"
         if self.was_limit:
             said += f". WARNING: it was late itself, 99 of 100 scans by up to {self.late_p99_ms:.0f} ms; "
-            said += "give it more cores, or fewer guests"
+            said += "give it more cores and --gate-processes, or fewer guests"
         else:
             said += f"; late by at most {self.late_p99_ms:.1f} ms for 99 of 100 scans, so it was not the limit"
         if self.others > MUCH_ELSE:
