@@ -44,7 +44,11 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     credentials: Annotated[
         Path | None, typer.Option(help="Folder with ca.pem and the certificates surge-gates and surge-shop.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Sell and admit at that address; never an open park.")] = False,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Data folder of an installation that runs on this machine; it needs no certificates."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Sell and admit there; never at an open park.")] = False,
 ) -> None:
     """Rehearse a holiday: sales windows, a web shop and thousands of turnstiles, over one compressed day.
 
@@ -67,7 +71,8 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
         changes if ramp else changes | {"ramp": None},
         tuple(fault or ()),
         tuple(address or ()),
-        credentials,
+        credentials.expanduser().absolute() if credentials else None,
+        data_dir.expanduser().absolute() if data_dir else None,
         yes,
     )
     raise typer.Exit(0 if rehearse(options) else 1)

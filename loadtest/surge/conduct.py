@@ -74,8 +74,8 @@ async def conduct(rehearsal: Rehearsal, plan: Plan, target: Target, screen: Scre
         scenario=plan.scenario.model_dump(mode="json"),
         machine=machine(),
         began=datetime.now(UTC).isoformat(timespec="seconds"),
-        own=target.own,
-        against="a system of its own on this machine" if target.own else ", ".join(target.gates),
+        here=target.data_dir is not None,
+        against=_against(target),
         seconds=time.monotonic() - clock.start,
         gates=results[0],
         shop=results[1],
@@ -90,6 +90,13 @@ async def conduct(rehearsal: Rehearsal, plan: Plan, target: Target, screen: Scre
         interrupted=stop.wanted.is_set(),
         presale_s=presale_s,
     )
+
+
+def _against(target: Target) -> str:
+    if target.own:
+        return "a system of its own on this machine"
+    where = ", ".join(target.gates)
+    return f"the installation on this machine, {where}" if target.data_dir else where
 
 
 async def _play(
@@ -249,7 +256,7 @@ def _shop_order(rehearsal: Rehearsal, target: Target, plan: Plan) -> Order:
 def _gate_orders(rehearsal: Rehearsal, target: Target, plan: Plan) -> list[Order]:
     """One for each process that has a share of the gates."""
     common = _shop_order(rehearsal, target, plan)
-    count = share.processes(plan.scenario, cores(), own=target.own)
+    count = share.processes(plan.scenario, cores(), here=target.data_dir is not None)
     return [
         replace(
             common,

@@ -12,7 +12,6 @@ import grpc
 from loadtest.surge.lines import credentials
 from loadtest.surge.parts import Certificate
 from loadtest.surge.record import Count
-from loadtest.surge.target import Target
 from ops import books
 from ops.books import Books, Seen, Takings
 from ops.window import money, refused
@@ -23,6 +22,7 @@ from ticketcore.catalogue import Catalogue
 from ticketcore.catalogue_document import read_catalogue
 
 if TYPE_CHECKING:
+    from loadtest.surge.target import Target
     from parkgate.reporting.v1.reporting_pb2_grpc import ReportingServiceAsyncStub
     from parkgate.sales.v1.sales_pb2_grpc import SalesServiceAsyncStub
 

@@ -12,7 +12,6 @@ from typing import Any
 from loadtest.surge import faults
 from loadtest.surge import plan as planning
 from loadtest.surge.conduct import Rehearsal, conduct
-from loadtest.surge.evening import catalogue_at
 from loadtest.surge.folder import ReportFolder
 from loadtest.surge.plan import Plan
 from loadtest.surge.record import Record
@@ -20,7 +19,7 @@ from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.scenario import Scenario, load
 from loadtest.surge.screen import Screen
-from loadtest.surge.target import Addresses, OwnSystem, Target, check, check_own
+from loadtest.surge.target import Addresses, Installation, OwnSystem, check_own
 from ops.errors import BadInput, OpsError
 from ops.state import StackState, Stage
 from ticketcore.errors import ParkgateError
@@ -38,6 +37,8 @@ class Options:
     faults: Sequence[str] = ()
     address: Sequence[str] = ()
     credentials: Path | None = None
+    data_dir: Path | None = None
+    """Of an installation that runs on this machine."""
     yes: bool = False
 
 
@@ -46,8 +47,8 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
     screen = screen or Screen()
     scenario = load(options.scenario, options.changes)
     day_s = (scenario.opens, scenario.closes)
-    ordered = tuple(faults.parse(text, day_s, own=not options.address) for text in options.faults)
-    elsewhere = addresses(options) if options.address else None
+    elsewhere = system_of(options)
+    ordered = tuple(faults.parse(text, day_s, own=elsewhere is None) for text in options.faults)
     plan = planning.make(scenario)
     folder = ReportFolder(options.out)
     folder.check()
@@ -59,7 +60,7 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
 
     try:
         if elsewhere is not None:
-            record = asyncio.run(_at_addresses(begin, plan, elsewhere, screen))
+            record = asyncio.run(_elsewhere(begin, plan, elsewhere, screen))
         else:
             check_own(scenario)
             record = _on_own_system(begin(), plan, screen)
@@ -72,15 +73,30 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
         folder.end()
 
 
-def addresses(options: Options) -> Addresses:
-    """Where the other system is. Raises: BadInput for an address that is none, or a rehearsal that nobody agreed to."""
-    if options.credentials is None:
-        raise BadInput("An address needs certificates.", "Name their folder with --credentials.")
+def system_of(options: Options) -> Addresses | Installation | None:
+    """The system that is rehearsed against; None: one of its own. Raises: BadInput for one that nobody agreed to."""
+    if not options.address and options.data_dir is None:
+        if options.credentials is not None or options.yes:
+            raise BadInput(
+                "--credentials and --yes are for a system that runs already.", "Name it with --address or --data-dir."
+            )
+        return None
+    if options.address and options.data_dir is not None:
+        raise BadInput("--address and --data-dir name two systems.", "Give one of them.")
+    found = addresses(options) if options.data_dir is None else Installation(options.data_dir)
     if not options.yes:
+        where = ", ".join(options.address) if options.address else f"the installation in {options.data_dir}"
         raise BadInput(
-            f"A rehearsal sells, admits and refunds thousands of tickets at {', '.join(options.address)}.",
+            f"A rehearsal sells, admits and refunds thousands of tickets at {where}.",
             "If that is no open park, say so with --yes.",
         )
+    return found
+
+
+def addresses(options: Options) -> Addresses:
+    """Where the other system is. Raises: BadInput for an address that is none."""
+    if options.credentials is None:
+        raise BadInput("An address needs certificates.", "Name their folder with --credentials.")
     found: dict[str, list[str]] = {name: [] for name in PORTS}
     for text in options.address:
         name, equals, place = text.partition("=")
@@ -97,7 +113,7 @@ def addresses(options: Options) -> Addresses:
     return Addresses(tuple(found["gates"]), found["sales"][0], found["reporting"][0], options.credentials)
 
 
-def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses | None) -> None:
+def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses | Installation | None) -> None:
     hours = (scenario.closes - scenario.opens) / 3600
     where = f"at {', '.join(elsewhere.gates)}" if elsewhere else "on a system of its own"
     screen.panel(
@@ -131,11 +147,10 @@ def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
         system.remove(logs)
 
 
-async def _at_addresses(begin: Callable[[], Rehearsal], plan: Plan, elsewhere: Addresses, screen: Screen) -> Record:
-    device, service = elsewhere.certificates()
-    catalogue = await catalogue_at(elsewhere.sales, service)
-    check(plan.scenario, catalogue)
-    target = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue)
+async def _elsewhere(
+    begin: Callable[[], Rehearsal], plan: Plan, elsewhere: Addresses | Installation, screen: Screen
+) -> Record:
+    target = await elsewhere.target(plan.scenario)
     return await conduct(begin(), plan, target, screen)
 
 

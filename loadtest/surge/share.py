@@ -34,15 +34,15 @@ class Share:
         return self.has(first + guests.number % scenario.entrances[guests.entrance].streams)
 
 
-def processes(scenario: Scenario, cores: int, *, own: bool) -> int:
+def processes(scenario: Scenario, cores: int, *, here: bool) -> int:
     """How many processes the gates get: what the scenario says, or as many as they need and there are cores to spare.
 
-    A system of the rehearsal's own keeps two cores and every other one; elsewhere the shop's part keeps one. At most
+    A system on this machine (`here`) keeps two cores and every other one; elsewhere the shop's part keeps one. At most
     one a device, so that none has nothing to do.
     """
     ramp = scenario.ramp
     fastest = max(ramp.rates, default=0.0) if ramp else 0.0
-    spare = (cores - 2) // 2 if own else cores - 1
+    spare = (cores - 2) // 2 if here else cores - 1
     needed = max(-(-scenario.devices // DEVICES_A_PROCESS), -(-int(fastest) // SCANS_A_PROCESS))
     wanted = scenario.gate_processes or max(min(needed, spare), 1)
     return min(wanted, scenario.devices, ramp.turnstiles if ramp and ramp.gates else wanted)

@@ -149,7 +149,7 @@ def test_tickets_that_could_not_be_written_are_kept_and_written_elsewhere_withou
     ("arguments", "code", "says"),
     [
         (["999999"], 2, "order 999999 does not exist"),
-        (["0"], 2, "0 is not in the range"),
+        (["0"], 2, "ORDER_ID"),
         (["1", "--window", "w9"], 2, "order 1 does not exist at this window"),
     ],
 )

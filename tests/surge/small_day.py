@@ -153,7 +153,7 @@ def record(**changes: Any) -> Record:
         "machine": Machine(2, 8.0, "Linux", "3.11", "0.1.0"),
         "began": "2026-05-01T10:00:00+00:00",
         "against": "a system of its own on this machine",
-        "own": True,
+        "here": True,
         "seconds": 6.0,
         "gates": gates,
         "shop": shop,

@@ -14,10 +14,11 @@ import pytest
 
 from loadtest.surge.folder import MARK
 from loadtest.surge.record import Record
-from loadtest.surge.rehearse import Options, addresses, rehearse
+from loadtest.surge.rehearse import Options, addresses, rehearse, system_of
 from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.target import DEVICE, SERVICE
+from loadtest.surge.watch import GENERATOR
 from ops import enrolment
 from ops.errors import BadInput, OpsError
 from ops.pki import Kind
@@ -74,11 +75,14 @@ def test_bad_input_costs_nobody_the_last_report(text: str, given: dict[str, obje
         ({"address": ["gate=a:1"], "credentials": Path("keys"), "yes": True}, "'gate=a:1' is no address"),
         ({"address": ["park:7443"], "credentials": Path("keys"), "yes": True}, "'park:7443' is no address"),
         ({"address": ["gates=a:1", "sales=a:2"], "credentials": Path("keys"), "yes": True}, "no address of reporting"),
+        ({"address": ["park"], "credentials": Path("keys"), "data_dir": Path("data")}, "name two systems"),
+        ({"data_dir": Path("data")}, "tickets at the installation in data. If that is no open park, say so with --yes"),
+        ({"credentials": Path("keys")}, "for a system that runs already"),
     ],
 )
 def test_an_address_needs_certificates_consent_and_all_three_services(given: dict[str, object], said: str) -> None:
     with pytest.raises(BadInput) as error:
-        addresses(Options("x", Path("out"), **given))  # type: ignore[arg-type]
+        system_of(Options("x", Path("out"), **given))  # type: ignore[arg-type]
     assert said in str(error.value)
 
 
@@ -157,7 +161,7 @@ def keys_of(park: Stack, folder: Path) -> Path:
 
 @pytest.mark.system
 @pytest.mark.timeout(240)
-def test_a_park_that_runs_already_is_rehearsed_twice_by_its_address(park: Stack, tmp_path: Path) -> None:
+def test_a_park_that_runs_already_is_rehearsed_by_its_address_and_by_its_folder(park: Stack, tmp_path: Path) -> None:
     """What its books said before is taken off, so that the second rehearsal agrees like the first; and two processes
     that share the gates of the second count to the unit what one counted of the first."""
     scenario_file = tmp_path / "small-day.toml"
@@ -166,17 +170,25 @@ def test_a_park_that_runs_already_is_rehearsed_twice_by_its_address(park: Stack,
     given = [f"gates=localhost:{ports.gate_port}", f"sales=localhost:{ports.sales_port}"]
     given.append(f"reporting=localhost:{ports.reporting_port}")
     keys = keys_of(park, tmp_path / "keys")
-    heard = []
-    for processes, run in enumerate(("first", "second"), 1):
-        changes = {"ramp": None, "gate_processes": processes}
-        assert rehearse(Options(str(scenario_file), tmp_path / run, changes, (), given, keys, yes=True)), figures_of(
-            page.read(tmp_path / run)
-        ).differences
-        gates = page.read(tmp_path / run).gates
-        assert gates["processes"] == len(gates["pulses"]) == processes
-        heard.append({(decision, reason): number for decision, reason, number in gates["verdicts"]})
-    assert heard[0] == heard[1]
-    record, _ = outcome(tmp_path / "second")
-    assert set(record.usage["processes"]) == {"generator: gates", "generator: shop", "generator: conductor"}
-    assert not record.own
-    assert record.tickets["sold"] > 100
+    first = rehearsed(
+        Options(str(scenario_file), tmp_path / "first", {"ramp": None}, address=given, credentials=keys, yes=True)
+    )
+    shared = {"ramp": None, "gate_processes": 2}
+    second = rehearsed(Options(str(scenario_file), tmp_path / "second", shared, data_dir=park.data_dir, yes=True))
+
+    assert [one.gates["processes"] for one in (first, second)] == [1, 2]
+    assert verdicts(first) == verdicts(second)
+    assert first.tickets == second.tickets
+    assert first.tickets["sold"] > 100
+    assert set(first.usage["processes"]) == set(GENERATOR)
+    assert {"gateway", "partition owner", *GENERATOR} < set(second.usage["processes"])
+    assert (first.here, second.here) == (False, True)
+
+
+def rehearsed(options: Options) -> Record:
+    assert rehearse(options), figures_of(page.read(options.out)).differences
+    return page.read(options.out)
+
+
+def verdicts(record: Record) -> dict[tuple[str, str], int]:
+    return {(decision, reason): number for decision, reason, number in record.gates["verdicts"]}

@@ -173,7 +173,7 @@ def test_a_day_with_too_few_lanes_passed_and_says_what_is_missing() -> None:
 
 def test_other_programs_are_what_neither_system_nor_generator_used() -> None:
     assert figures_of(record()).cost.others == pytest.approx(0.4 - (0.3 + 0.2) / 2)
-    assert figures_of(record(own=False)).cost.others == 0
+    assert figures_of(record(here=False)).cost.others == 0
 
 
 # Charts.
@@ -322,7 +322,7 @@ def test_a_day_at_its_own_pace_is_not_said_to_be_harder(seconds: int, harder: bo
 def test_what_a_system_elsewhere_used_is_not_claimed_to_be_known() -> None:
     usage = record().usage
     usage["processes"] = {"generator: gates": usage["processes"]["generator: gates"]}
-    figures = figures_of(record(own=False, usage=usage))
+    figures = figures_of(record(here=False, usage=usage))
     assert "all CPU time" not in figures.cost.says
     assert "generator_share" not in figures.numbers()
     found = page.html(figures)

@@ -34,7 +34,7 @@ def test_devices_are_dealt_out_evenly(count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario_", "cores", "own", "expected"),
+    ("scenario_", "cores", "here", "expected"),
     [
         ("golden-week", 1, True, 1),
         ("golden-week", 2, True, 1),
@@ -47,14 +47,14 @@ def test_devices_are_dealt_out_evenly(count: int) -> None:
     ],
 )
 def test_there_are_as_many_processes_as_are_needed_and_have_a_core(
-    scenario_: str, cores: int, own: bool, expected: int
+    scenario_: str, cores: int, here: bool, expected: int
 ) -> None:
-    assert processes(load(scenario_), cores, own=own) == expected
+    assert processes(load(scenario_), cores, here=here) == expected
 
 
 def test_who_asks_for_processes_gets_them_and_at_most_one_a_device() -> None:
     asked = scenario(gate_processes=3)
-    assert processes(asked, 1, own=True) == 3
-    assert processes(scenario(gate_processes=60), 1, own=True) == DAY.devices
+    assert processes(asked, 1, here=True) == 3
+    assert processes(scenario(gate_processes=60), 1, here=True) == DAY.devices
     arena = {"product": "day", "gates": ["main-1"], "turnstiles": 2}
-    assert processes(scenario(gate_processes=3, ramp=arena), 1, own=True) == 2
+    assert processes(scenario(gate_processes=3, ramp=arena), 1, here=True) == 2

@@ -241,7 +241,7 @@ def sale_percentile(record: Record, share: float) -> float:
 def _others(record: Record) -> float:
     """What other programs used of the machine while it was watched."""
     usage, cores = record.usage, record.machine.cores
-    if not usage["machine"] or not record.own:
+    if not usage["machine"] or not record.here:
         return 0.0
     ours: float = sum(sum(one["cpu"]) for one in usage["processes"].values())
     busy: float = sum(usage["machine"]) - ours / cores
@@ -258,7 +258,7 @@ def _cost(record: Record, samples: Samples) -> Cost:
         gates_cpu=sum(sum(one["cpu"]) / max(len(one["cpu"]), 1) for one in pulses),
         gates_cpu_most=max(percentile(sorted(one["cpu"]), 0.95) for one in pulses),
         shop_cpu=spent.get(GENERATOR[1], 0.0) / count,
-        share=generator / max(sum(spent.values()), 1e-9) if record.own else None,
+        share=generator / max(sum(spent.values()), 1e-9) if record.here else None,
         late_p99_ms=percentile(sorted(samples.late_ms), 0.99),
         lag_most_ms=max((lag for one in pulses for lag in one["lag_ms"]), default=0.0),
         others=_others(record),

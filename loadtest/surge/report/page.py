@@ -256,7 +256,7 @@ def _sold(figures: Figures) -> Drawn:
 def _machine(figures: Figures) -> Iterator[Drawn]:
     cores = figures.record.machine.cores
     cpu = _usage_chart(figures, ("cpu", "CPU by process", "cores"), [Limit(cores, f"{cores} cores")])
-    took_part = "Everything that took part" if figures.record.own else "The generator alone: the system runs elsewhere"
+    took_part = "Everything that took part" if figures.record.here else "The generator alone: the system runs elsewhere"
     yield _drawn(f"{took_part}, stacked. Grey is the generator itself.", cpu)
     memory = _usage_chart(figures, ("memory_mb", "Memory by process", "MB"), [])
     yield _drawn("What each process has for itself alone, stacked. Grey is the generator itself.", memory)
