@@ -170,4 +170,4 @@ def _tell(screen: Screen, figures: Figures, out: Path) -> None:
     for heading, text, good in figures.sentences:
         screen.line(heading, text, good=good)
     style = "green" if figures.ready else "yellow" if figures.passed else "red"
-    screen.panel(figures.headline, [f"The report: {out / 'report.html'}"], style)
+    screen.panel("Verdict", [figures.headline, f"The report: {out / 'report.html'}"], style)

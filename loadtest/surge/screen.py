@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from loadtest.surge.parts import Phase
 from loadtest.surge.plan import Plan
 
 WIDTH = 100
-TITLE_WIDTH = 40
+TITLE_WIDTH = 28
+INDENT = len("  ✓ ") + TITLE_WIDTH + 1
 LINE_EVERY_S = 5.0
 SLOW_MS = 100.0
 LAGGING_MS = 50.0
@@ -52,7 +54,10 @@ class Screen:
     def line(self, title: str, *said: str, good: bool = True) -> None:
         """Something that was done."""
         mark = "[green]✓[/green]" if good else "[red]✗[/red]"
-        self.console.print(f"  {mark} {escape(title):<{TITLE_WIDTH}} [dim]{escape(' · '.join(said))}[/dim]")
+        first, *more = textwrap.wrap(" · ".join(said), self.console.width - INDENT) or [""]
+        self.console.print(f"  {mark} {escape(title):<{TITLE_WIDTH}} [dim]{escape(first)}[/dim]", soft_wrap=True)
+        for text in more:
+            self.console.print(f"{'':{INDENT}}[dim]{escape(text)}[/dim]", soft_wrap=True)
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
@@ -95,7 +100,7 @@ class Day:
         p99 = f"{gates['p99_ms']:.1f}" if "p99_ms" in gates else "-"
         return (
             f"{clock}  {gates['per_s']:>5.0f} scans/s  p99 {p99:>6} ms  inside {gates['inside']:>6.0f}  "
-            f"admitted {gates['admitted']:>7.0f}  refused {gates['refused']:>5.0f}  sold {shop.get('sold', 0):>6.0f}"
+            f"let through {gates['admitted']:>7.0f}  refused {gates['refused']:>5.0f}  sold {shop.get('sold', 0):>6.0f}"
         )
 
     def _picture(self, gates: Mapping[str, float], shop: Mapping[str, float], phase: Phase) -> Group:
@@ -109,7 +114,7 @@ class Day:
         grid.add_row(Text(clock, "bold"), bar)
         grid.add_row(f"{gates['per_s']:.0f} scans/s", p99)
         grid.add_row(
-            f"{gates['inside']:,.0f} inside", f"{gates['admitted']:,.0f} admitted, {gates['refused']:,.0f} refused"
+            f"{gates['inside']:,.0f} inside", f"{gates['admitted']:,.0f} let in or out, {gates['refused']:,.0f} refused"
         )
         grid.add_row(f"{shop.get('sold', 0):,.0f} tickets sold", f"{gates['connected']:.0f} devices connected")
         grid.add_row("the generator", _warned(gates["lag_ms"], LAGGING_MS, "its loop was late by {:.0f} ms"))

@@ -148,19 +148,23 @@ def test_wrong_answers_and_failed_sales_did_not_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "slow"),
+    ("change", "slow", "headline"),
     [
-        ({"p99_ms": LIMIT_MS}, False),
-        ({"p99_ms": LIMIT_MS + 1}, True),
-        ({"held": Held(0, 0.0, False, Cause.SYSTEM)}, True),
+        ({"p99_ms": LIMIT_MS}, False, "Ready for this day"),
+        ({"p99_ms": LIMIT_MS + 1}, True, "All right, but too late: 99 of 100 answers within 101 ms, not 100"),
+        (
+            {"held": Held(0, 0.0, False, Cause.SYSTEM)},
+            True,
+            "The day was all right, but no step of the ramp was held",
+        ),
     ],
 )
 def test_a_day_whose_answers_came_too_late_is_right_and_not_ready(
-    figures: Figures, change: dict[str, object], slow: bool
+    figures: Figures, change: dict[str, object], slow: bool, headline: str
 ) -> None:
     found = replace(figures, **change)
     assert (found.passed, found.slow, found.ready) == (True, slow, not slow)
-    assert found.headline.startswith("All right, but too late" if slow else "Ready")
+    assert found.headline.startswith(headline)
 
 
 def test_a_day_with_too_few_lanes_passed_and_says_what_is_missing() -> None:
@@ -303,6 +307,14 @@ def test_a_page_without_a_ramp_claims_nothing_of_one() -> None:
     assert "There was no ramp." in found
     assert "answered within 100 ms<" not in found
     assert "How much it holds." not in found
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(1.0, "100.00"), (0.99999, "99.99"), (0.9999, "99.99"), (0.4686, "46.86"), (0.29, "29.00"), (0.0, "0.00")],
+)
+def test_all_is_said_only_of_all(share: float, said: str) -> None:
+    assert page.hundredths(share) == said
 
 
 def test_a_page_whose_ramp_held_no_step_says_so_instead_of_a_number() -> None:

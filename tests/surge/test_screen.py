@@ -21,6 +21,14 @@ def test_a_line_says_where_in_the_day_it_is(phase: Phase, begins: str, capsys: p
     assert capsys.readouterr().out.startswith(f"  {begins}  240 scans/s  p99   12.3 ms")
 
 
+def test_a_long_line_goes_on_below_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().line("The books", " ".join(["word"] * 40), good=False)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("  ✗ The books")
+    assert second.index("word") == first.index("word")
+    assert max(len(first), len(second)) <= 100
+
+
 def test_a_line_claims_no_latency_when_nothing_was_answered(capsys: pytest.CaptureFixture[str]) -> None:
     quiet = {name: value for name, value in GATES.items() if name != "p99_ms"} | {"per_s": 0.0}
     with Screen().day(planning.make(scenario())) as shown:

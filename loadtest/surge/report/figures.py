@@ -108,6 +108,8 @@ class Figures:
         if self.slow:
             others = self.cost.others > verdict.MUCH_ELSE
             why = ", on a machine that other programs kept busy: measure again when it is quiet" if others else ""
+            if self.p99_ms <= LIMIT_MS:
+                return f"The day was all right, but no step of the ramp was held{why}"
             return f"All right, but too late: 99 of 100 answers within {self.p99_ms:,.0f} ms, not {LIMIT_MS:.0f}{why}"
         lanes = all(queue.verdict.enough for queue in self.queues)
         return "Ready for this day" if lanes else "The system is ready for this day, the entrances need more lanes"
