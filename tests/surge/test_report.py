@@ -434,6 +434,29 @@ def test_what_may_not_be_compared_is_said(figures: Figures) -> None:
     ]
 
 
+def test_the_second_day_is_drawn_on_the_clock_of_the_first() -> None:
+    two = {"at_s": [600.0, 1200.0, 1800.0], "p99_ms": [5.0, None, 7.0]}
+    assert [compare._at(two, at_s) for at_s in (599, 600, 1100, 1200, 1800, 2400, 2401)] == [
+        None, 5.0, 5.0, None, 7.0, 7.0, None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "texts", "change"),
+    [
+        ("within_limit", (99.996, 99.5), ["99.99 %", "99.50 %"], "0 %"),
+        ("p99_ms", (1234.5, 12.34), ["1,234 ms", "12.3 ms"], "-99 %"),
+        ("scans", (5106.0, 9081.0), ["5,106", "9,081"], "+78 %"),
+    ],
+)
+def test_numbers_are_said_as_people_say_them(
+    key: str, values: tuple[float, float], texts: list[str], change: str
+) -> None:
+    (row,) = compare.rows({key: values[0]}, {key: values[1]})
+    assert [row.first, row.second] == texts
+    assert row.change == change
+
+
 def test_what_is_no_report_is_not_compared(tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("<html></html>")
     with pytest.raises(BadInput, match="is no report of a rehearsal"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import FORMAT
 from loadtest.surge.report.charts import Chart, Limit, Line, draw
-from loadtest.surge.report.page import asset, environment, put
+from loadtest.surge.report.page import asset, environment, hundredths, put
 from ops.errors import BadInput
 
 NOISE = 0.1
@@ -79,6 +80,8 @@ def said(key: str, value: float | None, unit: str) -> str:
     """A number with its unit. A ramp that held no step has no number, and neither has one that was not run."""
     if key == HELD and not value:
         return "no ramp" if value is None else "held no step"
+    if key == "within_limit":
+        return f"{hundredths((value or 0.0) / 100)} %"
     digits = 0 if value == int(value or 0) or (value or 0) >= WHOLE_FROM else 1
     return f"{value:,.{digits}f} {unit}".rstrip()
 
@@ -86,7 +89,8 @@ def said(key: str, value: float | None, unit: str) -> str:
 def _change(key: str, first: float | None, second: float | None) -> str:
     if not first or second is None or (key == HELD and not second):
         return ""
-    return f"{(second - first) / first * 100:+.0f} %"
+    percent = round((second - first) / first * 100)
+    return f"{percent:+d} %" if percent else "0 %"
 
 
 def judged(key: str, first: float | None, second: float | None) -> str:
@@ -106,10 +110,18 @@ def warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
         "seed": "They are different days of the same kind",
         "speed": "One day was compressed more than the other",
     }
-    found = [f"{text}: {first[key]} and {second[key]}." for key, text in said.items() if first[key] != second[key]]
+    found = [
+        f"{text}: {_plain(first[key])} and {_plain(second[key])}."
+        for key, text in said.items()
+        if first[key] != second[key]
+    ]
     if first["machine"] != second["machine"]:
         found.append("They ran on different machines or versions.")
     return found
+
+
+def _plain(value: object) -> str:
+    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
 
 
 def write(first: Path, second: Path, out: Path) -> list[str]:
@@ -142,9 +154,17 @@ def _told(row: Row) -> str:
     return f"{row.verdict}: {row.name} {row.first} → {row.second} {row.change}".rstrip()
 
 
+def _at(summary: Mapping[str, Any], at_s: float) -> float | None:
+    """What held at a time of the day; None where that day was over, or had not begun."""
+    times = summary["at_s"]
+    number = bisect_right(times, at_s) - 1
+    width_s = times[1] - times[0] if len(times) > 1 else 0.0
+    value: float | None = summary["p99_ms"][number] if number >= 0 and at_s <= times[number] + width_s else None
+    return value
+
+
 def _chart(one: Mapping[str, Any], two: Mapping[str, Any]) -> Chart:
     """99 of 100 over the day, of both; the second on the first's clock."""
-    by_time = dict(zip(two["at_s"], two["p99_ms"], strict=True))
-    lines = [Line("first", one["p99_ms"], 1), Line("second", [by_time.get(at_s) for at_s in one["at_s"]], 2)]
+    lines = [Line("first", one["p99_ms"], 1), Line("second", [_at(two, at_s) for at_s in one["at_s"]], 2)]
     limit = Limit(LIMIT_MS, f"{LIMIT_MS:.0f} ms")
     return Chart("99 of 100 scans answered within", "real ms", one["at_s"], lines, [limit], log=True, digits=1)
