@@ -858,7 +858,7 @@ class PartitionSnapshot(_message.Message):
 
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettledPassage]:
-        """Passages that were settled lately, as versions before 0.2 wrote them."""
+        """Passages that were settled lately, as earlier versions wrote them."""
 
     @_builtins.property
     def changes(self) -> _containers.ScalarMap[_builtins.int, _builtins.bytes]:
