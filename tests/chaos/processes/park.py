@@ -49,6 +49,7 @@ class Park:
     """Violations that were told before: each belongs to the trial that showed it first."""
     addresses: tuple[str, ...] = ()
     """Where turnstiles connect; on one node any connection may reach any gateway."""
+    _devices: dict[str, Credentials] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.addresses = self.addresses or (f"localhost:{self.stack.settings.gate_port}",)
@@ -89,8 +90,10 @@ class Park:
         return f"product=99;date={self.evening(trial)}"
 
     def credentials(self, gate: str) -> Credentials:
-        """A device's certificate, by the real enrolment."""
-        return load_credentials(self.stack.certificate(Kind.GATE, f"device-{gate}", (gate,)))
+        """A device's certificate, by the real enrolment. The device has it: it does not need the park's disk for it."""
+        if gate not in self._devices:
+            self._devices[gate] = load_credentials(self.stack.certificate(Kind.GATE, f"device-{gate}", (gate,)))
+        return self._devices[gate]
 
     # What it has written
 
@@ -101,7 +104,7 @@ class Park:
 
     def books(self) -> Books:
         """Postgres."""
-        return books_of(self.stack.endpoints.postgres_url, postings=True)
+        return books_of(self.stack.endpoints.postgres_url, sales=True)
 
     def void_ids(self) -> dict[str, str]:
         """The id under which the owner was asked to void a ticket, by the caller's: each refund is of one ticket."""
