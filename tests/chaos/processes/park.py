@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from gateclient.credentials import Credentials, load_credentials
+from ops.files import sync_tree
 from ops.pki import Kind
 from sales.catalogue_folder import load_folder
 from tests.checker import Books, History, StoredEntry
@@ -130,6 +131,7 @@ def installation(folder: Path, **settings: object) -> Stack:
     for gate in ("main-1", "main-2", "lake-1", *WATER_GATES):
         heading = f'id = "{gate}"\n'
         _replace(catalogue / "gates.toml", heading, f"{heading}passage_timeout_seconds = {BLIND_AFTER_S}\n")
+    sync_tree(stack.data_dir)  # whoever edits a catalogue saves it to the disk
     return stack
 
 

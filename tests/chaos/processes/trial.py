@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -37,8 +38,12 @@ class Trial:
     unknown: int = 0
     admitted: int = 0
     recovery_ms: int = 0
+    back_ms: int = 0
+    """After the healing: until each partition had let somebody in who came since."""
     violations: list[Violation] = field(default_factory=list)
     seconds: float = 0.0
+    traceback: str = ""
+    """Of what broke the trial itself, if anything did."""
 
 
 class Rehearsal:
@@ -67,6 +72,17 @@ class Rehearsal:
         began, trial, chance = time.monotonic(), Trial(fault, seed), random.Random(f"{fault.name}/{seed}")
         self.park.trials += 1
         first = len(self.park.history.operations)
+        try:
+            await self._whole_day(trial, chance)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the trials after it go on, and the run fails
+            trial.traceback = "".join(traceback.format_exception(error))
+            what = f"did not come to its end: {type(error).__name__}: {str(error)[:500]}"
+            trial.violations.append(Violation("I10", "the trial", what))
+        self._count(trial, self.park.history.operations[first:])
+        trial.seconds = time.monotonic() - began
+        return trial
+
+    async def _whole_day(self, trial: Trial, chance: random.Random) -> None:
         async with Desk(self.park, chance) as desk:
             crowd = Crowd(self.park, self.turnstiles, desk, chance)
             try:
@@ -74,9 +90,6 @@ class Rehearsal:
             finally:
                 crowd.abandon()
             trial.violations += dict.fromkeys(desk.surprises)
-        self._count(trial, self.park.history.operations[first:])
-        trial.seconds = time.monotonic() - began
-        return trial
 
     async def _day(self, trial: Trial, crowd: Crowd, chance: random.Random) -> None:
         for turnstile in self.turnstiles.values():
@@ -92,7 +105,9 @@ class Rehearsal:
         hit_ms = now_ms()
         await self._suffer(trial, chance)
         healed_ms = now_ms()
-        if not await self._recovered(healed_ms):
+        recovered = await self._recovered(healed_ms)
+        trial.back_ms = now_ms() - healed_ms
+        if not recovered:
             what = f"does not let everybody in again {RECOVERED_WITHIN_S:.0f} s after the fault was over"
             trial.violations.append(Violation("I10", "the park", what, "; ".join(self._missing(healed_ms))))
         await asyncio.sleep(AFTER_S)
