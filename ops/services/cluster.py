@@ -71,7 +71,7 @@ async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
     await _first_of(supervisor.start(), stop.wait())
     if not stop.is_set():
         mark_ready(settings.data_dir, "cluster")
-        await stop.wait()
+        await _first_of(supervisor.ended(), stop.wait())
     watching.cancel()
     await supervisor.stop()
 
