@@ -1,4 +1,6 @@
-"""Tries faults by hand: `python -m tests.chaos.processes --fault kill-owner --seed 3`. Exits with 1 on a violation."""
+"""Tries faults by hand: `python -m tests.chaos.processes --fault kill-owner --seed 3`. Exits with 1 on a violation; all
+violations are in build/chaos-processes.json.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,19 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.chaos.processes import tools
 from tests.chaos.processes.plants import PLANTS
-from tests.chaos.processes.rows import rehearse, said
+from tests.chaos.processes.rows import as_row, rehearse, said
 from tests.chaos.processes.settings import Setting, setting
 from tests.chaos.processes.takeover import TAKEOVERS, takeover_row
 from tests.chaos.processes.tools import clean_up_when_told_to_end
 from tests.chaos.processes.trial import Trial
-from tests.chaos.record import summary
+from tests.chaos.record import Record
 from tests.checker import report
+
+OUT = Path("build") / "chaos-processes.json"
 
 
 def main() -> int:
@@ -43,25 +48,25 @@ def main() -> int:
 
 async def _broken(here: Setting, names: Sequence[str], seeds: Sequence[int]) -> bool:
     """Tries all of these; whether any promise was broken. One event loop for all: gRPC takes no second in a process."""
-    trials: list[Trial] = []
+    record, trials = Record(OUT, _say), list[Trial]()
 
     def ended(trial: Trial) -> None:
         trials.append(trial)
         _say(said(trial))
+        record.put(as_row([one for one in trials if one.fault is trial.fault]))
 
     await rehearse(here.park, [fault for fault in here.faults if fault.name in names], seeds, _say, ended)
-    bad = [trial for trial in trials if trial.violations]
-    for trial in bad:
-        _say(f"{said(trial)}\n{report(trial.violations)}\n{trial.traceback}".strip())
-    takeover_broken = not set(TAKEOVERS.values()).isdisjoint(names) and await _takeover_broken(here)
-    return bool(bad) or takeover_broken
-
-
-async def _takeover_broken(here: Setting) -> bool:
-    _say("a million tickets are registered")
-    row = await takeover_row(here.park, here.loss())
-    _say("\n".join([summary(row), *row.violations]))
-    return row.failed
+    for trial in trials:
+        if trial.violations:
+            _say(f"{said(trial)}\n{report(trial.violations)}\n{trial.traceback}".strip())
+    if not set(TAKEOVERS.values()).isdisjoint(names):
+        _say("a million tickets are registered")
+        row = await takeover_row(here.park, here.loss())
+        record.put(row)
+        _say("\n".join(row.violations))
+    record.finish()
+    _say(f"all of it is in {OUT}")
+    return record.failed
 
 
 def _say(text: str) -> None:

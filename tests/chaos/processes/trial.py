@@ -114,8 +114,14 @@ class Rehearsal:
         await crowd.stop()
         trial.recovery_ms = self._longest_pause_ms(hit_ms, now_ms())
         await self._in_time(trial, trial.fault.after(self.park))
+        full: list[Operation] = []
         if await self._settled(trial, crowd):
-            await self._close_the_day(trial, crowd)
+            full = await self._fill(trial, crowd)
+        else:
+            crowd.abandon()
+        await self._look(trial, full)
+        # For the next trial: whoever may be in the small zone leaves it.
+        await self._in_time(trial, self._empty(crowd))
 
     async def _suffer(self, trial: Trial, chance: random.Random) -> None:
         """The fault, from injecting to healing."""
@@ -190,17 +196,21 @@ class Rehearsal:
             trial.violations.append(Violation("I10", "the park", what, ", ".join([*open_ones[:5], *work])))
             return False
 
-    async def _close_the_day(self, trial: Trial, crowd: Crowd) -> None:
-        """More ask than there is, everything is asked again, reporting catches up, the checker looks."""
+    async def _fill(self, trial: Trial, crowd: Crowd) -> list[Operation]:
+        """More ask than there is, and everything is asked again. Returns what must be exactly full."""
         try:
             async with asyncio.timeout(SETTLED_WITHIN_S):
                 full = await self._ask_for_more_than_there_is(crowd)
                 left = await crowd.ask_all_again()
         except TimeoutError:
             trial.violations.append(Violation("I10", "the park", "does not come to rest after the fault"))
-            return
+            return []
         if left:
             trial.violations.append(Violation("I3", "the gates", f"{left} scans are not answered when asked again"))
+        return full
+
+    async def _look(self, trial: Trial, full: list[Operation]) -> None:
+        """Reporting catches up, and the checker looks, however the day went."""
         try:
             await traffic.wait_reported(self.park.stack, REPORTED_WITHIN_S)
         except AssertionError as error:
@@ -208,8 +218,14 @@ class Rehearsal:
         found = await asyncio.to_thread(examine, self.park, full)
         trial.violations += [item for item in found if str(item) not in self.park.known]
         self.park.known |= {str(item) for item in found}
-        # For the next trial: whoever may be in the small zone leaves it.
-        await asyncio.gather(*(crowd.leave(ticket) for ticket in list(crowd.bathers.values())))
+
+    @staticmethod
+    async def _empty(crowd: Crowd) -> None:
+        leaving = asyncio.gather(*(crowd.leave(ticket) for ticket in list(crowd.bathers.values())))
+        try:
+            await asyncio.wait_for(leaving, SETTLED_WITHIN_S)
+        except TimeoutError as error:
+            raise TimeoutError(f"lets nobody out of the small zone for {SETTLED_WITHIN_S:.0f} s") from error
 
     async def _ask_for_more_than_there_is(self, crowd: Crowd) -> list[Operation]:
         """The small zone, the evening and the quota of holds must end exactly full."""
