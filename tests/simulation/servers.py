@@ -28,7 +28,7 @@ from tests.simulation.trace import Trace
 from ticketcore.errors import DamagedDataError
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Shares of calls that suffer each fault; `slow_s` is how long a slow one takes on its way there."""
 
@@ -40,12 +40,15 @@ class Trouble:
     slow_s: tuple[float, float] = (0.2, 3.0)
 
 
+NO_TROUBLE = Trouble()
+
+
 class RemoteServer:
     """A server that is called over the network. Stop its process, and calls pile up; cut a way, and they are lost."""
 
     def __init__(self, name: str, network: Network, chance: random.Random, broken: Callable[[], Exception]) -> None:
         self.process = Process(name)
-        self.trouble = Trouble()
+        self.trouble = NO_TROUBLE
         self._network, self._chance, self._broken = network, chance, broken
 
     async def trip(self, operation: Operation) -> Any:
@@ -62,7 +65,7 @@ class RemoteServer:
             there = self._chance.uniform(*self.trouble.slow_s) if fate == "slow" else self._network.delay()
             arguments = (operation, answer, copy_context(), caller, fate)
             loop.call_later(there, self._arrive, *arguments, context=self.process.context)
-        giving_up = loop.call_later(ledger_module.CALL_TIMEOUT_S, _reply, answer, None, TimeoutError("no answer came"))
+        giving_up = loop.call_later(ledger_module.CALL_TIMEOUT_S, _give_up, answer)
         try:
             return await answer
         finally:
@@ -70,6 +73,8 @@ class RemoteServer:
 
     def _fate(self) -> str:
         roll, trouble = self._chance.random(), self.trouble
+        if trouble is NO_TROUBLE:
+            return "fine"
         for name in ("lost_before", "lost_after", "broken_before", "broken_after", "slow"):
             share = getattr(trouble, name)
             if roll < share:
@@ -94,6 +99,10 @@ class RemoteServer:
         if fate == "lost_after" or not self._network.passes(self.process, caller):
             return
         self._network.loop.call_later(self._network.delay(), _reply, answer, result, failure, context=context)
+
+
+def _give_up(answer: asyncio.Future[Any]) -> None:
+    _reply(answer, None, TimeoutError("no answer came"))
 
 
 def _reply(answer: asyncio.Future[Any], result: Any, failure: Exception | None) -> None:
