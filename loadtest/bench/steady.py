@@ -1,9 +1,9 @@
 """The open-loop client: scans come when guests come, not when the last answer has.
 
 Arrivals are a Poisson process (seeded), whose guests are dealt to the streams in turn: the load is the same whatever
-the number of streams. Latency counts from the arrival, so that a system that stands still is not asked less and does not
-look fast. Frames of one scan; a stream writes on without waiting for answers.
-Runs in a process of its own: a plan on standard input, the result on standard output.
+the number of streams. Latency counts from the arrival, so that a system that stands still is not asked less and does
+not look fast. Frames of one scan; a stream writes on without waiting for answers. Runs in a process of its own: a plan
+on standard input, the result on standard output.
 """
 
 from __future__ import annotations
