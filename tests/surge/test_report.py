@@ -351,6 +351,20 @@ def test_the_page_says_what_a_park_s_quota_kept_from_the_rehearsal() -> None:
     assert "The park sold 50 of the 86 tickets that the ramp asked for." in found
 
 
+def test_the_page_says_when_several_processes_shared_the_gates() -> None:
+    one = record()
+    assert "processes shared the gates" not in page.html(figures_of(one))
+    one.gates["pulses"] = [
+        {"times": [1.0], "cpu": [0.5], "lag_ms": [1.0]},
+        {"times": [1.0], "cpu": [0.95], "lag_ms": [9.0]},
+    ]
+    figures = figures_of(one)
+    assert "2 of its processes shared the gates" in page.html(figures)
+    assert figures.cost.gates_cpu == pytest.approx(1.45), "of all together"
+    assert (figures.cost.gates_cpu_most, figures.cost.lag_most_ms) == (0.95, 9.0)
+    assert figures.cost.was_limit, "one of them has nothing left"
+
+
 def test_json_in_the_page_cannot_end_its_script() -> None:
     assert "</script>" not in page.embedded({"name": "</script><script>alert(1)</script>"})
 
