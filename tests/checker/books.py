@@ -14,6 +14,7 @@ from typing import Any
 
 from parkgate.gate.v1 import gate_pb2 as gate
 from tests.checker.entitlements import ADMIT, ENTRY
+from tests.checker.history import History
 from tests.checker.ledger import Fact, Ledger
 from tests.checker.violation import Violation
 
@@ -35,6 +36,7 @@ class Books:
     first          ticket -> scan_id of its first admission
     offsets        partition -> sequence up to which it was read
     postings       transaction, currency, amount_minor
+    sold           tickets that sales have; None where sales were not looked at
     """
 
     scans: list[Key] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Books:
     first: dict[int, str] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     postings: list[Key] = field(default_factory=list)
+    sold: frozenset[int] | None = None
 
 
 def check_books(books: Books, ledger: Ledger, zone: tzinfo = UTC) -> Iterator[Violation]:
@@ -90,6 +93,13 @@ def check_postings(books: Books) -> Iterator[Violation]:
     for (transaction, currency), amount in sums.items():
         if amount:
             yield Violation("I9", f"transaction {transaction}", f"its postings sum to {amount} {currency}")
+
+
+def check_sold(history: History, books: Books) -> Iterator[Violation]:
+    """I6: each ticket that a window has handed out is in sales' books."""
+    issued = {item.request["ticket"] for item in history.of("issue")} if books.sold is not None else set()
+    for ticket in sorted(issued - (books.sold or frozenset())):
+        yield Violation("I6", f"ticket {ticket}", "was handed out, and sales' books do not have it")
 
 
 def recount(ledger: Ledger, zone: tzinfo) -> Books:
