@@ -139,17 +139,21 @@ def longest_s(scenario: Scenario) -> float:
 
 async def _ready(gates: GateParts, shop: Part, stop: _Stop) -> tuple[int, dict[str, float]]:
     """Both parts are. Raises: OpsError, also when somebody stops it here: there is no day to report on yet."""
-    waiting = asyncio.gather(gates.ready(), shop.says("ready"))
+    connected = asyncio.create_task(gates.ready())
+    ahead = asyncio.create_task(shop.says("ready"))
+    both = asyncio.gather(connected, ahead)
     stopped = asyncio.create_task(stop.wanted.wait())
-    either: set[asyncio.Future[Any]] = {waiting, stopped}
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not waiting.done():
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)  # else its cancellation is told as an error in the end
-        raise OpsError("The rehearsal was stopped before the doors opened.")
-    connected, ahead = waiting.result()
-    return connected, ahead.values
+    either: set[asyncio.Future[Any]] = {both, stopped}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not both.done():
+            raise OpsError("The rehearsal was stopped before the doors opened.")
+        both.result()
+        return connected.result(), ahead.result().values
+    finally:
+        for task in (connected, ahead, both, stopped):  # else what becomes of them later is told as an error in the end
+            task.cancel()
+        await asyncio.gather(connected, ahead, both, stopped, return_exceptions=True)
 
 
 async def _day(

@@ -14,6 +14,7 @@ from loadtest.surge.parts import Certificate
 from loadtest.surge.record import Count
 from ops import books
 from ops.books import Books, Seen, Takings
+from ops.errors import OpsError
 from ops.window import money, refused
 from parkgate.reporting.v1.reporting_pb2_grpc import ReportingServiceStub
 from parkgate.sales.v1 import sales_pb2
@@ -44,7 +45,8 @@ async def catalogue_at(address: str, service: Certificate) -> Catalogue:
         try:
             answer = await SalesServiceStub(channel).GetCatalogue(sales_pb2.GetCatalogueRequest())
         except grpc.aio.AioRpcError as error:
-            raise refused(error) from error
+            why = refused(error)
+            raise OpsError(f"Sales at {address}: {why.message}", why.mend) from error
     return read_catalogue(answer.document)
 
 

@@ -338,17 +338,14 @@ def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
 
 
 async def welcome(gates: Gates) -> None:
-    """Waits until every device is welcome. Raises: TimeoutError with what the last one was told."""
+    """Waits until every device is welcome. Raises: TimeoutError with what the last one was told; at once when it was
+    refused for who it is."""
     streams = [stream for group in gates.streams for stream in group]
-    try:
-        async with asyncio.timeout(WELCOME_S):
-            for stream in streams:
-                await stream.welcome.wait()
-    except TimeoutError:
-        missing = sum(not stream.welcome.is_set() for stream in streams)
-        raise TimeoutError(
-            f"{missing} of {len(streams)} devices were not welcome: {gates.traffic.last_error}"
-        ) from None
+    deadline = time.monotonic() + WELCOME_S
+    while missing := sum(not stream.welcome.is_set() for stream in streams):
+        if time.monotonic() > deadline or gates.traffic.denied:
+            raise TimeoutError(f"{missing} of {len(streams)} devices were not welcome: {gates.traffic.last_error}")
+        await asyncio.sleep(TAIL_S)
 
 
 @contextlib.contextmanager

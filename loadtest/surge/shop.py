@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ from loadtest.surge.curve import Curve
 from loadtest.surge.guests import Guests, Habit
 from loadtest.surge.parts import Order, Progress, say
 from loadtest.surge.plan import Plan, Way
+from loadtest.surge.presale import blocks_of, ramp_room
 from loadtest.surge.scenario import load
 from loadtest.surge.till import Till
 from parkgate.sales.v1 import sales_pb2 as pb
@@ -44,9 +45,9 @@ from ticketcore.catalogue import Catalogue
 from ticketcore.catalogue_document import read_catalogue
 
 CONNECTIONS = 4
-BLOCK = 200
-"""Tickets of an order before the day: agencies buy in blocks, and so many are answered with the order."""
 SELLERS_AT_ONCE = 6
+MOST_LEFT_OPEN = 20
+"""So many rehearsals may have been broken off at one park."""
 NAP_S = 0.05
 TELL_S = 0.5
 LEAST_OPEN = 0.4
@@ -92,6 +93,7 @@ class Shop:
         self.errors: list[str] = []
         self.stopping = False
         self.sold_ahead = 0
+        self.ramp_tickets = 0
         document = Counter(stubs[0], order.visit_date).call("GetCatalogue", pb.GetCatalogueRequest()).document
         self.catalogue: Catalogue = read_catalogue(document)
         self.due: dict[str, deque[Errand]] = {WINDOW: deque(), KIOSK: deque(), ONLINE: deque()}
@@ -112,18 +114,19 @@ class Shop:
     def sell_ahead(self) -> None:
         """Sells what guests bring along, and the ramp's tickets, in blocks; then deals them out."""
         wanted = dict(self.plan.presale())
-        ramp = self.plan.scenario.ramp
         piles = self._buy(wanted)
         for guests in self.plan.guests:
             if guests.buys_s is None:
                 self._deal(guests, piles)
-        if ramp is not None and ramp.tickets:
-            for pile in self._buy({(ramp.product, ramp.concession, 0): ramp.tickets}).values():
+        ramp = self.plan.scenario.ramp
+        if ramp is not None and (count := ramp_room(self.plan, self.catalogue)):
+            for pile in self._buy({(ramp.product, ramp.concession, 0): count}).values():
+                self.ramp_tickets += len(pile)
                 self.till.hand_over(None, list(pile))
         self.sold_ahead = self.till.tickets_sold
 
     def _buy(self, wanted: Mapping[tuple[str, str, int], int]) -> dict[tuple[str, str, int], deque[pb.Ticket]]:
-        blocks = [(kind, size) for kind, count in wanted.items() for size in _blocks(count)]
+        blocks = [(kind, size) for kind, count in wanted.items() for size in blocks_of(count)]
         piles: dict[tuple[str, str, int], deque[pb.Ticket]] = {kind: deque() for kind in wanted}
         pool = gevent.pool.Pool(SELLERS_AT_ONCE)
         jobs = [pool.spawn(self._buy_block, number, kind, size) for number, (kind, size) in enumerate(blocks)]
@@ -140,7 +143,9 @@ class Shop:
             sold = counter.sell([line], channel, pb.PAYMENT_METHOD_AGENCY)
         except SoldOut:
             half = size // 2
-            return self._buy_block(number, kind, half) + self._buy_block(number, kind, half) if half else []
+            if half < self.catalogue.concessions[concession].min_persons:
+                return []
+            return self._buy_block(number, kind, half) + self._buy_block(number, kind, half)
         self.till.take(sold.order, sold.tickets)
         return list(sold.tickets)
 
@@ -189,10 +194,22 @@ class Shop:
         """Every window and kiosk opens its shift."""
         open_ = self.plan.scenario.windows
         for channel, count in ((WINDOW, open_.windows), (KIOSK, open_.kiosks)):
-            names = [f"surge-{channel}-{number + 1}" for number in range(count)]
+            names = [self._open_till(f"surge-{channel}-{number + 1}") for number in range(count)]
             self.free_windows[channel] = deque(names)
-            for name in names:
-                self.shifts[name] = self.counter(0).open_shift(name)
+
+    def _open_till(self, name: str) -> str:
+        """Opens a shift at a window of this name. A rehearsal that was broken off at the same park left its shifts
+        open, with cash that is not ours to count: then at another window."""
+        for number in range(1, MOST_LEFT_OPEN + 1):
+            window = name if number == 1 else f"{name}-{number}"
+            try:
+                self.shifts[window] = self.counter(0).open_shift(window)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.FAILED_PRECONDITION or number == MOST_LEFT_OPEN:
+                    raise
+            else:
+                return window
+        raise AssertionError("the last window was opened, or told why not")
 
     def close_tills(self) -> list[tuple[str, int, int]]:
         """Every window counts its cash: its name, what it counted, and what the shift says must be there."""
@@ -201,12 +218,6 @@ class Shop:
             for name, shift_id in self.shifts.items()
             for shift in [self.counter(0).close_shift(shift_id, self.till.cash_minor[name])]
         ]
-
-
-def _blocks(count: int) -> Iterator[int]:
-    while count > 0:
-        yield min(count, BLOCK)
-        count -= BLOCK
 
 
 def _drawn(names: list[str], weights: list[int], number: int) -> str:
@@ -379,6 +390,7 @@ def result(shop: Shop, environment: locust.env.Environment | None, tills: list[t
     total = environment.stats.total if environment else None
     return {
         "tickets_sold": till.tickets_sold,
+        "ramp_tickets": shop.ramp_tickets,
         "tickets_sold_on_day": till.tickets_sold - shop.sold_ahead,
         "sold_minor": till.sold_minor,
         "tickets_refunded": till.tickets_refunded,

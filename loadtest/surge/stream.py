@@ -31,6 +31,7 @@ FIRST_BACKOFF_S = 0.05
 LAST_BACKOFF_S = 1.0
 BROKEN = (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError, TimeoutError)
 """What a call raises when its line is gone. Cancelled: by its channel, which was closed under it."""
+DENIED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 Call = Any
 """grpc.aio's stream call; its types name no raw bytes."""
 
@@ -66,6 +67,8 @@ class Traffic:
     reconnects: int = 0
     resent: int = 0
     connected: int = 0
+    denied: int = 0
+    """Streams that were refused for who they are: asking again does not help."""
     last_error: str = ""
 
 
@@ -126,12 +129,18 @@ class Stream:
             except BROKEN as error:
                 if isinstance(error, asyncio.CancelledError) and self.ending:
                     raise
-                self.traffic.last_error = error.details() or "" if isinstance(error, grpc.aio.AioRpcError) else ""
+                self._note(error)
                 self._broken()
             backoff_s = FIRST_BACKOFF_S if self.welcome.is_set() else min(backoff_s * 2, LAST_BACKOFF_S)
             self.welcome.clear()
             self.traffic.reconnects += 1
             await asyncio.sleep(backoff_s)
+
+    def _note(self, error: BaseException) -> None:
+        self.traffic.last_error = ""
+        if isinstance(error, grpc.aio.AioRpcError):
+            self.traffic.last_error = error.details() or ""
+            self.traffic.denied += error.code() in DENIED
 
     def _broken(self) -> None:
         """What was asked and not answered is asked again, with the same ids."""

@@ -29,7 +29,8 @@ def admit(frame: pb.ClientFrame) -> pb.ServerFrame:
 class Gateway:
     """Keeps every frame that it was sent."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, knows: bool = True) -> None:
+        self._knows = knows
         self.frames: list[pb.ClientFrame] = []
         self.streams = 0
         self._answer = answer
@@ -37,6 +38,8 @@ class Gateway:
     async def stream(self, _requests: object, context: Any) -> None:
         self.streams += 1
         await context.read()
+        if not self._knows:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "it does not speak for gate 'main-1'")
         await context.write(pb.ServerFrame(welcome=pb.Welcome(gateway="stub")).SerializeToString())
         while (raw := await context.read()) is not grpc.aio.EOF:
             frame = pb.ClientFrame.FromString(raw)
@@ -61,9 +64,9 @@ class PlainLine:
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[tuple[Gateway, PlainLine]]:
-    """The gateway, and a line to it."""
-    gateway, server = Gateway(answer), grpc.aio.server()
+async def serving(answer: Answer, *, knows: bool = True) -> AsyncIterator[tuple[Gateway, PlainLine]]:
+    """The gateway, and a line to it. `knows`: whether it lets devices speak for their gates."""
+    gateway, server = Gateway(answer, knows), grpc.aio.server()
     service, method = METHOD.strip("/").split("/")
     handler = grpc.stream_stream_rpc_method_handler(gateway.stream)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))

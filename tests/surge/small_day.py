@@ -135,6 +135,7 @@ def record(**changes: Any) -> Record:
     }
     shop = {
         "tickets_sold": 300,
+        "ramp_tickets": 86,
         "tickets_sold_on_day": 60,
         "outcomes": {"SOLD": 30},
         "sales": [[plan.starts_s + 60.0 * n, 40.0 + n, "window", "SOLD"] for n in range(30)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from loadtest.surge.watch import GENERATOR
 from ops import enrolment
 from ops.errors import BadInput, OpsError
 from ops.pki import Kind
+from parkgate.sales.v1 import sales_pb2
 from tests.surge.small_day import TEXT
 from tests.system.stack import Stack
 
@@ -173,16 +175,26 @@ def test_a_park_that_runs_already_is_rehearsed_by_its_address_and_by_its_folder(
     first = rehearsed(
         Options(str(scenario_file), tmp_path / "first", {"ramp": None}, address=given, credentials=keys, yes=True)
     )
+    asyncio.run(left_open(park, "surge-window-1"))
     shared = {"ramp": None, "gate_processes": 2}
     second = rehearsed(Options(str(scenario_file), tmp_path / "second", shared, data_dir=park.data_dir, yes=True))
 
     assert [one.gates["processes"] for one in (first, second)] == [1, 2]
+    assert {"surge-window-1-2", "surge-window-2"} <= {name for name, _, _ in second.shop["tills"]}
     assert verdicts(first) == verdicts(second)
     assert first.tickets == second.tickets
     assert first.tickets["sold"] > 100
     assert set(first.usage["processes"]) == set(GENERATOR)
     assert {"gateway", "partition owner", *GENERATOR} < set(second.usage["processes"])
     assert (first.here, second.here) == (False, True)
+
+
+async def left_open(park: Stack, window_id: str) -> None:
+    """A shift, as a rehearsal that was broken off leaves it."""
+    async with park.sales() as sales:
+        await sales.OpenShift(
+            sales_pb2.OpenShiftRequest(request_id=bytes(16), window_id=window_id, operator="Rehearsal")
+        )
 
 
 def rehearsed(options: Options) -> Record:

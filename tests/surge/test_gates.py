@@ -132,6 +132,20 @@ async def test_two_processes_play_the_day_of_one_to_the_unit() -> None:
     assert len(two["samples"]["due_s"]) > 300
 
 
+async def test_a_certificate_that_does_not_speak_for_the_gates_is_told_at_once() -> None:
+    async with serving(admit, knows=False) as (_, line):
+        gates = Gates(planning.make(scenario()), order())
+        gates.streams = part.devices(gates, OneLine(line))  # type: ignore[arg-type]
+        streams = [stream for group in gates.streams for stream in group]
+        with part.running(*(stream.run() for stream in streams)):
+            async with asyncio.timeout(10):
+                with pytest.raises(TimeoutError, match="4 of 4 devices were not welcome: it does not speak for gate"):
+                    await part.welcome(gates)
+        for stream in streams:
+            stream.ending = True
+        await asyncio.sleep(0)
+
+
 async def test_every_ticket_of_the_ramp_is_shown_by_one_process() -> None:
     async with sharing(scenario(ramp=RAMP), 3) as crews:
         tokens = [bytes([number]) for number in range(50)]

@@ -268,7 +268,9 @@ def test_the_page_shows_what_is_wrong() -> None:
 def test_the_page_says_in_words_which_tickets_were_not_the_day_s_and_what_came_of_orders() -> None:
     shop = record().shop | {"outcomes": {"SOLD": 30, "ALREADY_USED": 2}}
     found = page.html(figures_of(record(shop=shop)))
-    assert "About 86 of them are not the day's" in found
+    assert " 86 of them are not the day's" in found
+    assert "found it sold out" not in found
+    assert "The park sold" not in found
     assert "sold 30" in found
     assert "already used 2" in found
     assert "ALREADY_USED" not in found
@@ -340,6 +342,27 @@ def test_what_a_system_elsewhere_used_is_not_claimed_to_be_known() -> None:
     found = page.html(figures)
     assert "the generator on 2 cores" in found
     assert "Everything that took part" not in found
+
+
+def test_the_page_says_what_a_park_s_quota_kept_from_the_rehearsal() -> None:
+    shop = record().shop | {"outcomes": {"SOLD": 30, "SOLD_OUT": 4}, "ramp_tickets": 50}
+    found = page.html(figures_of(record(shop=shop)))
+    assert "4 parties found it sold out." in found
+    assert "The park sold 50 of the 86 tickets that the ramp asked for." in found
+
+
+def test_the_page_says_when_several_processes_shared_the_gates() -> None:
+    one = record()
+    assert "processes shared the gates" not in page.html(figures_of(one))
+    one.gates["pulses"] = [
+        {"times": [1.0], "cpu": [0.5], "lag_ms": [1.0]},
+        {"times": [1.0], "cpu": [0.95], "lag_ms": [9.0]},
+    ]
+    figures = figures_of(one)
+    assert "2 of its processes shared the gates" in page.html(figures)
+    assert figures.cost.gates_cpu == pytest.approx(1.45), "of all together"
+    assert (figures.cost.gates_cpu_most, figures.cost.lag_most_ms) == (0.95, 9.0)
+    assert figures.cost.was_limit, "one of them has nothing left"
 
 
 def test_json_in_the_page_cannot_end_its_script() -> None:

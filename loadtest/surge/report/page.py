@@ -117,6 +117,8 @@ def html(figures: Figures) -> str:
             refused=_refused(figures),
             sales=_sales(figures.record),
             outcomes=sorted(figures.record.shop["outcomes"].items()),
+            sold_out=figures.record.shop["outcomes"].get("SOLD_OUT", 0),
+            ramp_short=_ramp_short(figures),
             ahead=figures.record.shop["tickets_sold"] - _sold_on_the_day(figures.record),
             processes=_processes(figures.record),
         )
@@ -297,6 +299,11 @@ def readable(reason: str) -> str:
 def _refused(figures: Figures) -> list[tuple[str, int, str]]:
     totals = [(name, int(sum(values))) for name, values in figures.day["refusals"].items()]
     return [(readable(name), count, _staff_text(name)) for name, count in totals]
+
+
+def _ramp_short(figures: Figures) -> bool:
+    ramp = figures.scenario.ramp
+    return ramp is not None and int(figures.record.shop["ramp_tickets"]) < ramp.tickets
 
 
 def _staff_text(name: str) -> str:
