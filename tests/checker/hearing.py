@@ -51,6 +51,9 @@ def _shown(history: History, decided: dict[str, Fact]) -> Iterator[Violation]:
             yield Violation("I8", subject, "a forged code was admitted", _said(scan))
         if scan.completed is None:
             continue
+        if decision == "ADMIT" and scan.answer["ticket"] != scan.request["ticket"]:
+            what = f"the admission of ticket {scan.answer['ticket']} was shown for ticket {scan.request['ticket']}"
+            yield Violation("I1", subject, what, _said(scan))
         if scan.outcome == UNKNOWN and decision != "RETRY":
             yield Violation("I7", subject, f"an unknown outcome was shown as {decision}", _said(scan))
         if decision != "RETRY":

@@ -219,6 +219,10 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
         "I7 an unknown outcome was shown as ADMIT",
         lambda story: setattr(list(story.history.of("scan"))[-1], "outcome", UNKNOWN),
     ),
+    "an admission is shown for another ticket": (
+        "I1 the admission of ticket 7 was shown for ticket 8",
+        lambda story: list(story.history.of("scan"))[-1].request.update(ticket=8),
+    ),
     "a forged code is admitted": (
         "I8 a forged code was admitted",
         lambda story: list(story.history.of("scan"))[-1].request.update(forged=True),

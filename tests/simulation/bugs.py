@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from cluster import ledger, owner_commands, quota_owner
@@ -25,7 +26,9 @@ from reporting import worker
 from reporting.store import Offset
 from tests.checker import OK
 from tests.simulation.guests import People, Ticket
+from tests.simulation.loop import Process
 from tests.simulation.servers import Ledger
+from tests.simulation.streams import Device
 from tests.simulation.world import replaced
 from ticketcore import quota
 from ticketcore.capacity import CapacityMove, Grant, ZoneBook, ZoneLease
@@ -128,6 +131,19 @@ def _lease_by_the_clock(_simulation: Any) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _ids_from_one(_simulation: Any) -> Iterator[None]:
+    """A turnstile numbers its scans, and begins with one whenever its program does."""
+    numbers: dict[Process, Iterator[int]] = {}
+
+    def new_scan_id(self: Device, _chance: Any) -> bytes:
+        number = next(numbers.setdefault(self.process, count(1)))
+        return self.name.encode().ljust(12, b".") + number.to_bytes(4, "big")
+
+    with replaced((Device, "new_scan_id", new_scan_id)):
+        yield
+
+
 async def _refund_unasked(self: People, ticket: Ticket, at_s: float) -> None:
     await asyncio.sleep(at_s)
     request_id = self.chance.randbytes(16)
@@ -212,6 +228,7 @@ BUGS = {
         "gates hear what is still on its way to the ledger", "ledger", _patch((Ledger, "append", _answer_first))
     ),
     "retry with a new id": Bug("a gate makes a new scan_id when it sends again", "network", _new_id_on_retry),
+    "scan ids begin anew": Bug("a gate that is restarted numbers its scans from one again", "gates", _ids_from_one),
     "scan forgotten": Bug(
         "an owner does not remember what it has answered", "network",
         _patch((ScanMemory, "recall", lambda *_: False), (ScanMemory, "__contains__", lambda *_: False)),
