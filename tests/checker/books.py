@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
 from tests.checker.entitlements import ADMIT, ENTRY
 from tests.checker.ledger import Fact, Ledger
@@ -34,7 +35,7 @@ class Books:
     ticket_sums    partition, day, product, from_lifecycle, to_lifecycle, registered -> tickets, price_minor
     first          ticket -> scan_id of its first admission
     offsets        partition -> sequence up to which it was read
-    postings       transaction, currency, amount_minor
+    postings       transaction, kind, ticket or None, account, currency, amount_minor
     """
 
     scans: list[Key] = field(default_factory=list)
@@ -63,6 +64,8 @@ def check_books(books: Books, ledger: Ledger, zone: tzinfo = UTC) -> Iterator[Vi
         where = "Postgres" if ticket in books.first else "the ledger"
         yield Violation("I6", f"ticket {ticket}", f"its revenue is recognised in {where} only")
     yield from check_postings(books)
+    if books.postings:
+        yield from check_refunds(books, ledger)
 
 
 def _rows(name: str, found: list[Key], expected: list[Key]) -> Iterator[Violation]:
@@ -85,11 +88,33 @@ def _sums(name: str, found: Sums, expected: Sums) -> Iterator[Violation]:
 def check_postings(books: Books) -> Iterator[Violation]:
     """I9: the postings of each transaction sum to zero in each currency."""
     sums: dict[Key, int] = defaultdict(int)
-    for transaction, currency, amount in books.postings:
+    for transaction, _, _, _, currency, amount in books.postings:
         sums[transaction, currency] += amount
     for (transaction, currency), amount in sums.items():
         if amount:
             yield Violation("I9", f"transaction {transaction}", f"its postings sum to {amount} {currency}")
+
+
+def check_refunds(books: Books, ledger: Ledger) -> Iterator[Violation]:
+    """I9: what a refund gives up is the ticket's price, once, for each ticket that the ledger refunded and no other."""
+    owed: dict[int, list[int]] = defaultdict(list)
+    for _, kind, ticket, account, _, amount in books.postings:
+        if (kind, account) == ("refund", "deferred_revenue"):
+            owed[ticket].append(amount)
+    refunded = {
+        fact.body.ticket_id: fact.body.price_minor
+        for fact in ledger.of("ticket_changed")
+        if fact.body.to == pb.LIFECYCLE_REFUNDED
+    }
+    for ticket in sorted(owed.keys() | refunded.keys()):
+        amounts, subject = owed.get(ticket, []), f"ticket {ticket}"
+        if ticket not in refunded:
+            yield Violation("I9", subject, f"{amounts} were booked as refunded, and the ledger has not refunded it")
+        elif len(amounts) > 1:
+            yield Violation("I9", subject, f"its refund is booked {len(amounts)} times")
+        elif refunded[ticket] and amounts != [refunded[ticket]]:
+            # A ticket that was refunded before it was registered has no price in the ledger.
+            yield Violation("I9", subject, f"{amounts} were booked for the refund of {refunded[ticket]}")
 
 
 def recount(ledger: Ledger, zone: tzinfo) -> Books:

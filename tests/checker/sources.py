@@ -59,7 +59,10 @@ def books_of(url: str, *, postings: bool = False) -> Books:
             offsets=dict(rows("SELECT partition, sequence FROM reporting.offsets")),
         )
         if postings:
-            books.postings = rows("SELECT encode(transaction_id, 'hex'), currency, amount_minor FROM sales.postings")
+            books.postings = rows(
+                "SELECT encode(transaction_id, 'hex'), kind, ticket_id, account, currency, amount_minor"
+                " FROM sales.postings JOIN sales.transactions ON id = transaction_id"
+            )
         return books
 
 

@@ -20,6 +20,7 @@ from tests.checker import FAIL, OK, History
 from tests.cluster import small_park
 from tests.simulation.park import Park
 from tests.simulation.streams import Device, TurnstileDownError
+from tests.simulation.till import PRICE_MINOR, Till
 from ticketcore.errors import TransientError
 
 QUOTA = "product=1;date=2026-06-01"
@@ -32,6 +33,8 @@ PRODUCTS = ("day", "day", "family", "two-day", "show", "show", "show", "rides")
 HOLD_MS = 2_500
 REPEAT_S = (0.2, 0.8)
 MAX_REPEATS = 200
+SETTLERS = ("caller", "sweep")
+"""Of a refund, at worst: each hears the owner's answer, and books it."""
 ADMIT, RETRY, EXIT = gate_pb2.DECISION_ADMIT, gate_pb2.DECISION_RETRY, gate_pb2.DIRECTION_EXIT
 DARK = gate_pb2.Verdict(decision=RETRY)
 """What a guest makes of a turnstile that shows nothing: show the code again, here or elsewhere."""
@@ -60,7 +63,7 @@ class People:
 
     def __init__(self, park: Park, devices: dict[str, Device], history: History, chance: random.Random) -> None:
         self.park, self.devices, self.history, self.chance = park, devices, history, chance
-        self.loop = park.loop
+        self.loop, self.till = park.loop, Till()
 
     def now_ms(self) -> int:
         return int(self.loop.time() * 1_000)
@@ -76,6 +79,7 @@ class People:
             "daily_entries": item.daily_entries,
         }
         self.history.note("issue", "sales", self.now_ms(), asked)
+        self.till.sell(ticket.number, product)
         return ticket
 
     # Guests
@@ -154,7 +158,7 @@ class People:
         """Sales register a ticket, until it is acknowledged."""
         await asyncio.sleep(at_s)
         operation = self.history.invoke("register", "sales", self.now_ms(), ticket=ticket.number)
-        issued = [control_pb2.IssuedTicket(token=ticket.token, price_minor=1_000)]
+        issued = [control_pb2.IssuedTicket(token=ticket.token, price_minor=PRICE_MINOR)]
         await self._until_answered("RegisterTickets", lambda: control_pb2.RegisterTicketsRequest(tickets=issued))
         operation.complete(self.now_ms(), OK)
 
@@ -172,6 +176,9 @@ class People:
         if answer is not None:
             name = control_pb2.ChangeOutcome.Name(answer.results[0].outcome)
             operation.complete(self.now_ms(), OK, changed=name.removeprefix("CHANGE_OUTCOME_"))
+            if answer.results[0].outcome == control_pb2.CHANGE_OUTCOME_DONE:
+                for _ in SETTLERS:
+                    self.till.refund(ticket.number, ticket.product, request_id)
 
     async def order(self, units: int, at_s: float, think_s: float) -> str:
         """A window takes a hold, pins it when the guest pays, confirms or releases it."""
