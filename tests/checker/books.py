@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
 from tests.checker.entitlements import ADMIT, ENTRY
 from tests.checker.history import History
@@ -27,16 +28,17 @@ Sums = Mapping[Key, tuple[int, int]]
 class Books:
     """What Postgres holds, as far as it says something that the ledger says too.
 
-    scans          partition, sequence, scan_id, ticket, gate, decision, reason, kind, persons, first_admission
-    passages       partition, sequence, scan_id, ticket, gate, outcome, persons_given_back
-    tickets        partition, sequence, ticket, to_lifecycle, price_minor, registered
-    scan_sums      partition, minute_ms, day, gate, zone, product, direction, decision, reason, kind -> scans, persons
-    passage_sums   partition, minute_ms, day, gate, zone, product, kind, outcome -> passages, persons_given_back
-    ticket_sums    partition, day, product, from_lifecycle, to_lifecycle, registered -> tickets, price_minor
-    first          ticket -> scan_id of its first admission
-    offsets        partition -> sequence up to which it was read
-    postings       transaction, currency, amount_minor
-    sold           tickets that sales have; None where sales were not looked at
+        scans          partition, sequence, scan_id, ticket, gate, decision, reason, kind, persons, first_admission
+        passages       partition, sequence, scan_id, ticket, gate, outcome, persons_given_back
+        tickets        partition, sequence, ticket, to_lifecycle, price_minor, registered
+        scan_sums      partition, minute_ms, day, gate, zone, product, direction, decision, reason, kind -> scans, persons
+        passage_sums   partition, minute_ms, day, gate, zone, product, kind, outcome -> passages, persons_given_back
+        ticket_sums    partition, day, product, from_lifecycle, to_lifecycle, registered -> tickets, price_minor
+        first          ticket -> scan_id of its first admission
+        offsets        partition -> sequence up to which it was read
+        sold           tickets that sales have; None where sales were not looked at
+    =======
+        postings       transaction, kind, ticket or None, account, currency, amount_minor
     """
 
     scans: list[Key] = field(default_factory=list)
@@ -66,6 +68,8 @@ def check_books(books: Books, ledger: Ledger, zone: tzinfo = UTC) -> Iterator[Vi
         where = "Postgres" if ticket in books.first else "the ledger"
         yield Violation("I6", f"ticket {ticket}", f"its revenue is recognised in {where} only")
     yield from check_postings(books)
+    if books.postings:
+        yield from check_refunds(books, ledger)
 
 
 def _rows(name: str, found: list[Key], expected: list[Key]) -> Iterator[Violation]:
@@ -88,7 +92,7 @@ def _sums(name: str, found: Sums, expected: Sums) -> Iterator[Violation]:
 def check_postings(books: Books) -> Iterator[Violation]:
     """I9: the postings of each transaction sum to zero in each currency."""
     sums: dict[Key, int] = defaultdict(int)
-    for transaction, currency, amount in books.postings:
+    for transaction, _, _, _, currency, amount in books.postings:
         sums[transaction, currency] += amount
     for (transaction, currency), amount in sums.items():
         if amount:
@@ -100,6 +104,28 @@ def check_sold(history: History, books: Books) -> Iterator[Violation]:
     issued = {item.request["ticket"] for item in history.of("issue")} if books.sold is not None else set()
     for ticket in sorted(issued - (books.sold or frozenset())):
         yield Violation("I6", f"ticket {ticket}", "was handed out, and sales' books do not have it")
+
+
+def check_refunds(books: Books, ledger: Ledger) -> Iterator[Violation]:
+    """I9: what a refund gives up is the ticket's price, once, for each ticket that the ledger refunded and no other."""
+    owed: dict[int, list[int]] = defaultdict(list)
+    for _, kind, ticket, account, _, amount in books.postings:
+        if (kind, account) == ("refund", "deferred_revenue"):
+            owed[ticket].append(amount)
+    refunded = {
+        fact.body.ticket_id: fact.body.price_minor
+        for fact in ledger.of("ticket_changed")
+        if fact.body.to == pb.LIFECYCLE_REFUNDED
+    }
+    for ticket in sorted(owed.keys() | refunded.keys()):
+        amounts, subject = owed.get(ticket, []), f"ticket {ticket}"
+        if ticket not in refunded:
+            yield Violation("I9", subject, f"{amounts} were booked as refunded, and the ledger has not refunded it")
+        elif len(amounts) > 1:
+            yield Violation("I9", subject, f"its refund is booked {len(amounts)} times")
+        elif refunded[ticket] and amounts != [refunded[ticket]]:
+            # A ticket that was refunded before it was registered has no price in the ledger.
+            yield Violation("I9", subject, f"{amounts} were booked for the refund of {refunded[ticket]}")
 
 
 def recount(ledger: Ledger, zone: tzinfo) -> Books:

@@ -17,6 +17,9 @@ from tests.checker.violation import Violation
 
 FAULTS = {"BACKPRESSURE", "TIMEOUT", "INTERNAL_ERROR"}
 """Reasons that are ours, never the guest's."""
+DECISIONS = {number: name.removeprefix("DECISION_") for name, number in gate.Decision.items()}
+REASONS = {number: name.removeprefix("REASON_") for name, number in gate.Reason.items()}
+KINDS = {number: name.removeprefix("ADMISSION_KIND_") for name, number in gate.AdmissionKind.items()}
 
 
 def check_hearing(history: History, ledger: Ledger) -> Iterator[Violation]:
@@ -51,6 +54,9 @@ def _shown(history: History, decided: dict[str, Fact]) -> Iterator[Violation]:
             yield Violation("I8", subject, "a forged code was admitted", _said(scan))
         if scan.completed is None:
             continue
+        if decision == "ADMIT" and scan.answer["ticket"] != scan.request["ticket"]:
+            what = f"the admission of ticket {scan.answer['ticket']} was shown for ticket {scan.request['ticket']}"
+            yield Violation("I1", subject, what, _said(scan))
         if scan.outcome == UNKNOWN and decision != "RETRY":
             yield Violation("I7", subject, f"an unknown outcome was shown as {decision}", _said(scan))
         if decision != "RETRY":
@@ -78,10 +84,10 @@ def verdict_of(scan: pb.ScanDecided | gate.Verdict) -> dict[str, Any]:
     """A decision as histories write it; of the event, or of the verdict that a gate heard."""
     persons = scan.persons if isinstance(scan, pb.ScanDecided) else scan.persons_admitted
     return {
-        "decision": gate.Decision.Name(scan.decision).removeprefix("DECISION_"),
-        "reason": gate.Reason.Name(scan.reason).removeprefix("REASON_"),
+        "decision": DECISIONS[scan.decision],
+        "reason": REASONS[scan.reason],
         "persons": persons,
-        "kind": gate.AdmissionKind.Name(scan.kind).removeprefix("ADMISSION_KIND_"),
+        "kind": KINDS[scan.kind],
         "ticket": scan.ticket_id,
     }
 

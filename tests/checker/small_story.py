@@ -66,9 +66,10 @@ def registered(ticket: int = TICKET) -> pb.Event:
     return pb.Event(ticket_registered=event)
 
 
-def changed(to: int, request: int = 1, ticket: int = TICKET) -> pb.Event:
+def changed(to: int, request: int = 1, ticket: int = TICKET, price_minor: int = 0) -> pb.Event:
     """A ticket's lifecycle changes."""
-    event = pb.TicketChanged(ticket_id=ticket, request_id=scan_id(request), to=to)  # type: ignore[arg-type]
+    event = pb.TicketChanged(ticket_id=ticket, request_id=scan_id(request), price_minor=price_minor)
+    event.to = to  # type: ignore[assignment]
     return pb.Event(ticket_changed=event)
 
 

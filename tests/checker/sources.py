@@ -60,7 +60,10 @@ def books_of(url: str, *, sales: bool = False) -> Books:
         )
         if sales:
             books.sold = frozenset(ticket for (ticket,) in rows("SELECT id FROM sales.tickets"))
-            books.postings = rows("SELECT encode(transaction_id, 'hex'), currency, amount_minor FROM sales.postings")
+            books.postings = rows(
+                "SELECT encode(transaction_id, 'hex'), kind, ticket_id, account, currency, amount_minor"
+                " FROM sales.postings JOIN sales.transactions ON id = transaction_id"
+            )
         return books
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -219,6 +220,10 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
         "I7 an unknown outcome was shown as ADMIT",
         lambda story: setattr(list(story.history.of("scan"))[-1], "outcome", UNKNOWN),
     ),
+    "an admission is shown for another ticket": (
+        "I1 the admission of ticket 7 was shown for ticket 8",
+        lambda story: list(story.history.of("scan"))[-1].request.update(ticket=8),
+    ),
     "a forged code is admitted": (
         "I8 a forged code was admitted",
         lambda story: list(story.history.of("scan"))[-1].request.update(forged=True),
@@ -270,17 +275,41 @@ def test_an_entry_that_cannot_be_read_is_named() -> None:
         (lambda books: books.first.update({5: "00"}), "I6 its revenue is recognised in Postgres only"),
         (lambda books: books.first.clear(), "I6 its revenue is recognised in the ledger only"),
         (lambda books: books.offsets.update(p0=1), "I6 was read up to entry 1 of 4"),
-        (lambda books: books.postings.extend([("t", "EUR", 5), ("t", "EUR", -4)]), "I9 its postings sum to 1 EUR"),
+        (lambda books: books.postings.extend(booking("t", "sale", 5, -4)), "I9 its postings sum to 1 EUR"),
+        (
+            lambda books: books.postings.extend(booking("t", "refund", 9, -9, 8)),
+            "I9 [9] were booked as refunded, and the ledger has not refunded it",
+        ),
     ],
 )
 def test_books_that_say_something_else_are_named(spoil: Callable[..., object], expected: str) -> None:
     """I2, I6, I9"""
     story = good()
     books = story.books()
-    books.postings += [("t0", "EUR", 500), ("t0", "EUR", -500)]
+    books.postings += booking("t0", "sale", 500, -500)
     assert story.found(books) == []
     spoil(books)
     assert expected in story.found(books)
+
+
+def booking(name: str, kind: str, owed: int, paid: int, ticket: int = TICKET) -> list[tuple[Any, ...]]:
+    """A transaction of two postings."""
+    return [(name, kind, ticket, "deferred_revenue", "EUR", owed), (name, kind, ticket, "cash", "EUR", paid)]
+
+
+def test_a_refund_is_booked_once_at_the_tickets_price() -> None:
+    """I9: of each ticket that the ledger refunded."""
+    story = Story()
+    story.entry(registered(), changed(pb.LIFECYCLE_REFUNDED, price_minor=1_000))
+    books = story.books()
+    books.postings += booking("sold", "sale", -1_000, 1_000)
+    assert story.found(books) == ["I9 [] were booked for the refund of 1000"]
+    books.postings += booking("back", "refund", 1_000, -1_000)
+    assert story.found(books) == []
+    books.postings += booking("again", "refund", 1_000, -1_000)
+    assert story.found(books) == ["I9 its refund is booked 2 times"]
+    books.postings[2:] = booking("less", "refund", 900, -900)
+    assert story.found(books) == ["I9 [900] were booked for the refund of 1000"]
 
 
 def test_columns_mean_what_as_many_single_events_in_their_place_would() -> None:

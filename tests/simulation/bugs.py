@@ -7,9 +7,11 @@ second half are mistakes that the simulation found in the product: the plant tak
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from cluster import ledger, owner_commands, quota_owner
@@ -23,13 +25,17 @@ from gateclient.session import Session
 from parkgate.gate.v1 import gate_pb2
 from reporting import worker
 from reporting.store import Offset
+from sales.usecases import issue
 from tests.checker import OK
 from tests.simulation.guests import People, Ticket
+from tests.simulation.loop import Process
 from tests.simulation.servers import Ledger
+from tests.simulation.streams import Device
 from tests.simulation.world import replaced
-from ticketcore import quota
+from ticketcore import postings, quota
 from ticketcore.capacity import CapacityMove, Grant, ZoneBook, ZoneLease
 from ticketcore.errors import TransientError
+from ticketcore.postings import Transaction
 from ticketcore.quota import HoldState
 
 LEASE_MS = 1_000
@@ -128,11 +134,28 @@ def _lease_by_the_clock(_simulation: Any) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _ids_from_one(_simulation: Any) -> Iterator[None]:
+    """A turnstile numbers its scans, and begins with one whenever its program does."""
+    numbers: dict[Process, Iterator[int]] = {}
+
+    def new_scan_id(self: Device, _chance: Any) -> bytes:
+        number = next(numbers.setdefault(self.process, count(1)))
+        return self.name.encode().ljust(12, b".") + number.to_bytes(4, "big")
+
+    with replaced((Device, "new_scan_id", new_scan_id)):
+        yield
+
+
 async def _refund_unasked(self: People, ticket: Ticket, at_s: float) -> None:
     await asyncio.sleep(at_s)
     request_id = self.chance.randbytes(16)
     operation = self.history.invoke("refund", "desk", self.now_ms(), ticket=ticket.number, request_id=request_id.hex())
     operation.complete(self.now_ms(), OK, changed="DONE")
+
+
+def _without_the_first(kind: Any, *lines: Any) -> Transaction:
+    return Transaction(kind, lines[1:])
 
 
 _GONE_COMES_BACK = {**quota.MOVES, HoldState.LAPSED: frozenset({HoldState.PINNED, HoldState.CONFIRMED})}
@@ -212,6 +235,7 @@ BUGS = {
         "gates hear what is still on its way to the ledger", "ledger", _patch((Ledger, "append", _answer_first))
     ),
     "retry with a new id": Bug("a gate makes a new scan_id when it sends again", "network", _new_id_on_retry),
+    "scan ids begin anew": Bug("a gate that is restarted numbers its scans from one again", "gates", _ids_from_one),
     "scan forgotten": Bug(
         "an owner does not remember what it has answered", "network",
         _patch((ScanMemory, "recall", lambda *_: False), (ScanMemory, "__contains__", lambda *_: False)),
@@ -220,6 +244,14 @@ BUGS = {
     "lease by the clock": Bug("a lease is taken back when its time is over", "calm", _lease_by_the_clock),
     "refund unasked": Bug(
         "money back without asking the owner", "calm", _patch((People, "refund", _refund_unasked))
+    ),
+    "refund booked twice": Bug(
+        "a booking's id is drawn, and does not follow from what it is for", "calm",
+        _patch((issue, "derive", lambda *_: os.urandom(16))),
+    ),
+    "posting forgotten": Bug(
+        "a transaction need not sum to zero, and lacks a line", "calm",
+        _patch((Transaction, "__post_init__", lambda _: None), (postings, "_transaction", _without_the_first)),
     ),
     "lapsed hold confirmed": Bug(
         "a hold that has lapsed can still be paid", "calm", _patch((quota, "MOVES", _GONE_COMES_BACK))

@@ -130,9 +130,9 @@ class Simulation:
             "", Path("/nowhere"), self.chance.randint(1, 4), self.chance.randint(1, 2), 2, snapshot_after_events=12
         )
         self.park = Park(config, self.network, self.chance)
-        self.nemesis = Nemesis(self.park, PROFILES[profile], self.chance)
         history = self.day.history
         self.devices = {name: Device(name, self.network, history, self.park.clock(name)) for name in ZONE_OF}
+        self.nemesis = Nemesis(self.park, list(self.devices.values()), PROFILES[profile], self.chance)
         self.people = People(self.park, self.devices, history, self.chance)
 
     async def run(self) -> None:
@@ -143,7 +143,7 @@ class Simulation:
         self.park.start_all()
         supervising = asyncio.create_task(self.park.supervise())
         for device in self.devices.values():
-            self.loop.start(device.process, device.run(self.park.gateways, self.chance))
+            device.start(self.park.gateways, self.chance)
         attacking = asyncio.create_task(self.nemesis.run())
         guests = asyncio.gather(*self._crowd())
         await asyncio.sleep(OPEN_S)
@@ -227,6 +227,7 @@ class Simulation:
         """What became of it."""
         day = self.day
         day.entries, day.books = self.park.ledger.entries, self.park.postgres.books
+        day.books.postings = self.people.till.postings
         day.takeovers, day.digest = self.nemesis.takeovers, self.trace.digest
         day.virtual_s, day.steps = self.loop.time(), self.loop.steps
         failures = [*self.park.failures, *map(repr, self.loop.crashes)]

@@ -12,10 +12,13 @@ from tests.simulation.network import CALM
 from tests.simulation.park import Park, Slot
 from tests.simulation.profiles import Profile
 from tests.simulation.servers import NO_TROUBLE, RemoteServer
+from tests.simulation.streams import Device
 
 STOPPED_S = (0.5, 5.0)
 AWAY_S = (0.2, 2.5)
 CUT_S = (0.3, 3.0)
+DARK_S = (0.05, 1.5)
+"""From the end of a turnstile's program to the next."""
 NOTICED_S = (0.1, 1.0)
 """After this the supervisor takes a stopped owner for dead."""
 
@@ -31,8 +34,8 @@ class Takeover:
 class Nemesis:
     """Attacks, one method each."""
 
-    def __init__(self, park: Park, profile: Profile, chance: random.Random) -> None:
-        self.park, self.profile, self.chance = park, profile, chance
+    def __init__(self, park: Park, devices: Sequence[Device], profile: Profile, chance: random.Random) -> None:
+        self.park, self.devices, self.profile, self.chance = park, devices, profile, chance
         self.takeovers: list[Takeover] = []
         self._loop = park.loop
         self._stopped: list[Process] = []
@@ -118,6 +121,13 @@ class Nemesis:
 
     def double_worker(self) -> None:
         self.park.start(self.chance.choice(self.park.workers))
+
+    def restart_gate(self) -> None:
+        """A turnstile's program ends, with whatever is on its way, and another begins."""
+        device, away_s = self.chance.choice(self.devices), self.chance.uniform(*DARK_S)
+        if device.is_up:
+            device.crash()
+            self._loop.call_later(away_s, device.start, self.park.gateways, self.chance)
 
     def _kill(self, slot: Slot) -> None:
         if slot.present is not None:

@@ -47,6 +47,8 @@ PROFILES = {
             "quota", "the quota owner killed, stopped and doubled while zones fill", ROUGH, SHAKY,
             attacks=("kill_quota", "stop_quota", "double_quota", "wake"),
         ),
+        Profile("gates", "gates restarted, with scans and passages on their way", ROUGH, attacks=("restart_gate",),
+                every_s=(0.1, 0.9)),
         Profile("gateways", "gateways killed under their streams", ROUGH, attacks=("kill_gateway",)),
         Profile(
             "reporting", "workers killed and doubled, commits with no answer, Postgres away", CALM,
@@ -57,7 +59,7 @@ PROFILES = {
         Profile(
             "everything", "all of it at once", ROUGH, SHAKY, FLAKY,
             ("kill_owner", "stop_owner", "double_owner", "wake", "kill_quota", "stop_quota", "kill_gateway", "cut",
-             "cut_replies", "kill_worker", "stop_ledger", "turn_clock"),
+             "cut_replies", "restart_gate", "kill_worker", "stop_ledger", "turn_clock"),
             skew_ms=20_000,
         ),
     )

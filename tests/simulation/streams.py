@@ -16,7 +16,7 @@ from gateclient.link_events import Event, Instant, LinkDead, SessionLimits, Sett
 from gateclient.session import Session
 from parkgate.gate.v1 import gate_pb2
 from tests.checker import OK, UNKNOWN, History, verdict_of
-from tests.simulation.loop import Process
+from tests.simulation.loop import Handle, Process, State
 from tests.simulation.network import Network, Wire
 
 LIMITS = SessionLimits(answer_ms=2_500, reply_ms=500, receipt_ms=700, rescan_ms=3_000)
@@ -77,8 +77,16 @@ class GatewayEnd:
         return self
 
 
+class TurnstileDownError(Exception):
+    """The turnstile shows nothing: its program has ended. If a scan was on its way, nobody knows what became of it."""
+
+
 class Device:
-    """A turnstile: the real `Session` over streams that come and go, and what its guests hear."""
+    """A turnstile: the real `Session` over streams that come and go, and what its guests hear.
+
+    Its program may end at any moment. The product keeps nothing of a session, so the next program knows of no scan, no
+    verdict and no passage of the last.
+    """
 
     def __init__(self, name: str, network: Network, history: History, skew_ms: Callable[[], int]) -> None:
         self.name = name
@@ -90,11 +98,38 @@ class Device:
         self._wire: Wire | None = None
         self._gone: asyncio.Future[None] | None = None
         self._answers: dict[bytes, list[asyncio.Future[gate_pb2.Verdict]]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Handle | None = None
 
     def now(self) -> Instant:
         """Both clocks."""
         return Instant(int(self._loop.time() * 1_000), self._wall_ms())
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its program runs."""
+        return self.process.state is not State.DEAD
+
+    def start(self, gateways: list[str], chance: random.Random) -> None:
+        """Its program begins; after a crash with nothing of what was."""
+        if not self.is_up:
+            self.process = Process(f"gate {self.name}")
+            self.session = Session((self.name,), "simulation", LIMITS)
+        self._loop.start(self.process, self.run(gateways, chance))
+
+    def crash(self) -> None:
+        """Its program ends without a word."""
+        self._loop.kill(self.process)
+        self._wire = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        answers, self._answers = self._answers, {}
+        for answer in (answer for waiting in answers.values() for answer in waiting if not answer.done()):
+            answer.set_exception(TurnstileDownError(self.name))
+
+    def new_scan_id(self, chance: random.Random) -> bytes:
+        """As the turnstile makes one: drawn, so that no program repeats one of an earlier program."""
+        return chance.randbytes(16)
 
     async def run(self, gateways: list[str], chance: random.Random) -> None:
         """Keeps a stream to one of the gateways, for good."""
@@ -163,7 +198,13 @@ class Device:
     # Guests
 
     async def scan(self, scan: gate_pb2.Scan, ticket: int, *, forged: bool = False) -> gate_pb2.Verdict:
-        """Shows a code and waits for what the turnstile shows."""
+        """Shows a code and waits for what the turnstile shows.
+
+        Raises:
+            TurnstileDownError: nothing, any more. A scan that was on its way stays unanswered.
+        """
+        if not self.is_up:
+            raise TurnstileDownError(self.name)
         answer: asyncio.Future[gate_pb2.Verdict] = self._loop.create_future()
         began = self.now()
         scan_id, events = self.session.submit(scan, began)

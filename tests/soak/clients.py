@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from parkgate.gate.v1 import gate_pb2, gate_pb2_grpc
@@ -69,9 +70,13 @@ class Load:
 
     end: float
     limit: float
+    longest_s: float
     answered: int = 0
+    admitted: int = 0
     retried: int = 0
     waits_ms: set[int] = field(default_factory=set)
+    reasons: set[int] = field(default_factory=set)
+    """Of what must be asked again."""
     lone_s: list[float] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
 
@@ -81,17 +86,31 @@ class Load:
         now = time.monotonic()
         return now < self.end or (now < self.limit and len(self.lone_s) < LONE_ANSWERS)
 
+    def take(self, verdicts: Sequence[gate_pb2.Verdict]) -> None:
+        """Counts the answers to a frame."""
+        retried = [verdict for verdict in verdicts if verdict.decision == gate_pb2.DECISION_RETRY]
+        self.answered += len(verdicts) - len(retried)
+        self.admitted += sum(verdict.decision == gate_pb2.DECISION_ADMIT for verdict in verdicts)
+        self.retried += len(retried)
+        self.waits_ms |= {verdict.retry_after_ms for verdict in retried}
+        self.reasons |= {verdict.reason for verdict in retried}
+
+
+def lasting(seconds: float) -> Load:
+    """A load that begins now."""
+    began = time.monotonic()
+    return Load(began + seconds, began + MOST * seconds, MOST * seconds)
+
 
 async def flood(server: Served, streams: int, seconds: float, ahead: int) -> Load:
     """So many streams, each with `ahead` frames of 500 scans of no ticket on their way, and one turnstile among them.
 
     With one frame ahead this is all that can be served; with more it is more than that."""
-    began = time.monotonic()
-    load = Load(began + seconds, began + MOST * seconds)
+    load = lasting(seconds)
     await asyncio.gather(
         *(_stream(server, ahead, load) for _ in range(streams)),
         _lone(server, load),
-        _watch(server, load),
+        watch(server, load),
     )
     return load
 
@@ -107,10 +126,7 @@ async def _stream(server: Served, ahead: int, load: Load) -> None:
             answer = await call.read()
             if not answer.verdicts:
                 continue
-            retried = [verdict for verdict in answer.verdicts if verdict.decision == gate_pb2.DECISION_RETRY]
-            load.answered += len(answer.verdicts) - len(retried)
-            load.retried += len(retried)
-            load.waits_ms |= {verdict.retry_after_ms for verdict in retried}
+            load.take(answer.verdicts)
             await call.write(_nonsense())
         call.cancel()
 
@@ -138,7 +154,8 @@ async def _lone(server: Served, load: Load) -> None:
         call.cancel()
 
 
-async def _watch(server: Served, load: Load) -> None:
+async def watch(server: Served, load: Load) -> None:
+    """Notes what the server holds, twice a second."""
     while load.lasts:
         load.held.append(await asyncio.to_thread(server.held))
         await asyncio.sleep(0.5)

@@ -22,9 +22,13 @@ import structlog
 from cluster import scan_memory
 from cluster.config import TlsFiles
 from ops.pki import Kind
-from tests.cluster.harness import LocalCluster
+from tests.cluster.harness import LocalCluster, example_document
 
 TICKETS = 2_000
+AT_ONCE = 10_000
+"""Tickets of one registration."""
+CAPACITY = 1_000_000
+"""Of every zone that has one: it is granted in leases, and never the reason why somebody must wait."""
 START_TIMEOUT_S = 30.0
 SCANS_REMEMBERED = 5_000
 """Of a partition: a flood reaches this bound within a second, instead of minutes."""
@@ -57,11 +61,11 @@ class Served:
 
 
 @contextmanager
-def served(ledger_url: str, folder: Path) -> Iterator[Served]:
-    """Starts it, and ends it."""
+def served(ledger_url: str, folder: Path, tickets: int = TICKETS) -> Iterator[Served]:
+    """Starts it, with so many day tickets registered, and ends it."""
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
-    process = context.Process(target=_main, args=(far, ledger_url, folder))
+    process = context.Process(target=_main, args=(far, ledger_url, folder, tickets))
     process.start()
     try:
         if not near.poll(START_TIMEOUT_S):
@@ -73,23 +77,30 @@ def served(ledger_url: str, folder: Path) -> Iterator[Served]:
         process.kill()
 
 
-def _main(pipe: Connection, ledger_url: str, folder: Path) -> None:
+def _main(pipe: Connection, ledger_url: str, folder: Path, tickets: int) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     scan_memory.MAX_SINGLE_VERDICTS = SCANS_REMEMBERED
-    asyncio.run(_serve(pipe, ledger_url, folder))
+    asyncio.run(_serve(pipe, ledger_url, folder, tickets))
 
 
-async def _serve(pipe: Connection, ledger_url: str, folder: Path) -> None:
+async def _serve(pipe: Connection, ledger_url: str, folder: Path, tickets: int) -> None:
     cluster = LocalCluster(ledger_url, folder)
-    await cluster.start()
+    await cluster.start(_spacious(example_document()))
     files = cluster.pki.client(Kind.GATE, "device", ["main-1"])
-    tokens = [cluster.token("day") for _ in range(TICKETS)]
-    await cluster.register(*tokens)
+    tokens = [cluster.token("day") for _ in range(tickets)]
+    for start in range(0, tickets, AT_ONCE):
+        await cluster.register(*tokens[start : start + AT_ONCE])
     pipe.send((cluster.gateway.port, files, tokens))
     while await asyncio.to_thread(pipe.recv) == "held":
         gc.collect()
         pipe.send(_counts(cluster))
     await cluster.stop()
+
+
+def _spacious(document: dict[str, Any]) -> dict[str, Any]:
+    for zone in document["zones"]:
+        zone["capacity"] = CAPACITY if zone.get("capacity") else 0
+    return document
 
 
 def _counts(cluster: LocalCluster) -> dict[str, Any]:

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from parkgate.gate.v1 import gate_pb2
+from tests.checker import check, report
+from tests.checker.sources import ledger_of
 from tests.soak.clients import LONE_ANSWERS, REST_S, SLACK, come_and_go, flood
+from tests.soak.crowd import storm
 from tests.soak.served import Served, served
 
 VISITS, WARM_UP = 500, 120
@@ -20,6 +24,9 @@ FLAT_MB = 25.0
 """What allocators keep back differs by some megabytes, more on a busy machine; a leaked connection alone is some
 100 kB, 500 are 50 MB."""
 FLOOD_S = 8.0
+GUESTS = 40_000
+"""More than are let in while the storm lasts; signing and registering them takes some seconds."""
+PARTITIONS = ("p0", "p1", "p2", "p3", "q0")
 LONE_S = 5.0
 """A frame that cannot be served in time is told so after two seconds, and a busy machine takes a while to say it;
 whoever is held up waits for the flood's end."""
@@ -44,6 +51,25 @@ async def test_clients_that_come_and_go_leave_nothing_behind(server: Served) -> 
     assert after.tasks <= before.tasks + SLACK
     assert after.fds <= before.fds + SLACK
     assert after.rss_mb - before.rss_mb < FLAT_MB
+
+
+async def test_twice_the_guests_that_can_be_served_are_admitted_once_or_told_to_come_again(
+    valkey_url: str, tmp_path: Path
+) -> None:
+    """I1, I2, I3, I4, I7: of registered tickets, each shown at two gates, with a patient turnstile among them."""
+    with served(valkey_url, tmp_path, GUESTS) as server:
+        crowd = await storm(server, 24, FLOOD_S, ahead=8)
+        await asyncio.sleep(REST_S)
+        entries = ledger_of(valkey_url, PARTITIONS)
+    load, settled = crowd.load, crowd.load.held[len(crowd.load.held) // 2 :]
+    assert report(check(crowd.history, entries)) == "  no violation"
+    assert load.admitted > GUESTS // 10
+    assert load.retried > load.answered
+    assert 0 not in load.waits_ms
+    assert gate_pb2.REASON_BACKPRESSURE in load.reasons
+    assert max(held.rss_mb for held in settled) - settled[0].rss_mb < FLAT_MB
+    assert len(load.lone_s) >= LONE_ANSWERS
+    assert statistics.median(load.lone_s) < LONE_S
 
 
 async def test_twice_the_load_that_can_be_served_is_shed_with_a_time_to_wait_and_memory_stays_flat(

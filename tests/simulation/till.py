@@ -1,0 +1,69 @@
+"""Sales' postings of a simulated day, made by the real pure code for what the day sells and refunds.
+
+Sales themselves need Postgres and are not simulated: that an order or a refund survives a crash half-way is tried on
+real processes. What stands here in the place of their tables keeps one rule of these, the one that exactly-once rests
+on: a transaction's id follows from what it is for, and is there once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sales.tables import postings as postings_table
+from sales.tables import transactions as transactions_table
+from sales.usecases import issue
+from tests.checker.books import Key
+from tests.cluster import small_park
+from ticketcore import postings
+from ticketcore.postings import Dates, Method, SoldLine, TicketValue, Transaction
+from ticketcore.refunds import quote_refund
+
+PRICE_MINOR = 1_000
+NOON = datetime.fromtimestamp(small_park.NOON_MS / 1000, UTC)
+DATES = Dates(NOON, NOON, small_park.TODAY)
+
+
+@dataclass(slots=True)
+class Till:
+    """All postings of the day, and the transactions that they belong to."""
+
+    postings: list[Key] = field(default_factory=list)
+    _booked: set[bytes] = field(default_factory=set)
+
+    def sell(self, ticket: int, product: str) -> None:
+        """A ticket is paid, in an order of its own."""
+        line = SoldLine(_product(product).number, small_park.TODAY, PRICE_MINOR)
+        self._book(issue.derive(b"sale", ticket.to_bytes(8, "big")), ticket, _sale(line))
+
+    def refund(self, ticket: int, product: str, void_id: bytes) -> None:
+        """The owner has voided a ticket, as whoever settles that refund hears: the caller, the sweep, or both."""
+        item = _product(product)
+        quote = quote_refund(item, PRICE_MINOR, small_park.TODAY, small_park.TODAY)
+        value = TicketValue(ticket, item.number, quote.price_minor, small_park.CATALOGUE.venue.currency, DATES)
+        booking = postings.refund(value, Method.CASH, quote.fee_minor)
+        self._book(issue.derive(b"refund", void_id), ticket, booking)
+
+    def _book(self, transaction_id: bytes, order_id: int, booking: Transaction) -> None:
+        """As the database: a second transaction of an id is refused, with all of its postings."""
+        if transaction_id in self._booked:
+            return
+        self._booked.add(transaction_id)
+        rows = issue.booking_rows([(transaction_id, order_id, booking)], NOON, small_park.TODAY)
+        kinds = {head["id"]: head["kind"] for head in rows[transactions_table]}
+        self.postings += [_key(line, kinds) for line in rows[postings_table]]
+
+
+def _product(product: str) -> Any:
+    return small_park.CATALOGUE.products[product]
+
+
+def _sale(line: SoldLine) -> Transaction:
+    return postings.sale(Method.CASH, (line,), small_park.CATALOGUE.venue.currency, DATES)
+
+
+def _key(line: dict[str, Any], kinds: dict[bytes, str]) -> Key:
+    """Columns as `tests.checker.books.Books` has them."""
+    named = line["transaction_id"]
+    return (named.hex(), kinds[named], line["ticket_id"], line["account"], line["currency"], line["amount_minor"])
