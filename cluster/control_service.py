@@ -125,11 +125,10 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
     async def _ask_all(
         self, links: Sequence[LinkClient], calls: Sequence[link_pb2.LinkRequest]
     ) -> list[link_pb2.LinkResponse]:
-        asked = [link.call(call, CALL_TIMEOUT_S) for link, call in zip(links, calls, strict=True)]
+        asked = [self._ask(link, call) for link, call in zip(links, calls, strict=True)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
-                self._routes.look_up_soon()
                 raise answer
         return [answer for answer in answers if isinstance(answer, link_pb2.LinkResponse)]
 
@@ -181,11 +180,15 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         return (await self._ask_quota(link_pb2.LinkRequest(get_quotas=request))).get_quotas
 
     async def _ask_quota(self, call: link_pb2.LinkRequest) -> link_pb2.LinkResponse:
-        link = await self._routes.wait(QUOTA_PARTITION, FIND_TIMEOUT_S)
+        return await self._ask(await self._routes.wait(QUOTA_PARTITION, FIND_TIMEOUT_S), call)
+
+    async def _ask(self, link: LinkClient, call: link_pb2.LinkRequest) -> link_pb2.LinkResponse:
+        """Asks an owner, and looks for another if it is silent: it may have a successor, and its connection stays open.
+        Of a caller that is not as patient as we are, the end is a cancellation."""
         try:
             return await link.call(call, CALL_TIMEOUT_S)
-        except TransientError:
-            self._routes.look_up_soon()  # it may be silent because another has taken over
+        except (TransientError, asyncio.CancelledError):
+            self._routes.look_up_soon()
             raise
 
     # Occupancy and status

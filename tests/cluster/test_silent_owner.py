@@ -31,6 +31,13 @@ class Silent:
         raise UnknownOutcomeError("the owner did not answer within 5 s")
 
 
+class SilentForLong(Silent):
+    """Whose time is not over yet."""
+
+    async def call(self, *_: object) -> Any:
+        await asyncio.Event().wait()
+
+
 @dataclass
 class Routes:
     """Finds the silent one, and counts how often it was asked to look again."""
@@ -71,6 +78,20 @@ async def test_a_call_to_a_silent_quota_owner_looks_for_another(routes: Routes) 
     with pytest.raises(UnknownOutcomeError):
         await service._ask_quota(link_pb2.LinkRequest())
     assert routes.looked == 1
+
+
+async def test_another_owner_is_looked_for_also_when_the_caller_gives_up_before_the_call_does(routes: Routes) -> None:
+    """I10: sales wait five seconds, as calls to owners do, and theirs begin first."""
+    routes.link = SilentForLong()
+    service = ControlService(ClusterConfig("", None), None, None, routes, None)  # type: ignore[arg-type]
+    for ask in (service._ask_quota(link_pb2.LinkRequest()), service._ask_all([routes.link], [link_pb2.LinkRequest()])):
+        asking = asyncio.create_task(ask)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert routes.looked == 2
 
 
 async def test_scans_that_wait_for_a_silent_capacity_owner_are_told_retry_and_it_is_looked_for(routes: Routes) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster import ledger, owner_commands, quota_owner
+from cluster.control_service import CALL_TIMEOUT_S, ControlService
 from cluster.hosting import OwnerHost
 from cluster.ledger import Append, Appended
 from cluster.quota_owner import QuotaOwner
@@ -28,6 +29,7 @@ from tests.simulation.servers import Ledger
 from tests.simulation.world import replaced
 from ticketcore import quota
 from ticketcore.capacity import CapacityMove, Grant, ZoneBook, ZoneLease
+from ticketcore.errors import TransientError
 from ticketcore.quota import HoldState
 
 LEASE_MS = 1_000
@@ -170,6 +172,15 @@ def _is_owned(self: OwnerHost, index: int, _head: object) -> bool:
 _START = OwnerHost.start
 
 
+async def _ask_while_patient(self: ControlService, link: Any, call: Any) -> Any:
+    """A silent owner's successor is looked for when our own time is over; the caller's is over before."""
+    try:
+        return await link.call(call, CALL_TIMEOUT_S)
+    except TransientError:
+        self._routes.look_up_soon()
+        raise
+
+
 async def _nothing(*_: object) -> None:
     return None
 
@@ -228,6 +239,10 @@ BUGS = {
     "fenced quota owner talks": Bug(
         "answers that change nothing are given without being the owner", "quota",
         _patch((QuotaOwner, "_prove_ownership", _nothing)), 400,
+    ),
+    "caller gives up first": Bug(
+        "a silent owner's successor is not looked for when the caller is less patient", "hung",
+        _patch((ControlService, "_ask", _ask_while_patient)), 100,
     ),
     "recovery on top": Bug("a quota owner recovers on top of what it had", "ledger", _recovery_on_top, 100),
     "taken, not announced": Bug(

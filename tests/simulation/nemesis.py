@@ -11,7 +11,7 @@ from tests.simulation.loop import Process, State
 from tests.simulation.network import CALM
 from tests.simulation.park import Park, Slot
 from tests.simulation.profiles import Profile
-from tests.simulation.servers import RemoteServer, Trouble
+from tests.simulation.servers import NO_TROUBLE, RemoteServer
 
 STOPPED_S = (0.5, 5.0)
 AWAY_S = (0.2, 2.5)
@@ -40,7 +40,7 @@ class Nemesis:
     def prepare(self) -> None:
         """The weather of the day."""
         park, skew = self.park, self.profile.skew_ms
-        park.network.weather = self.profile.weather
+        park.network.weather, park.deadlines = self.profile.weather, self.profile.deadlines
         park.ledger.trouble, park.postgres.trouble = self.profile.ledger, self.profile.postgres
         for name in [*(slot.name for slot in park.slots), *self._gates()]:
             park.skew_ms[name] = self.chance.randint(-skew, skew)
@@ -61,7 +61,7 @@ class Nemesis:
         park = self.park
         park.network.weather = CALM
         park.network.cut.clear()
-        park.ledger.trouble, park.postgres.trouble = Trouble(), Trouble()
+        park.ledger.trouble = park.postgres.trouble = NO_TROUBLE
         self.wake()
         for server in (park.ledger, park.postgres):
             self._loop.continue_process(server.process)

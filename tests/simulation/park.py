@@ -72,6 +72,8 @@ class Park:
         self._numbers = count(1)
         self._reviving: set[str] = set()
         self.controls: dict[str, ControlService] = {}
+        self.deadlines = False
+        """Whether control calls bring their deadline, which ends them at the gateway too, or go on unheard."""
 
     # Incarnations
 
@@ -193,6 +195,8 @@ class Park:
         call = getattr(type(service), method).__wrapped__(service, request, None)
         task = asyncio.create_task(_outcome(call))
         task.add_done_callback(lambda done: self._answer(done, answer))
+        if self.deadlines:
+            self.loop.call_later(PATIENCE_S, task.cancel)
 
     def _answer(self, done: asyncio.Task[Any], answer: asyncio.Future[Any]) -> None:
         if not done.cancelled() and self.chance.random() >= self.network.weather.drop:

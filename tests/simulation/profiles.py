@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.simulation.network import CALM, Weather
-from tests.simulation.servers import Trouble
+from tests.simulation.servers import NO_TROUBLE, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,11 +15,12 @@ class Profile:
     name: str
     says: str
     weather: Weather = CALM
-    ledger: Trouble = field(default_factory=Trouble)
-    postgres: Trouble = field(default_factory=Trouble)
+    ledger: Trouble = NO_TROUBLE
+    postgres: Trouble = NO_TROUBLE
     attacks: tuple[str, ...] = ()
     every_s: tuple[float, float] = (0.6, 2.5)
     skew_ms: int = 0
+    deadlines: bool = False
 
 
 STORMY = Weather(drop=0.05, double=0.05, straggle=0.08, break_connection=0.01)
@@ -39,7 +40,7 @@ PROFILES = {
             attacks=("stop_owner", "stop_owner", "double_owner", "wake"),
         ),
         Profile("hung", "owners and the quota owner stopped for good and replaced", ROUGH,
-                attacks=("hang_owner", "hang_quota"), every_s=(1.5, 4.0)),
+                attacks=("hang_owner", "hang_quota"), every_s=(1.5, 4.0), deadlines=True),
         Profile("ledger", "appends slow, failed and answered by nobody; the ledger stands still", CALM, SHAKY,
                 attacks=("stop_ledger",)),
         Profile(

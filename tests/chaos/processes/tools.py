@@ -41,6 +41,9 @@ def run(*command: str) -> None:
     Raises:
         RuntimeError: it failed; with what it said.
     """
-    done = subprocess.run([tool(command[0]), *command[1:]], capture_output=True, text=True, check=False)
+    # Programs of root call each other by name (`ip netns exec ... nft`), and a user's path may leave theirs out.
+    environment = os.environ | {"PATH": PATH}
+    call = [tool(command[0]), *command[1:]]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
