@@ -28,17 +28,16 @@ Sums = Mapping[Key, tuple[int, int]]
 class Books:
     """What Postgres holds, as far as it says something that the ledger says too.
 
-        scans          partition, sequence, scan_id, ticket, gate, decision, reason, kind, persons, first_admission
-        passages       partition, sequence, scan_id, ticket, gate, outcome, persons_given_back
-        tickets        partition, sequence, ticket, to_lifecycle, price_minor, registered
-        scan_sums      partition, minute_ms, day, gate, zone, product, direction, decision, reason, kind -> scans, persons
-        passage_sums   partition, minute_ms, day, gate, zone, product, kind, outcome -> passages, persons_given_back
-        ticket_sums    partition, day, product, from_lifecycle, to_lifecycle, registered -> tickets, price_minor
-        first          ticket -> scan_id of its first admission
-        offsets        partition -> sequence up to which it was read
-        sold           tickets that sales have; None where sales were not looked at
-    =======
-        postings       transaction, kind, ticket or None, account, currency, amount_minor
+    scans          partition, sequence, scan_id, ticket, gate, decision, reason, kind, persons, first_admission
+    passages       partition, sequence, scan_id, ticket, gate, outcome, persons_given_back
+    tickets        partition, sequence, ticket, to_lifecycle, price_minor, registered
+    scan_sums      partition, minute_ms, day, gate, zone, product, direction, decision, reason, kind -> scans, persons
+    passage_sums   partition, minute_ms, day, gate, zone, product, kind, outcome -> passages, persons_given_back
+    ticket_sums    partition, day, product, from_lifecycle, to_lifecycle, registered -> tickets, price_minor
+    first          ticket -> scan_id of its first admission
+    offsets        partition -> sequence up to which it was read
+    sold           tickets that sales have; None where sales were not looked at
+    postings       transaction, kind, ticket or None, account, currency, amount_minor
     """
 
     scans: list[Key] = field(default_factory=list)
