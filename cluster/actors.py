@@ -22,7 +22,7 @@ from cluster.hosting import OwnerHost, QuotaHost
 from cluster.metrics import serve_metrics
 from cluster.owner import Owner
 from cluster.quota_owner import QuotaOwner
-from ticketcore.errors import UnavailableError
+from ticketcore.errors import FencedError, UnavailableError
 
 EXIT_BROKEN = 70
 FREEZE_EVERY_S = 1.0
@@ -69,9 +69,13 @@ async def _freeze_garbage() -> None:
 
 
 def _die_if_broken(failure: BaseException | None) -> None:
-    if failure is not None:
+    if failure is None:
+        return
+    if isinstance(failure, FencedError):
+        log.warning("actor ends: another has taken its place", error=str(failure))
+    else:
         log.error("actor ends and is rebuilt from the ledger", error=repr(failure))
-        os._exit(EXIT_BROKEN)
+    os._exit(EXIT_BROKEN)
 
 
 class OwnerActor:

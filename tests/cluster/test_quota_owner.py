@@ -110,6 +110,33 @@ async def test_a_snapshot_of_quotas_never_holds_what_is_not_durable(
     assert (await quotas.quota()).held == 8
 
 
+async def test_a_snapshot_that_takes_long_is_not_mixed_with_the_next(
+    quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I2: both would be written in one place, and the log be trimmed below what is neither."""
+    monkeypatch.setattr(quota_owner, "SNAPSHOT_AFTER_ENTRIES", 2)
+    write, go_on, begun = quotas.ledger.write_snapshot, asyncio.Event(), list[int]()
+
+    async def slowly(name: str, epoch: int, sequence: int, parts: AsyncIterator[bytes]) -> None:
+        begun.append(sequence)
+        await go_on.wait()
+        await write(name, epoch, sequence, parts)
+
+    monkeypatch.setattr(quotas.ledger, "write_snapshot", slowly)
+    for number in range(1, 8):
+        assert (await quotas.place(number)).outcome == DONE
+    assert len(begun) == 1
+    go_on.set()
+    await until(lambda: not quotas.owner._writing)
+    assert (await quotas.place(8)).outcome == DONE
+    await until(lambda: len(begun) == 2)
+    await until(lambda: not quotas.owner._writing)
+    assert await quotas.ledger.snapshot_sequence("q0") == begun[1]
+    await quotas.owner.stop()
+    await quotas.take_over()
+    assert (await quotas.quota()).held == 8
+
+
 async def test_the_state_comes_back_from_the_log_and_from_a_snapshot(quotas: QuotaDesk) -> None:
     for number in range(6):
         await quotas.place(number, 1, 5)

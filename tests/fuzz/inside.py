@@ -102,8 +102,7 @@ class Inside:
         asyncio._set_running_loop(self.loop)
         try:
             task = self.loop.start(self.client, work)
-            while not task.done():
-                self.loop._step()
+            self.loop._run_until(task)
         finally:
             asyncio._set_running_loop(None)
         self.loop._tasks = [task for task in self.loop._tasks if not task.done()]
