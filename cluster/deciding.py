@@ -35,6 +35,7 @@ from ticketcore.admission import (
     decide,
     terms_of,
 )
+from ticketcore.capacity import ZoneLease
 from ticketcore.lifecycle import Lifecycle
 from ticketcore.reasons import OVERRIDE_ALLOWED, Decision, Reason, decision_for
 from ticketcore.rules import Rule
@@ -60,6 +61,18 @@ _NEW = 0
 
 
 @dataclass(frozen=True, slots=True)
+class Entrance:
+    """First entries at one gate and on the same terms, while their run is open: what each of them is asked."""
+
+    run: AdmissionRun
+    zone_number: int
+    persons: int
+    other_zones: tuple[int, ...]
+    lease: ZoneLease | None
+    """Of a zone with a capacity."""
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """The scan needs `persons` units of a zone's capacity before it can be decided."""
 
@@ -75,11 +88,14 @@ Examined = tuple[Genuine, Known, Visit, "Admission | Reason | Waiting"]
 class Decider:
     """Decides one batch's scans and passages on one partition, into one log entry."""
 
-    __slots__ = ("_entry", "_passages", "_runs", "context", "partition")
+    __slots__ = ("_entrances", "_entry", "_newest_ms", "_oldest_ms", "_passages", "_runs", "context", "partition")
 
     def __init__(self, partition: Partition, context: Context) -> None:
         self.partition = partition
         self.context = context
+        self._oldest_ms = context.moment.time_ms - SCAN_MAX_AGE_MS
+        self._newest_ms = context.moment.time_ms + SCAN_MAX_AHEAD_MS
+        self._entrances: dict[tuple[int, bytes], Entrance] = {}
         self._entry = events_pb2.LogEntry()
         self._runs: dict[Alike, AdmissionRun] = {}
         self._passages: dict[tuple[int, int, Kind, int], PassageRun] = {}
@@ -99,10 +115,12 @@ class Decider:
     def _close_runs(self) -> None:
         """Passages after admissions: one may settle an admission of the same batch, but never the other way round."""
         for run in self._runs.values():
-            run.write_event(self._entry.events.add().scans_admitted)
-            self.partition.count_run(run)
+            if run.scan_ids:  # else it was opened for a scan that was not admitted
+                run.write_event(self._entry.events.add().scans_admitted)
+                self.partition.count_run(run)
         for passages in self._passages.values():
             passages.write_event(self._entry.events.add().passages_recorded)
+        self._entrances.clear()
         self._runs.clear()
         self._passages.clear()
 
@@ -111,30 +129,45 @@ class Decider:
     def admit_alike(self, scan: gate_pb2.Scan, token: bytes, ticket_id: int, gate_number: int) -> bytes | None:
         """Admits the first entry of a registered ticket by its whole party, and returns its verdict in a server frame.
         None: it may not be that, and `decide` must look. Makes the very checks of `decide`, in the order of cost."""
-        partition, context = self.partition, self.context
+        partition = self.partition
         if not partition.table.is_active(ticket_id, tokens.digest(token)):
             return None  # before anything is worked out and kept for its claims, which may be anybody's
-        try:
-            first = context.minute.first_entries[gate_number, token[TERMS_OFFSET : tokens.CLAIMS_LENGTH]]
-        except KeyError:
-            first = context.first_entry(token[: tokens.CLAIMS_LENGTH], gate_number)
-        if first is None or scan.persons or scan.direction == _EXIT or scan.proof_seen:
+        at = (gate_number, token[TERMS_OFFSET : tokens.CLAIMS_LENGTH])
+        entrance = self._entrances.get(at) or self._open(at, token)
+        if entrance is None or scan.persons or scan.direction == _EXIT or scan.proof_seen:
             return None
-        alike, scan_id, scan_time_ms = first.alike, scan.scan_id, scan.scan_time_ms
+        scan_id, scan_time_ms, lease = scan.scan_id, scan.scan_time_ms, entrance.lease
         if (
-            not -SCAN_MAX_AHEAD_MS <= context.moment.time_ms - scan_time_ms <= SCAN_MAX_AGE_MS
-            or ticket_id << 16 | alike.zone_number in partition.visits
+            not self._oldest_ms <= scan_time_ms <= self._newest_ms
+            or ticket_id << 16 | entrance.zone_number in partition.visits
             or len(scan_id) != SCAN_ID_LENGTH
-            or scan_id in partition.scans
-            or (first.other_zones and partition.admitted(ticket_id, first.other_zones))
-            or (first.capacity_limited and partition.zone_lease(alike.zone_number).spare < alike.persons)
+            or scan_id in partition.scans.young
+            or scan_id in partition.scans.old
+            or (entrance.other_zones and partition.admitted(ticket_id, entrance.other_zones))
+            or (lease is not None and lease.spare < entrance.persons)
         ):
             return None
+        run = entrance.run
+        partition.join(run, scan_id, ticket_id, gate_number, scan_time_ms)
+        return run.alike.verdict_frame(scan_id, token[8:0:-1])
+
+    def _open(self, at: tuple[int, bytes], token: bytes) -> Entrance | None:
+        """Opens a run, or one more gate to it; None where first entries have to be looked at closely."""
+        context, gate_number = self.context, at[0]
+        try:
+            first = context.minute.first_entries[at]
+        except KeyError:
+            first = context.first_entry(token[: tokens.CLAIMS_LENGTH], gate_number)
+        if first is None:
+            return None
+        alike = first.alike
         run = self._runs.get(alike)
         if run is None:
             run = self._runs[alike] = AdmissionRun(alike, context.moment.time_ms, context.moment.day)
-        partition.join(run, scan_id, ticket_id, gate_number, scan_time_ms)
-        return alike.verdict_frame(scan_id, token[8:0:-1])
+        lease = self.partition.zone_lease(alike.zone_number) if first.capacity_limited else None
+        entrance = Entrance(run, alike.zone_number, alike.persons, first.other_zones, lease)
+        self._entrances[at] = entrance
+        return entrance
 
     def decide(self, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict) -> Waiting | None:
         """Decides one scan into `verdict`; or says what it waits for, and has changed nothing."""

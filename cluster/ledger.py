@@ -11,7 +11,7 @@ arguments until it answers; it never appends twice.
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from cluster.held_script import HeldScript
 from parkgate.events.v1 import events_pb2
 from ticketcore.errors import DamagedDataError, FencedError, UnavailableError, UnknownOutcomeError
 from ticketcore.seal import seal, unseal
@@ -90,10 +91,11 @@ class Ledger:
             max_connections=32,
         )
         script = importlib.resources.files("cluster").joinpath("append.lua").read_text()
-        self._append = self._redis.register_script(script)
+        self._append = HeldScript(url, script, CALL_TIMEOUT_S)
 
     async def close(self) -> None:
         """Closes all connections."""
+        await self._append.close()
         await self._redis.aclose()
 
     async def take(self, partition: str, owner: str) -> Taken:
@@ -184,8 +186,8 @@ class Ledger:
             return UnavailableError(f"the log of {partition} was trimmed while it was read: now begin at {snapshot}")
         return DamagedDataError(f"the log of {partition} {what}")
 
-    async def write_snapshot(self, partition: str, epoch: int, sequence: int, data: bytes) -> None:
-        """Replaces the partition's snapshot by one that holds everything up to `sequence`.
+    async def write_snapshot(self, partition: str, epoch: int, sequence: int, parts: AsyncIterable[bytes]) -> None:
+        """Replaces the partition's snapshot by one that holds everything up to `sequence`: the parts, joined.
 
         Raises:
             FencedError: a later owner has taken over; its snapshot stays, for its log may be trimmed up to it.
@@ -196,14 +198,16 @@ class Ledger:
             "redis.call('PERSIST', KEYS[2]) redis.call('RENAME', KEYS[2], KEYS[3]) return 1"
         )
         async with self._errors(f"writing a snapshot of {partition}"):
-            chunks = range(0, max(len(data), 1), SNAPSHOT_CHUNK)
             async with self._redis.pipeline(transaction=True) as pipe:
                 pipe.delete(new)
-                pipe.hset(new, mapping={"sequence": sequence, "chunks": len(chunks), "length": len(data)})
+                pipe.hset(new, "sequence", sequence)
                 pipe.expire(new, SNAPSHOT_WRITING_S)
                 await pipe.execute()
-            for number, start in enumerate(chunks):
-                await self._redis.hset(new, f"chunk:{number}", seal(data[start : start + SNAPSHOT_CHUNK]))
+            length = chunks = 0
+            async for chunk in _in_chunks(parts):
+                await self._redis.hset(new, f"chunk:{chunks}", seal(chunk))
+                length, chunks = length + len(chunk), chunks + 1
+            await self._redis.hset(new, mapping={"chunks": chunks, "length": length})
             keys = (_key(partition, "head"), new, _key(partition, "snapshot"))
             done = await self._redis.eval(script, 3, *keys, str(epoch))
         if not done:
@@ -292,6 +296,22 @@ class Ledger:
 
     def _errors(self, doing: str) -> _Wrapped:
         return _Wrapped(doing)
+
+
+async def at_once(data: bytes) -> AsyncIterator[bytes]:
+    """A snapshot of one part."""
+    yield data
+
+
+async def _in_chunks(parts: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The same bytes in pieces of SNAPSHOT_CHUNK; one, if there are none."""
+    waiting = bytearray()
+    async for part in parts:
+        waiting += part
+        while len(waiting) > SNAPSHOT_CHUNK:
+            yield bytes(waiting[:SNAPSHOT_CHUNK])
+            del waiting[:SNAPSHOT_CHUNK]
+    yield bytes(waiting)
 
 
 class _Wrapped:

@@ -35,12 +35,17 @@ class _OwnerCollector(Collector):
             "parkgate_owner_damaged", "Partitions not served: their log is damaged.", value=len(counters.damaged)
         )
         tickets = GaugeMetricFamily("parkgate_partition_tickets", "Registered tickets.", labels=["partition"])
+        awaited = GaugeMetricFamily(
+            "parkgate_partition_passages_awaited", "Admissions whose passage is not settled.", labels=["partition"]
+        )
         inside = GaugeMetricFamily("parkgate_partition_inside", "Persons inside.", labels=["partition", "zone"])
         for partition in list(self._owner.owned.values()):
             tickets.add_metric([partition.name], len(partition.table))
+            awaited.add_metric([partition.name], len(partition.holds))
             for zone_number, lease in list(partition.leases.items()):
                 inside.add_metric([partition.name, str(zone_number)], lease.inside)
         yield tickets
+        yield awaited
         yield inside
 
 

@@ -155,11 +155,17 @@ class Partition:
 
     def join(self, run: AdmissionRun, scan_id: bytes, ticket_id: int, gate_number: int, scan_time_ms: int) -> None:
         """Counts an admission that is like the others of a run, and remembers and holds it. `count_run` must follow."""
-        run.add(scan_id, ticket_id, gate_number, scan_time_ms)
-        self.visits[ticket_id << 16 | run.alike.zone_number] = run.visit(gate_number)
-        self.scans.keep_alike(scan_id, run)
-        if run.alike.counts_inside:
-            self.zone_lease(run.alike.zone_number).inside += run.alike.persons
+        run.scan_ids.append(scan_id)
+        run.ticket_ids.append(ticket_id)
+        run.gate_numbers.append(gate_number)
+        run.scan_times_ms.append(scan_time_ms)
+        alike = run.alike
+        zone_number = alike.zone_number
+        self.visits[ticket_id << 16 | zone_number] = run.visits.get(gate_number) or run.visit(gate_number)
+        self.scans.young[scan_id] = run
+        if alike.counts_inside:
+            lease = self.leases.get(zone_number) or self.zone_lease(zone_number)
+            lease.inside += alike.persons
         if run.deadline_ms:
             self.holds[scan_id] = run
 

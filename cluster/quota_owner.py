@@ -17,7 +17,7 @@ from cluster.batch import BATCH_ID_LENGTH
 from cluster.config import QUOTA_PARTITION, ClusterConfig
 from cluster.control import DAMAGED_CONTROL, POLL_S, Control
 from cluster.ending import end
-from cluster.ledger import Append, Appended, Ledger
+from cluster.ledger import Append, Appended, Ledger, at_once
 from cluster.link import Connection
 from cluster.owner import APPEND_RETRY_S, BUSY, TICK_S, wall_clock_ms
 from cluster.quota_state import Change, QuotaState, ZoneAlert, replay, restore, snapshot, write_event
@@ -373,7 +373,7 @@ class QuotaOwner:
 
     async def _write_snapshot(self, sequence: int, data: bytes) -> None:
         try:
-            await self.ledger.write_snapshot(self.state.name, self.state.epoch, sequence, data)
+            await self.ledger.write_snapshot(self.state.name, self.state.epoch, sequence, at_once(data))
             reported = await self.ledger.reported_sequence(self.state.name)
             if min(sequence, reported) > 1:
                 await self.ledger.trim(self.state.name, min(sequence, reported))

@@ -1,11 +1,10 @@
-"""Brings a partition back: the snapshot, then the log after it; and makes snapshots.
+"""Brings a partition back: the snapshot, then the log after it. `cluster.snapshot_parts` makes snapshots.
 
 Replay applies the facts that were logged, through the same methods as the live decision; it decides nothing again.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
 from operator import itemgetter
@@ -24,6 +23,32 @@ from ticketcore.seal import reading
 from ticketcore.token import CLAIMS_LENGTH, DIGEST_LENGTH
 
 SNAPSHOT_FORMAT = 2
+COUNTERS = (
+    "admitted",
+    "admitted_today",
+    "entered_today",
+    "inside",
+    "day",
+    "first_ms",
+    "first_gate",
+    "last_ms",
+    "last_gate",
+    "last_exit_ms",
+)
+TOTALS = (
+    "registered",
+    "registered_minor",
+    "admitted_first",
+    "persons_entered",
+    "persons_reentered",
+    "persons_exited",
+    "refused",
+    "scans_entered",
+    "scans_reentered",
+    "scans_exited",
+    "entered_given_back",
+    "reentered_given_back",
+)
 
 
 def replay(partition: Partition, entry: events_pb2.LogEntry, rules: Rules) -> None:
@@ -128,115 +153,6 @@ def passing_of(event: events_pb2.ScanDecided, time_ms: int, day: int) -> Passing
     )
 
 
-_COUNTERS = (
-    "admitted",
-    "admitted_today",
-    "entered_today",
-    "inside",
-    "day",
-    "first_ms",
-    "first_gate",
-    "last_ms",
-    "last_gate",
-    "last_exit_ms",
-)
-_TOTALS = (
-    "registered",
-    "registered_minor",
-    "admitted_first",
-    "persons_entered",
-    "persons_reentered",
-    "persons_exited",
-    "refused",
-    "scans_entered",
-    "scans_reentered",
-    "scans_exited",
-    "entered_given_back",
-    "reentered_given_back",
-)
-
-
-def snapshot(partition: Partition, partitions: int) -> bytes:
-    """The partition's whole state, serialized."""
-    record = events_pb2.PartitionSnapshot(
-        partition=partition.name,
-        sequence=partition.sequence,
-        time_ms=partition.last_time_ms,
-        partitions=partitions,
-        changes=partition.changes,
-        format=SNAPSHOT_FORMAT,
-    )
-    for number, rows in partition.table.dump():
-        record.chunks.add(number=number, rows=rows)
-    _add_visits(record, partition.visits)
-    for scan_id, held in partition.holds.items():
-        if isinstance(held, Passing):
-            record.held.add(admission=_admission_of(scan_id, held), admit_time_ms=held.time_ms, day=held.day)
-    _add_runs(record, partition)
-    for scan_id, outcome in partition.settled.items():
-        record.settled.add(scan_id=scan_id, outcome=outcome)
-    for lease in partition.leases.values():
-        record.leases.add(
-            zone_number=lease.zone_number, received_total=lease.received_total, returned_total=lease.returned_total
-        )
-    for scan_id, verdict in partition.scans.single():
-        record.verdicts.add(scan_id=scan_id, verdict=verdict)
-    for product, totals in partition.totals.items():
-        record.totals.append(_totals_record(product, totals))
-    return record.SerializeToString()
-
-
-def _add_visits(record: events_pb2.PartitionSnapshot, visits: dict[int, Visit]) -> None:
-    """Tickets that share their counters share a record: there are millions of tickets, and few ways to stand."""
-    sharing: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
-    for key, visit in visits.items():
-        sharing[id(visit), key & 0xFFFF].append(key >> 16)
-    for (_, zone_number), ticket_ids in sharing.items():
-        visit = visits[ticket_ids[0] << 16 | zone_number]
-        counters = [getattr(visit, name) for name in _COUNTERS]
-        record.visits.add(ticket_ids=ticket_ids, zone_number=zone_number, counters=counters)
-
-
-def _add_runs(record: events_pb2.PartitionSnapshot, partition: Partition) -> None:
-    remembered = set(partition.scans.runs())
-    held: dict[AdmissionRun, list[bytes]] = {run: [] for run in partition.scans.runs()}
-    for scan_id, kept in partition.holds.items():
-        if isinstance(kept, AdmissionRun):
-            held.setdefault(kept, []).append(scan_id)
-    for run, scan_ids in held.items():
-        item = record.runs.add(admit_time_ms=run.time_ms, day=run.day, remembered=run in remembered)
-        item.held_scan_ids = b"".join(scan_ids)
-        run.write_event(item.admitted)
-
-
-def _admission_of(scan_id: bytes, passing: Passing) -> events_pb2.ScanDecided:
-    return events_pb2.ScanDecided(
-        scan_id=scan_id,
-        ticket_id=passing.ticket_id,
-        zone_number=passing.zone_number,
-        product_number=passing.product_number,
-        gate_number=passing.gate_number,
-        kind=int(passing.kind),  # type: ignore[arg-type]
-        persons=passing.persons,
-        first_admission=passing.first_admission,
-        passage_deadline_ms=passing.deadline_ms,
-        counts_inside=passing.counts_inside,
-    )
-
-
-def _totals_record(product: int, totals: Totals) -> events_pb2.ProductTotals:
-    record = events_pb2.ProductTotals(product_number=product)
-    for name in _TOTALS:
-        setattr(record, name, getattr(totals, name))
-    for to, tickets in totals.changed.items():
-        record.changed.add(to=to, tickets=tickets, price_minor=totals.changed_minor[to])
-    for reason, scans in totals.refusals.items():
-        record.refusals.add(reason=reason, scans=scans)
-    for outcome, passages in totals.passages.items():
-        record.passages.add(outcome=outcome, passages=passages)
-    return record
-
-
 def restore(partition: Partition, data: bytes, partitions: int) -> None:
     """Takes a snapshot over into an empty partition.
 
@@ -272,6 +188,8 @@ def _restore(partition: Partition, record: events_pb2.PartitionSnapshot) -> None
         partition.zone_lease(seen.zone_number).inside += visit.inside * len(seen.ticket_ids)
     _restore_held(partition, record)
     partition.settled = {item.scan_id: item.outcome for item in record.settled}
+    for alike in record.settled_alike:
+        partition.settled.update(dict.fromkeys(scan_ids_of(alike.scan_ids), alike.outcome))
     partition.changes = dict(record.changes)
     for lease in record.leases:
         partition.lease(lease)
@@ -310,7 +228,7 @@ def _restore_run(partition: Partition, run: AdmissionRun, item: events_pb2.Remem
 def _restore_totals(partition: Partition, records: Iterable[events_pb2.ProductTotals]) -> None:
     for record in records:
         partition.totals[record.product_number] = Totals(
-            **{name: getattr(record, name) for name in _TOTALS},
+            **{name: getattr(record, name) for name in TOTALS},
             changed={item.to: item.tickets for item in record.changed},
             changed_minor={item.to: item.price_minor for item in record.changed},
             refusals={item.reason: item.scans for item in record.refusals},

@@ -72,7 +72,6 @@ class AdmissionRun:
 
     __slots__ = (
         "_positions",
-        "_visits",
         "alike",
         "day",
         "deadline_ms",
@@ -81,6 +80,7 @@ class AdmissionRun:
         "scan_times_ms",
         "ticket_ids",
         "time_ms",
+        "visits",
     )
 
     def __init__(self, alike: Alike, time_ms: int, day: int) -> None:
@@ -92,7 +92,7 @@ class AdmissionRun:
         self.ticket_ids: list[int] = []
         self.gate_numbers: list[int] = []
         self.scan_times_ms: list[int] = []
-        self._visits: dict[int, Visit] = {}
+        self.visits: dict[int, Visit] = {}
         self._positions: dict[bytes, int] = {}
 
     @classmethod
@@ -113,9 +113,9 @@ class AdmissionRun:
 
     def visit(self, gate_number: int) -> Visit:
         """The counters that an admission through a gate leaves. Shared: whoever counts on makes a copy."""
-        visit = self._visits.get(gate_number)
+        visit = self.visits.get(gate_number)
         if visit is None:
-            visit = self._visits[gate_number] = Visit()
+            visit = self.visits[gate_number] = Visit()
             apply_passing(visit, self._passing(0, gate_number))
         return visit
 

@@ -30,11 +30,11 @@ _Kept = bytes | AdmissionRun
 
 
 class ScanMemory:
-    """Verdicts by scan id."""
+    """Verdicts by scan id. The two generations are open to the short way of deciding, which looks at both itself."""
 
     def __init__(self) -> None:
-        self._young: dict[bytes, _Kept] = {}
-        self._old: dict[bytes, _Kept] = {}
+        self.young: dict[bytes, _Kept] = {}
+        self.old: dict[bytes, _Kept] = {}
         self._young_since_ms = 0
         self._young_single = self._old_single = 0
 
@@ -44,14 +44,14 @@ class ScanMemory:
         return self._young_single + self._old_single >= MAX_SINGLE_VERDICTS
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self.old)
 
     def __contains__(self, scan_id: bytes) -> bool:
-        return scan_id in self._young or scan_id in self._old
+        return scan_id in self.young or scan_id in self.old
 
     def recall(self, scan_id: bytes, verdict: gate_pb2.Verdict) -> bool:
         """Writes the verdict that a scan was answered with, if it was decided and is not too old to be retried."""
-        kept = self._young.get(scan_id) or self._old.get(scan_id)
+        kept = self.young.get(scan_id) or self.old.get(scan_id)
         if kept is None:
             return False
         if isinstance(kept, bytes):
@@ -62,26 +62,26 @@ class ScanMemory:
 
     def keep(self, scan_id: bytes, verdict: bytes) -> None:
         """Remembers a serialized verdict."""
-        self._young[scan_id] = verdict
+        self.young[scan_id] = verdict
         self._young_single += 1
 
     def keep_alike(self, scan_id: bytes, run: AdmissionRun) -> None:
         """Remembers a verdict that is like the others of a run; a tenth of the memory."""
-        self._young[scan_id] = run
+        self.young[scan_id] = run
 
     def age(self, now_ms: int) -> None:
         """Drops what may be dropped; called once a batch."""
         if now_ms - self._young_since_ms >= SCAN_MEMORY_MS:
-            self._old, self._young = self._young, {}
+            self.old, self.young = self.young, {}
             self._old_single, self._young_single = self._young_single, 0
             self._young_since_ms = now_ms
 
     def single(self) -> Iterator[tuple[bytes, bytes]]:
         """Serialized verdicts by scan id, elder first, of scans that belong to no run; for a snapshot."""
-        for generation in (self._old, self._young):
+        for generation in (self.old, self.young):
             yield from ((scan_id, kept) for scan_id, kept in generation.items() if isinstance(kept, bytes))
 
     def runs(self) -> Iterator[AdmissionRun]:
         """Every run that is remembered, once, elder first. All members of one are of the same generation."""
-        for generation in (self._old, self._young):
+        for generation in (self.old, self.young):
             yield from dict.fromkeys(kept for kept in generation.values() if isinstance(kept, AdmissionRun))

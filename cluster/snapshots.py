@@ -1,12 +1,14 @@
 """When a partition is snapshotted, and how far its log may be trimmed after it.
 
-A partition is serialized in one go between two turns (some 2 µs for each used ticket of one partition) and written in
-the background. The log is trimmed only below both the snapshot and what reporting has committed to Postgres (I6, I10).
+A partition's state is taken in one go between two turns (milliseconds), serialized in small parts while scans go on,
+and written as it comes. The log is trimmed only below both the snapshot and what reporting has committed to Postgres
+(I6, I10).
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from typing import Any
 
 import structlog
@@ -14,13 +16,15 @@ import structlog
 from cluster.config import ClusterConfig
 from cluster.ledger import Append, Ledger
 from cluster.partition import Partition
-from cluster.recovery import snapshot
+from cluster.snapshot_parts import Still
 from ticketcore.errors import TransientError
 
 KEPT_ENTRIES = 1_000
 """Log entries that are kept below the snapshot all the same, for people who look what happened just now."""
 BYTES_PER_EVENT = 100
 """About what one event takes in the log; the appends' bytes stand for events."""
+REST = 3.0
+"""After each part of a snapshot: so many times as long as it took."""
 log = structlog.get_logger("cluster.snapshots")
 
 
@@ -51,23 +55,37 @@ class Snapshots:
         return any(True for _ in self.due(owned))
 
     def begin(self, partition: Partition) -> Coroutine[Any, Any, None]:
-        """Serializes a partition now, which must be between two turns: during an append it holds what the ledger may
+        """Takes a partition's state now, which must be between two turns: during an append it holds what the ledger may
         not. Awaiting what is returned writes it and trims the log. A failure is tried again when the next one is due.
         """
         self._writing.add(partition.name)
         self._bytes_since[partition.name] = 0
-        return self._write(partition, partition.sequence, snapshot(partition, self._config.partitions))
+        return self._write(partition, Still(partition, self._config.partitions))
 
-    async def _write(self, partition: Partition, sequence: int, data: bytes) -> None:
+    async def _write(self, partition: Partition, still: Still) -> None:
+        name, sequence = partition.name, still.sequence
         try:
-            await self._ledger.write_snapshot(partition.name, partition.epoch, sequence, data)
+            await self._ledger.write_snapshot(name, partition.epoch, sequence, _gently(still.parts()))
             partition.snapshot_sequence = sequence
-            reported = await self._ledger.reported_sequence(partition.name)
+            reported = await self._ledger.reported_sequence(name)
             below = min(sequence, reported) - KEPT_ENTRIES
             if below > 0:
-                await self._ledger.trim(partition.name, below)
-            log.info("snapshot written", partition=partition.name, sequence=sequence, trimmed_below=max(below, 0))
+                await self._ledger.trim(name, below)
+            log.info("snapshot written", partition=name, sequence=sequence, trimmed_below=max(below, 0))
         except TransientError as error:
-            log.warning("snapshot not written", partition=partition.name, error=str(error))
+            log.warning("snapshot not written", partition=name, error=str(error))
         finally:
-            self._writing.discard(partition.name)
+            still.release()
+            self._writing.discard(name)
+
+
+async def _gently(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The parts, with a rest after each that leaves most of the owner's time to scans."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for part in parts:
+        took_s = loop.time() - began
+        if part:
+            yield part
+        await asyncio.sleep(took_s * REST)
+        began = loop.time()

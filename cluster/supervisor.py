@@ -87,12 +87,25 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Starts what is missing and returns when everything serves."""
+        """Starts what is missing and returns when everything serves. Raises what a watcher ends with."""
         self._watched = [self._quota(), *map(self._owner, range(self._cluster.owners))]
         self._watched += [self._gateway_actor(number) for number in range(self._cluster.gateways)]
         self._watched += [self._further_actor(number, item) for number, item in enumerate(self._further)]
         self._tasks = [asyncio.create_task(self._watch(item)) for item in self._watched]
-        await asyncio.gather(*(item.ready.wait() for item in self._watched))
+        ready = asyncio.create_task(self._all_ready())
+        try:
+            await _first(ready, *self._tasks)
+        finally:
+            ready.cancel()
+
+    async def _all_ready(self) -> None:
+        for item in self._watched:
+            await item.ready.wait()
+
+    async def ended(self) -> None:
+        """Returns when a watcher has ended, which none should: an actor that nobody watches never comes back, so the
+        caller must start anew. Raises what ended it."""
+        await _first(*self._tasks)
 
     def processes(self) -> dict[str, int]:
         """Process ids by actor name, as last seen."""
@@ -180,6 +193,13 @@ class Supervisor:
 
     def _metrics_port(self, offset: int) -> int:
         return self._gateway.metrics_port + offset if self._gateway.metrics_port else 0
+
+
+async def _first(*works: asyncio.Future[Any]) -> None:
+    """Returns when one of these has ended. Raises what it raised."""
+    done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+    for work in done:
+        work.result()
 
 
 def _start(handle: Any) -> Awaitable[int]:

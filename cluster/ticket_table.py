@@ -11,7 +11,6 @@ origin 1, spare 2, price 8 big-endian. A row whose origin is 0 is empty.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -27,7 +26,6 @@ _EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW.size)
 _DIGEST_OFFSET = 8
 _LIFECYCLE_OFFSET = 20
 _ORIGIN_OFFSET = 21
-_SPARE_OFFSET = 22
 _HEAD_OFFSET = 9
 
 
@@ -58,6 +56,8 @@ class TicketTable:
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self._chunks: dict[int, bytearray] = {}
+        self._still: set[int] = set()
+        """Chunks that a snapshot still reads."""
         self._count = 0
         self._terms: dict[bytes, Terms] = {}
 
@@ -84,8 +84,7 @@ class TicketTable:
         chunk = self._chunks.get(number >> CHUNK_ROWS_BITS)
         if chunk is None:
             return False
-        offset = (number & _ROW_MASK) * ROW.size
-        return chunk[offset + _DIGEST_OFFSET : offset + _SPARE_OFFSET] == digest + _ACTIVE_AND_REGISTERED
+        return chunk.startswith(digest + _ACTIVE_AND_REGISTERED, (number & _ROW_MASK) * ROW.size + _DIGEST_OFFSET)
 
     def put(self, claims: bytes, digest: bytes, lifecycle: int, origin: Origin, price_minor: int) -> None:
         """Stores a ticket by its 17 bytes of claims."""
@@ -104,19 +103,27 @@ class TicketTable:
     def set_lifecycle(self, ticket_id: int, lifecycle: int) -> None:
         """Changes the lifecycle of a ticket that is there."""
         number = ticket_id // self._partitions
-        self._chunks[number >> CHUNK_ROWS_BITS][(number & _ROW_MASK) * ROW.size + _LIFECYCLE_OFFSET] = lifecycle
+        self._chunk(number)[(number & _ROW_MASK) * ROW.size + _LIFECYCLE_OFFSET] = lifecycle
 
     def _chunk(self, number: int) -> bytearray:
+        """The chunk of a row that is about to change."""
         key = number >> CHUNK_ROWS_BITS
         chunk = self._chunks.get(key)
         if chunk is None:
             chunk = self._chunks[key] = bytearray(_EMPTY_CHUNK)
+        elif key in self._still:
+            self._still.discard(key)
+            chunk = self._chunks[key] = bytearray(chunk)
         return chunk
 
-    def dump(self) -> Iterator[tuple[int, bytes]]:
-        """Chunks by number, for a snapshot."""
-        for number, chunk in self._chunks.items():
-            yield number, bytes(chunk)
+    def still(self) -> list[tuple[int, bytearray]]:
+        """Chunks by number, as they are now, for a snapshot: until `release`, whoever changes one changes a copy."""
+        self._still = set(self._chunks)
+        return list(self._chunks.items())
+
+    def release(self) -> None:
+        """Nobody reads what `still` has returned any more."""
+        self._still.clear()
 
     def load(self, number: int, rows: bytes) -> None:
         """Takes a dumped chunk over."""

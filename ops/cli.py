@@ -9,7 +9,22 @@ import sys
 
 import typer
 
-from ops.commands import backup, catalogue, config, demo, doctor, down, enroll, gate, refund, report, sell, status, up
+from ops.commands import (
+    backup,
+    catalogue,
+    config,
+    demo,
+    doctor,
+    down,
+    enroll,
+    gate,
+    refund,
+    report,
+    sell,
+    status,
+    tickets,
+    up,
+)
 from ops.errors import EXIT_FAILURE, OpsError
 from ops.plugins import add_commands
 
@@ -54,6 +69,7 @@ app.command(rich_help_panel=STACK)(status.status)
 app.command(rich_help_panel=STACK)(down.down)
 app.command(rich_help_panel=PARK)(demo.demo)
 app.command(rich_help_panel=PARK)(sell.sell)
+app.command(rich_help_panel=PARK)(tickets.tickets)
 app.command(rich_help_panel=PARK)(refund.refund)
 app.add_typer(catalogue.app, name="catalogue", rich_help_panel=PARK)
 app.command(rich_help_panel=MACHINE)(doctor.doctor)

@@ -45,6 +45,18 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def sync_tree(folder: Path) -> None:
+    """Makes a folder durable with all that is in it: before the rename that makes what was copied there count."""
+    for path in (*folder.rglob("*"), folder):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            continue
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 def make_folder(folder: Path) -> Path:
     """Makes a private folder (0700) and its parents. Raises: OpsError when that is not possible here."""
     try:

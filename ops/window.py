@@ -82,6 +82,11 @@ class Window:
         await self.call("PayOrder", request)
         return Sale(await self._issued(order.order_id), await self.tickets(order.order_id), 0)
 
+    async def read(self, order_id: int) -> pb.Order:
+        """An order. Raises: BadInput for one that this window has not."""
+        answer: pb.GetOrderResponse = await self.call("GetOrder", pb.GetOrderRequest(order_id=order_id))
+        return answer.order
+
     async def cancel(self, order: pb.Order) -> None:
         """Gives an unpaid order up, and its quota back."""
         await self.call("CancelOrder", pb.CancelOrderRequest(request_id=new_id(), order_id=order.order_id))
@@ -197,7 +202,7 @@ class Window:
         """The order once the provider's webhook has come."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            order: pb.Order = (await self.call("GetOrder", pb.GetOrderRequest(order_id=order_id))).order
+            order = await self.read(order_id)
             if order.state == pb.ORDER_STATE_ISSUED:
                 return order
             await asyncio.sleep(RETRY_S)

@@ -1,8 +1,8 @@
 """Turns log entries into rows and sums, purely. The transaction that writes them is the store's.
 
-Scans, passages and first admissions become rows of COPY's binary format (`reporting.copy_rows`), a run of them at a
-time; tickets, which are rarer, lines of its text format: every value is a number, a date or hexadecimal bytes, so that
-nothing needs escaping. Names of partitions are checked when a worker starts.
+Scans and passages become rows of COPY's binary format (`reporting.copy_rows`), one a run of them, and first admissions
+one each; tickets, which are rarer, lines of its text format: every value is a number, a date or hexadecimal bytes, so
+that nothing needs escaping. Names of partitions are checked when a worker starts.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class _Adder:
         key = (alike.zone_number, product, alike.direction, alike.decision, alike.reason, alike.kind)
         batch.scans += self._rows.scans(
             self._position,
-            (scan_ids_of(columns[0]), ticket_ids, gates, times_ms),
+            (*columns, times_ms),
             _scan_fields(*key, persons, alike.verification, alike.first_admission),
         )
         for gate, scans in Counter(gates).items():
@@ -150,7 +150,7 @@ class _Adder:
         zone_number, product, given_back = alike.zone_number, alike.product_number, alike.persons_given_back
         undone = alike.first_admission_undone
         fields = _passage_fields(zone_number, product, alike.outcome, given_back, alike.kind, undone)
-        batch.passages += self._rows.passages(self._position, (scan_ids_of(columns[0]), ticket_ids, gates), fields)
+        batch.passages += self._rows.passages(self._position, columns, fields)
         for gate, passages in Counter(gates).items():
             key = (self._minute_ms, self._day, gate, zone_number, product, alike.kind, alike.outcome)
             sums = batch.passage_sums[key]
@@ -181,11 +181,11 @@ def _check(columns: Columns, times: int, entry: pb.LogEntry) -> None:
 
 
 @lru_cache(maxsize=4_096)
-def _scan_fields(*values: int) -> tuple[bytes, bytes]:
-    """The fields that scans share, before and after their time: zone, product; direction, decision, reason, kind;
-    persons; verification, first admission."""
-    before = integers(*values[:2]) + smalls(*values[2:6]) + integers(values[6])
-    return before, smalls(values[7]) + boolean(bool(values[8]))
+def _scan_fields(*values: int) -> bytes:
+    """The fields that scans share: zone, product; direction, decision, reason, kind; persons; verification, first
+    admission."""
+    place = integers(*values[:2]) + smalls(*values[2:6]) + integers(values[6])
+    return place + smalls(values[7]) + boolean(bool(values[8]))
 
 
 @lru_cache(maxsize=4_096)

@@ -20,7 +20,7 @@ from ticketcore.errors import DamagedDataError
 
 DAY_LOCK = 0x7061726D
 """Advisory lock for making a day's tables: two workers meet each new day at the same moment."""
-DAILY_TABLES = ("scan_events", "passage_events")
+DAILY_TABLES = ("scan_runs", "passage_runs")
 
 _COPY_TICKETS = (
     b"COPY reporting.ticket_events (park_date, partition, sequence, position, event_time, ticket_id, product_number,"
@@ -122,8 +122,8 @@ async def _make_day(connection: Connection, table: str, day: date) -> None:
 
 
 async def _copy_events(connection: Connection, batch: Batch) -> None:
-    await _copy_rows(connection, "scan_events", batch.scans)
-    await _copy_rows(connection, "passage_events", batch.passages)
+    await _copy_rows(connection, "scan_runs", batch.scans)
+    await _copy_rows(connection, "passage_runs", batch.passages)
     if batch.tickets:
         async with connection.cursor() as cursor, cursor.copy(_COPY_TICKETS) as copy:
             await copy.write("".join(batch.tickets))

@@ -56,11 +56,11 @@ class Whole:
         self._register(0, costs.FEW_TICKETS)
         with console.status(f"cost of a scan with {costs.FEW_TICKETS:,} tickets ..."):
             few = await steady.cpu_per_scan_us(costs.COMMON_STREAMS)
-            meters.settle(data_dir)
+            meters.settle(self.bench.stack)
             before = meters.owner_bytes(data_dir)
         self._register(costs.FEW_TICKETS, costs.MANY_TICKETS - costs.FEW_TICKETS)
         with console.status(f"cost of a scan with {costs.MANY_TICKETS:,} tickets ..."):
-            meters.settle(data_dir)
+            meters.settle(self.bench.stack)
             added = meters.owner_bytes(data_dir) - before
             many = {streams: await steady.cpu_per_scan_us(streams) for streams in costs.STREAMS}
         console.print(

@@ -15,13 +15,14 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import uvloop
 
 from parkgate.gate.v1 import gate_pb2
 
+Item = TypeVar("Item")
 WARM_UP_S = 1.0
 METHOD = "/parkgate.gate.v1.GateService/Stream"
 
@@ -164,9 +165,9 @@ def build_frames(plan: Plan) -> list[bytes]:
     return frames
 
 
-def deal(frames: list[bytes], streams: int) -> list[list[bytes]]:
-    """Each stream's frames."""
-    return [frames[number::streams] for number in range(streams)]
+def deal(items: list[Item], streams: int) -> list[list[Item]]:
+    """Each stream's frames, or whatever belongs to them."""
+    return [items[number::streams] for number in range(streams)]
 
 
 def percentile(ordered: list[float], share: float) -> float:

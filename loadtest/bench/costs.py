@@ -33,7 +33,7 @@ class Steady:
 
     async def cpu_per_scan_us(self, streams: int) -> float:
         """CPU microseconds of the whole system for a scan."""
-        meters.settle(self.stack.data_dir)
+        meters.settle(self.stack)
         idle = self._idle_share()
         began: list[float] = []
         plan = steady.Plan(self.next_plan(streams, SCANS), PER_S)
@@ -49,12 +49,12 @@ class Steady:
     async def half_load(self, saturation_per_s: float) -> tuple[steady.Result, float]:
         """Latencies of turnstiles at half of saturation, and the p99 of how late their reports are (an upper bound,
         seconds): the oldest event of every transaction of reporting."""
-        meters.settle(self.stack.data_dir)
+        meters.settle(self.stack)
         per_s = saturation_per_s / 2
         before = meters.histogram(self.stack.metrics_ports, DELAY)
         plan = self.next_plan(TURNSTILES, int(per_s * HALF_LOAD_S))
         result = await steady.measure(steady.Plan(plan, per_s))
-        meters.settle(self.stack.data_dir)  # the last events are on their way
+        meters.settle(self.stack)  # the last events are on their way
         after = meters.histogram(self.stack.metrics_ports, DELAY)
         return result, meters.percentile_bound(before, after, 0.99)
 

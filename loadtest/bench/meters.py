@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 METRICS_TIMEOUT_S = 2.0
 QUIET_SHARE = 0.12
 """Of one core: what an idle system uses at most."""
 SETTLE_S = 120.0
+AWAITED = "parkgate_partition_passages_awaited"
 
 
 def processes_of(data_dir: Path) -> list[psutil.Process]:
@@ -82,21 +84,6 @@ def owner_bytes(data_dir: Path) -> int:
     return sum(process.memory_full_info().uss for process in owners)
 
 
-def settle(data_dir: Path) -> None:
-    """Waits until the stack has nothing left to do: snapshots, passages that time out, reports.
-
-    Raises:
-        TimeoutError: it works on.
-    """
-    deadline = time.monotonic() + SETTLE_S
-    while time.monotonic() < deadline:
-        before = cpu_seconds(data_dir)
-        time.sleep(1.0)
-        if cpu_seconds(data_dir) - before < QUIET_SHARE:
-            return
-    raise TimeoutError(f"the system still works after {SETTLE_S:.0f} s")
-
-
 class Where(Protocol):
     """Where a stack keeps its data and tells its metrics."""
 
@@ -107,13 +94,36 @@ class Where(Protocol):
     def metrics_ports(self) -> Sequence[int]: ...
 
 
-Histogram = Mapping[float, float]
-"""Observations up to each bound."""
+def settle(where: Where) -> None:
+    """Waits until the stack has nothing left to do: snapshots, passages that nobody reports, reports. What was asked
+    before is then no part of what is measured next.
+
+    Raises:
+        TimeoutError: it works on.
+        LookupError: its metrics are not told.
+    """
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        before = cpu_seconds(where.data_dir)
+        time.sleep(1.0)
+        if cpu_seconds(where.data_dir) - before < QUIET_SHARE and not _total(where.metrics_ports, AWAITED):
+            return
+    raise TimeoutError(f"the system still works after {SETTLE_S:.0f} s")
 
 
-def histogram(ports: Iterable[int], name: str) -> Histogram:
-    """A histogram summed over all labels and all processes that have it."""
-    buckets: dict[float, float] = defaultdict(float)
+def _total(ports: Iterable[int], name: str) -> float:
+    """A metric, summed over all labels and all processes that have it.
+
+    Raises:
+        LookupError: nobody tells it.
+    """
+    values = [sample.value for sample in _samples(ports) if sample.name == name]
+    if not values:
+        raise LookupError(f"no process of the system tells {name}")
+    return sum(values)
+
+
+def _samples(ports: Iterable[int]) -> Iterator[Sample]:
     for port in ports:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=METRICS_TIMEOUT_S) as answer:
@@ -121,9 +131,19 @@ def histogram(ports: Iterable[int], name: str) -> Histogram:
         except OSError:
             continue
         for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == f"{name}_bucket":
-                    buckets[float(sample.labels["le"])] += sample.value
+            yield from family.samples
+
+
+Histogram = Mapping[float, float]
+"""Observations up to each bound."""
+
+
+def histogram(ports: Iterable[int], name: str) -> Histogram:
+    """A histogram summed over all labels and all processes that have it."""
+    buckets: dict[float, float] = defaultdict(float)
+    for sample in _samples(ports):
+        if sample.name == f"{name}_bucket":
+            buckets[float(sample.labels["le"])] += sample.value
     return buckets
 
 

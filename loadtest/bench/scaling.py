@@ -94,10 +94,10 @@ async def measure(layout: str, environment: dict[str, str], *roots: int) -> Cost
         plan = Plan(
             address, ca, certificate, key, system.GATES, FRAME_STREAMS, FRAME, 60.0, str(tokens), 0, FRAME_SCANS
         )
-        meters.settle(stack.data_dir)
+        meters.settle(stack)
         before, cpu = _bytes(stack), meters.cpu_by_part(stack.data_dir, *roots)
         in_frames = await scenarios.run_client(plan)
-        meters.settle(stack.data_dir)
+        meters.settle(stack)
         frames_us = _per_scan(cpu, meters.cpu_by_part(stack.data_dir, *roots), FRAME_SCANS)
         grown = [(now - then) / FRAME_SCANS for then, now in zip(before, _bytes(stack), strict=True)]
         lone = replace(plan, streams=STEADY_STREAMS, scans_a_frame=1, first_token=FRAME_SCANS, token_count=STEADY_SCANS)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from loadtest.bench import orders, redis_lua, reporting, system
+from loadtest.bench import meters, orders, redis_lua, reporting, system
 from loadtest.bench.client import Plan, Result
 
 SECONDS = 4.0
@@ -49,11 +49,12 @@ class Bench:
         )
 
     async def measure(self, name: str, run: Callable[[], Awaitable[Result]]) -> None:
-        """Runs a scenario once and keeps its result.
+        """Runs a scenario once, on a machine that has nothing else to do, and keeps its result.
 
         Raises:
             RuntimeError: a scan was not admitted: then the figure would be of something else.
         """
+        await asyncio.to_thread(meters.settle, self.stack)
         result = await run()
         if result.not_admitted:
             raise RuntimeError(f"{name}: {result.not_admitted} of the scans were not admitted: {result.reasons}")

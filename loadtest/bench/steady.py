@@ -1,7 +1,8 @@
 """The open-loop client: scans come when guests come, not when the last answer has.
 
-Each stream has its own arrivals (Poisson, seeded), and latency counts from the arrival, so that a system that stands
-still is not asked less and does not look fast. Frames of one scan; a stream writes on without waiting for answers.
+Arrivals are a Poisson process (seeded), whose guests are dealt to the streams in turn: the load is the same whatever
+the number of streams. Latency counts from the arrival, so that a system that stands still is not asked less and does not
+look fast. Frames of one scan; a stream writes on without waiting for answers.
 Runs in a process of its own: a plan on standard input, the result on standard output.
 """
 
@@ -14,7 +15,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,8 @@ class _Run:
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.readline)
         self.started = time.perf_counter()
-        shares = client.deal(frames, len(calls))
-        await asyncio.gather(*(self._stream(number, call, shares[number]) for number, call in enumerate(calls)))
+        shares = zip(client.deal(frames, len(calls)), client.deal(self._arrivals(len(frames)), len(calls)), strict=True)
+        await asyncio.gather(*(self._stream(call, *share) for call, share in zip(calls, shares, strict=True)))
         seconds = time.perf_counter() - self.started
         for channel in channels:
             await channel.close()
@@ -89,10 +90,10 @@ class _Run:
         p50, p99 = (client.percentile(self.latencies, share) * 1e3 for share in (0.50, 0.99))
         return Result(self.answered, seconds, p50, p99, self.late, self.retried, dict(self.refused))
 
-    async def _stream(self, number: int, call: Any, frames: list[bytes]) -> None:
+    async def _stream(self, call: Any, frames: list[bytes], arrivals: list[float]) -> None:
         due: dict[bytes, float] = {}
         reading = asyncio.create_task(self._read(call, due, len(frames)))
-        for frame, wanted in zip(frames, self._arrivals(number), strict=False):
+        for frame, wanted in zip(frames, arrivals, strict=True):
             pause = wanted - time.perf_counter()
             if pause > 0:
                 await asyncio.sleep(pause)
@@ -103,13 +104,12 @@ class _Run:
             await reading
         call.cancel()
 
-    def _arrivals(self, number: int) -> Iterator[float]:
-        chance = random.Random(f"{self.plan.seed}/{number}")
-        rate = self.plan.per_s / self.plan.base.streams
-        when = self.started
-        while True:
-            when += chance.expovariate(rate)
-            yield when
+    def _arrivals(self, count: int) -> list[float]:
+        chance, when, arrivals = random.Random(self.plan.seed), self.started, list[float]()
+        for _ in range(count):
+            when += chance.expovariate(self.plan.per_s)
+            arrivals.append(when)
+        return arrivals
 
     async def _read(self, call: Any, due: dict[bytes, float], count: int) -> None:
         measured_from = self.started + client.WARM_UP_S

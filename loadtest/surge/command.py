@@ -1,11 +1,13 @@
 """`parkgate surge`: rehearse a holiday, compare two rehearsals. Loaded by an entry point of `parkgate.commands`."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 OUT = Path("surge-out")
+EXTRA = re.compile(r"""extra\s*==\s*["']surge["']""")
 app = typer.Typer(help="Rehearse a holiday before it comes.", invoke_without_command=True)
 
 
@@ -15,13 +17,21 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     scenario: Annotated[
         str, typer.Option("--scenario", "-s", help="Name of a shipped scenario, or a file.")
     ] = "quiet-weekday",
-    out: Annotated[Path, typer.Option(help="Folder for the report; removed and made anew.")] = OUT,
+    out: Annotated[Path, typer.Option(help="Folder for the report; an earlier one is replaced at the end.")] = OUT,
     visitors: Annotated[int | None, typer.Option(help="How many come, instead of the scenario's.", min=1)] = None,
     seconds: Annotated[float | None, typer.Option(help="How long the day takes by the wall's clock.", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Another day of the same kind.")] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(help="owner, gateway, network or postgres, at a time of the day: owner@11:30. Repeatable."),
+    ] = None,
+    gate_processes: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that share the turnstiles, instead of the scenario's; 0: as there are cores to spare.",
+            min=0,
+            max=64,
+        ),
     ] = None,
     ramp: Annotated[bool, typer.Option(help="Measure after the day how much the installation holds.")] = True,
     address: Annotated[
@@ -34,7 +44,11 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     credentials: Annotated[
         Path | None, typer.Option(help="Folder with ca.pem and the certificates surge-gates and surge-shop.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Sell and admit at that address; never an open park.")] = False,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Data folder of an installation that runs on this machine; it needs no certificates."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Sell and admit there; never at an open park.")] = False,
 ) -> None:
     """Rehearse a holiday: sales windows, a web shop and thousands of turnstiles, over one compressed day.
 
@@ -49,14 +63,16 @@ def surge(  # noqa: PLR0913, PLR0917 - each is an option of the command
     require_packages("jinja2", "locust")
     from loadtest.surge.rehearse import Options, rehearse
 
-    changes = {name: value for name, value in (("visitors", visitors), ("seconds", seconds), ("seed", seed)) if value}
+    given = {"visitors": visitors, "seconds": seconds, "seed": seed, "gate_processes": gate_processes}
+    changes = {name: value for name, value in given.items() if value is not None}
     options = Options(
         scenario,
         out.expanduser().absolute(),
         changes if ramp else changes | {"ramp": None},
         tuple(fault or ()),
         tuple(address or ()),
-        credentials,
+        credentials.expanduser().absolute() if credentials else None,
+        data_dir.expanduser().absolute() if data_dir else None,
         yes,
     )
     raise typer.Exit(0 if rehearse(options) else 1)
@@ -71,8 +87,18 @@ def require_packages(*names: str) -> None:
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise OpsError(
-            f"The rehearsal needs {' and '.join(missing)}.", "Install it with pip install 'parkgate[surge]'."
+            f"The rehearsal needs {' and '.join(missing)}.",
+            f"Install what it needs beside parkgate: pip install {' '.join(map(repr, extra()))}. "
+            "In a checkout, make venv has it all in .venv, and so has pip install '.[surge]'.",
         )
+
+
+def extra() -> list[str]:
+    """What pip is asked for: it works also where parkgate itself came from no index."""
+    from importlib.metadata import requires
+
+    found = (text.partition(";") for text in requires("parkgate") or ())
+    return [wanted.strip() for wanted, _, marker in found if EXTRA.search(marker)]
 
 
 @app.command()

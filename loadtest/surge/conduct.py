@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +17,16 @@ from typing import Any
 
 import psutil
 
-from loadtest.surge import evening, faults
+from loadtest.surge import evening, faults, share
 from loadtest.surge.clock import DayClock
 from loadtest.surge.faults import Fault
+from loadtest.surge.gate_parts import GateParts
 from loadtest.surge.part import Part, result_of
 from loadtest.surge.parts import Order
 from loadtest.surge.plan import Plan
+from loadtest.surge.ramp import climb
 from loadtest.surge.record import Count, Happened, Machine, Record
+from loadtest.surge.scenario import Scenario
 from loadtest.surge.screen import Screen
 from loadtest.surge.target import Target
 from loadtest.surge.watch import GENERATOR, Watch, Watched
@@ -71,8 +74,8 @@ async def conduct(rehearsal: Rehearsal, plan: Plan, target: Target, screen: Scre
         scenario=plan.scenario.model_dump(mode="json"),
         machine=machine(),
         began=datetime.now(UTC).isoformat(timespec="seconds"),
-        own=target.own,
-        against="a system of its own on this machine" if target.own else ", ".join(target.gates),
+        here=target.data_dir is not None,
+        against=_against(target),
         seconds=time.monotonic() - clock.start,
         gates=results[0],
         shop=results[1],
@@ -89,6 +92,13 @@ async def conduct(rehearsal: Rehearsal, plan: Plan, target: Target, screen: Scre
     )
 
 
+def _against(target: Target) -> str:
+    if target.own:
+        return "a system of its own on this machine"
+    where = ", ".join(target.gates)
+    return f"the installation on this machine, {where}" if target.data_dir else where
+
+
 async def _play(
     rehearsal: Rehearsal, plan: Plan, shown: tuple[Target, Screen], aside: tuple[Watch, _Stop]
 ) -> tuple[tuple[dict[str, Any], dict[str, Any]], DayClock, list[Happened], float]:
@@ -96,21 +106,23 @@ async def _play(
     work = rehearsal.out / "work"
     work.mkdir(exist_ok=True)
     (work / "sold.jsonl").touch()
-    shop = await Part.start("shop", _order(rehearsal, target, plan, "shop"), work / "shop.log")
-    gates = await Part.start("gates", _order(rehearsal, target, plan, "gates"), work / "gates.log")
-    watch.generator |= {gates.pid: GENERATOR[0], shop.pid: GENERATOR[1]}
+    shop = await Part.start("shop", _shop_order(rehearsal, target, plan), work / "shop.log")
+    gates = await GateParts.start(_gate_orders(rehearsal, target, plan))
+    watch.generator |= {shop.pid: GENERATOR[1], **dict.fromkeys(gates.pids, GENERATOR[0])}
     try:
-        async with asyncio.timeout(plan.scenario.seconds * 2 + BEYOND_S):
+        async with asyncio.timeout(longest_s(plan.scenario)):
             with screen.busy("Selling tickets ahead, connecting the gates"):
                 connected, ahead = await _ready(gates, shop, stop)
             screen.line(f"{ahead['sold']:.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
-            screen.line(connected, "TLS streams", "welcome")
+            by = f"by {len(gates.pids)} processes" if len(gates.pids) > 1 else "welcome"
+            screen.line(f"{connected:,} devices", "TLS streams", by)
             clock = DayClock(time.monotonic() + DOORS_S, plan.starts_s, plan.scenario.speed)
             for part in (gates, shop):
                 part.tell(f"go {clock.start}")
             screen.section("The doors open")
             struck = await _day(rehearsal, plan, (gates, shop), (target, screen, clock, stop))
-        results = (result_of(work / "gates.json"), result_of(work / "shop.json"))
+        found = await asyncio.to_thread(gates.result)
+        results = (found | {"ramp": [asdict(step) for step in gates.steps]}, result_of(work / "shop.json"))
         return results, clock, struck, ahead["seconds"]
     except TimeoutError as error:
         raise OpsError("The rehearsal did not end in time.", f"What its parts said is in {work}.") from error
@@ -119,9 +131,15 @@ async def _play(
             await part.end()
 
 
-async def _ready(gates: Part, shop: Part, stop: _Stop) -> tuple[str, dict[str, float]]:
+def longest_s(scenario: Scenario) -> float:
+    """How long a rehearsal may take: each step of the ramp may be tried twice, and its guests leave."""
+    ramp = scenario.ramp
+    return scenario.seconds * 2 + BEYOND_S + (ramp.steps * ramp.seconds * 3 if ramp else 0.0)
+
+
+async def _ready(gates: GateParts, shop: Part, stop: _Stop) -> tuple[int, dict[str, float]]:
     """Both parts are. Raises: OpsError, also when somebody stops it here: there is no day to report on yet."""
-    waiting = asyncio.gather(gates.ready(), shop.ready())
+    waiting = asyncio.gather(gates.ready(), shop.says("ready"))
     stopped = asyncio.create_task(stop.wanted.wait())
     either: set[asyncio.Future[Any]] = {waiting, stopped}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -131,24 +149,26 @@ async def _ready(gates: Part, shop: Part, stop: _Stop) -> tuple[str, dict[str, f
         await asyncio.gather(waiting, return_exceptions=True)  # else its cancellation is told as an error in the end
         raise OpsError("The rehearsal was stopped before the doors opened.")
     connected, ahead = waiting.result()
-    return connected.text, ahead.values
+    return connected, ahead.values
 
 
 async def _day(
     rehearsal: Rehearsal,
     plan: Plan,
-    parts: tuple[Part, Part],
+    parts: tuple[GateParts, Part],
     around: tuple[Target, Screen, DayClock, _Stop],
 ) -> list[Happened]:
     target, screen, clock, stop = around
     struck: list[Happened] = []
-    ending = asyncio.gather(*(part.done() for part in parts))
-    tasks = [asyncio.create_task(_strike(fault, (parts[0], target, clock), struck)) for fault in rehearsal.faults]
-    tasks.append(asyncio.create_task(_stopped(stop, parts)))
+    gates, shop = parts
+    ramp = asyncio.create_task(_ramp(plan.scenario, gates))
+    ending = asyncio.gather(gates.done(), shop.done(), ramp)
+    tasks = [asyncio.create_task(_strike(fault, (gates, target, clock), struck)) for fault in rehearsal.faults]
+    tasks += [asyncio.create_task(_stopped(stop, parts)), ramp]
     try:
         with screen.day(plan) as shown:
             while not ending.done():
-                shown.update(parts[0].values, parts[1].values, evening=parts[0].evening.is_set())
+                shown.update(gates.values, shop.values, gates.phase)
                 await asyncio.wait({ending}, timeout=TICK_S)
         ending.result()
     finally:
@@ -160,13 +180,23 @@ async def _day(
     return struck
 
 
-async def _stopped(stop: _Stop, parts: tuple[Part, Part]) -> None:
+async def _ramp(scenario: Scenario, gates: GateParts) -> None:
+    """Once the day is over: the steps of the ramp, if the scenario has any, and the gates' end."""
+    await gates.settled()
+    ramp = scenario.ramp
+    if ramp is not None and ramp.steps and not gates.stopping:
+        gates.climbing = True
+        await climb(ramp, lambda per_s: gates.held(per_s, ramp))
+    gates.tell("end")
+
+
+async def _stopped(stop: _Stop, parts: tuple[GateParts, Part]) -> None:
     await stop.wanted.wait()
     for part in parts:
         part.tell("stop")
 
 
-async def _strike(fault: Fault, where: tuple[Part, Target, DayClock], struck: list[Happened]) -> None:
+async def _strike(fault: Fault, where: tuple[GateParts, Target, DayClock], struck: list[Happened]) -> None:
     """Does it when it is time. Raises: OpsError when there is nothing to kill."""
     gates, target, clock = where
     await asyncio.sleep(max(clock.wall(fault.at_s) - time.monotonic(), 0))
@@ -210,17 +240,38 @@ async def _books(
     return evening.compare(target, results, now, before), now
 
 
-def _order(rehearsal: Rehearsal, target: Target, plan: Plan, part: str) -> Order:
+def _shop_order(rehearsal: Rehearsal, target: Target, plan: Plan) -> Order:
     return Order(
         scenario=rehearsal.scenario,
         changes=dict(rehearsal.changes),
-        addresses=list(target.gates) if part == "gates" else [target.sales],
-        certificate=target.device if part == "gates" else target.service,
+        addresses=[target.sales],
+        certificate=target.service,
         sold=str(rehearsal.out / "work" / "sold.jsonl"),
-        result=str(rehearsal.out / "work" / f"{part}.json"),
+        result=str(rehearsal.out / "work" / "shop.json"),
         visit_date=target.today.isoformat(),
         zones=_zones(target, plan),
     )
+
+
+def _gate_orders(rehearsal: Rehearsal, target: Target, plan: Plan) -> list[Order]:
+    """One for each process that has a share of the gates."""
+    common = _shop_order(rehearsal, target, plan)
+    count = share.processes(plan.scenario, cores(), here=target.data_dir is not None)
+    return [
+        replace(
+            common,
+            addresses=list(target.gates),
+            certificate=target.device,
+            result=str(rehearsal.out / "work" / f"gates-{index + 1}.json"),
+            share=(index, count),
+        )
+        for index in range(count)
+    ]
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _zones(target: Target, plan: Plan) -> list[tuple[int, bool]]:

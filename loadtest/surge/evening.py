@@ -12,7 +12,6 @@ import grpc
 from loadtest.surge.lines import credentials
 from loadtest.surge.parts import Certificate
 from loadtest.surge.record import Count
-from loadtest.surge.target import Target
 from ops import books
 from ops.books import Books, Seen, Takings
 from ops.window import money, refused
@@ -23,6 +22,7 @@ from ticketcore.catalogue import Catalogue
 from ticketcore.catalogue_document import read_catalogue
 
 if TYPE_CHECKING:
+    from loadtest.surge.target import Target
     from parkgate.reporting.v1.reporting_pb2_grpc import ReportingServiceAsyncStub
     from parkgate.sales.v1.sales_pb2_grpc import SalesServiceAsyncStub
 
@@ -87,7 +87,8 @@ def compare(
         Count("tickets both refunded and admitted (I5)", "0", str(len(both))),
         Count("tickets refused as refunded that no window refunded", "0", str(len(gone))),
         Count("tickets admitted, by the gates and by finance", str(gates["tickets_admitted"]), str(admitted)),
-        Count("scans that were never answered", "0", "0" if gates["settled"] else "some"),
+        Count("scans that were never answered", "0", str(gates["unanswered"])),
+        Count("passages that were never booked", "0", str(gates["unbooked"])),
     ]
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
@@ -30,9 +30,10 @@ from loadtest.surge.lines import Lines, credentials
 from loadtest.surge.parts import Order, Progress, say
 from loadtest.surge.plan import FULL_AGAIN_S, PROOF_S, Plan, Turn, Way
 from loadtest.surge.pulse import Pulse
-from loadtest.surge.ramp import RampShots
 from loadtest.surge.samples import Samples, percentile
 from loadtest.surge.scenario import load
+from loadtest.surge.share import Share
+from loadtest.surge.shots import Ordered, RampShots
 from loadtest.surge.stream import STREAMS_A_CONNECTION, Shot, Stream, Traffic, now_ms
 from parkgate.gate.v1 import gate_pb2 as pb
 
@@ -61,7 +62,7 @@ class Zone:
 
 @dataclass
 class Gates:
-    """All lanes of the day."""
+    """The lanes of the day, or this process's share of them."""
 
     plan: Plan
     order: Order
@@ -81,14 +82,20 @@ class Gates:
     def __post_init__(self) -> None:
         self._due: list[tuple[float, int, Turn, Code, bool]] = []
         self._numbers = count()
-        self._codes = [
-            [Code(guests, number) for number in range(sum(line.count for line in guests.kind.tickets))]
+        self.share = Share(*self.order.share)
+        self._codes = {
+            guests.number: [Code(guests, number) for number in range(sum(line.count for line in guests.kind.tickets))]
             for guests in self.plan.guests
-        ]
+            if self.share.invites(guests, self.plan.scenario)
+        }
         self._next_device = [count() for _ in self.plan.scenario.entrances]
-        self._took: list[float] = []
+        self._took_s: list[float] = []
+        self._answered = 0
         self.delays_s = [{} for _ in self.plan.scenario.entrances]
         self.ramp_tokens: list[bytes] = []
+        self._ramp_numbers = count()
+        self.steps: asyncio.Queue[Ordered | None] = asyncio.Queue()
+        """Of the ramp, as they are ordered; None: there are no more."""
         self.zones = [Zone(*values) for values in self.order.zones]
 
     # Tickets
@@ -105,7 +112,9 @@ class Gates:
     def _take(self, sold: dict[str, Any]) -> None:
         tokens = [base64.b64decode(token) for token in sold["tokens"]]
         if sold["party"] is None:
-            self.ramp_tokens += tokens
+            self.ramp_tokens += [token for token in tokens if self.share.has(next(self._ramp_numbers))]
+            return
+        if sold["party"] not in self._codes:
             return
         for code, token in zip(self._codes[sold["party"]], tokens, strict=True):
             code.token = token
@@ -114,9 +123,9 @@ class Gates:
     # Turns
 
     def schedule(self) -> None:
-        """Puts every turn of the plan on the clock."""
-        for turns, codes in zip(self.plan.turns, self._codes, strict=True):
-            for turn in turns:
+        """Puts every turn of its parties on the clock."""
+        for party, codes in self._codes.items():
+            for turn in self.plan.turns[party]:
                 self._at(self.clock.wall(turn.at_s), turn, codes[turn.ticket], proof=False)
 
     def _at(self, due: float, turn: Turn, code: Code, *, proof: bool) -> None:
@@ -187,8 +196,7 @@ class Gates:
         (shot, verdict, now), (stream, right) = heard, place
         self.open_shots -= 1
         answer = self.counted.hear(code, turn.way, verdict, right=right)
-        took_s = now - shot.due
-        self._took.append(took_s)
+        took_s = self.answered(shot, now)
         times_ms = ((shot.handed - shot.due) * 1e3, took_s * 1e3)
         where = (turn.entrance, verdict.persons_admitted)
         self.samples.add(self.clock.day(shot.due), times_ms, (turn.way, answer), where)
@@ -236,6 +244,14 @@ class Gates:
             self.late_tickets += turn.way in {Way.ENTRY, Way.TURNED_BACK}
             self._turn(max(now, self.clock.wall(turn.at_s)), turn, code, proof=False)
 
+    def answered(self, shot: Shot, now: float) -> float:
+        """Notes an answer for the live line; answers what it took since it was due, in seconds."""
+        took_s = now - shot.due
+        self._answered += 1
+        if not shot.bulk:
+            self._took_s.append(took_s)
+        return took_s
+
     def count_ramp(self, verdict: pb.Verdict, entrance: int, shot: Shot, stream: Stream) -> None:
         """A guest of the ramp is one of the day: counted, and reported as gone through."""
         decision, reason = names(verdict)
@@ -271,21 +287,25 @@ class Gates:
         """Says twice a second how the day goes."""
         while True:
             await asyncio.sleep(TELL_S)
-            took, self._took = sorted(self._took), []
-            answers = self.counted.verdicts
-            admitted = sum(number for (decision, _), number in answers.items() if decision == ADMIT)
-            values = {
-                "day_s": self.clock.day(time.monotonic()),
-                "per_s": len(took) / TELL_S,
-                "p99_ms": percentile(took, 0.99) * 1e3,
-                "admitted": admitted,
-                "refused": sum(answers.values()) - admitted,
-                "inside": sum(self.counted.inside.values()),
-                "waiting": self.open_shots,
-                "connected": self.traffic.connected,
-                "lag_ms": self.pulse.lag_ms[-1] if self.pulse.lag_ms else 0.0,
-            }
-            say(Progress("gates", values=values))
+            say(Progress("gates", values=self.progress()))
+
+    def progress(self) -> dict[str, float]:
+        """How it goes now; `p99_ms`, of what was answered since the last time, only if anything was."""
+        took_s, self._took_s = sorted(self._took_s), []
+        answered, self._answered = self._answered, 0
+        answers = self.counted.verdicts
+        admitted = sum(number for (decision, _), number in answers.items() if decision == ADMIT)
+        values = {
+            "day_s": self.clock.day(time.monotonic()),
+            "per_s": answered / TELL_S,
+            "admitted": admitted,
+            "refused": sum(answers.values()) - admitted,
+            "inside": sum(self.counted.inside.values()),
+            "waiting": self.open_shots,
+            "connected": self.traffic.connected,
+            "lag_ms": self.pulse.lag_ms[-1] if self.pulse.lag_ms else 0.0,
+        }
+        return values | ({"p99_ms": percentile(took_s, 0.99) * 1e3} if took_s else {})
 
 
 def _report(shot: Shot, verdict: pb.Verdict, outcome: pb.PassageOutcome.ValueType) -> pb.PassageReport:
@@ -293,20 +313,27 @@ def _report(shot: Shot, verdict: pb.Verdict, outcome: pb.PassageOutcome.ValueTyp
 
 
 def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
-    """The streams of each entrance: a turnstile speaks for one gate, a controller for all of its entrance. Last, if the
-    ramp has gates of its own, theirs."""
-    numbers = count()
+    """The streams of each entrance that are this process's. A turnstile speaks for one gate, a controller for all of
+    its entrance. Last, if the ramp has gates of its own, theirs."""
+    numbers, own = count(), count()
+
+    def group(names: Sequence[tuple[str, ...]], coalesces: bool) -> list[Stream]:
+        return [
+            Stream(lines.line(next(own)), name, coalesces, gates.traffic)
+            for name in names
+            if gates.share.has(next(numbers))
+        ]
+
     made: list[list[Stream]] = []
     for entrance in gates.plan.scenario.entrances:
         coalesces = bool(entrance.controller_lanes)
         names = [
             entrance.gates if coalesces else (entrance.gates[n % len(entrance.gates)],) for n in range(entrance.streams)
         ]
-        made.append([Stream(lines.line(next(numbers)), name, coalesces, gates.traffic) for name in names])
+        made.append(group(names, coalesces))
     ramp = gates.plan.scenario.ramp
     if ramp is not None and ramp.gates:
-        names = [(ramp.gates[n % len(ramp.gates)],) for n in range(ramp.turnstiles)]
-        made.append([Stream(lines.line(next(numbers)), name, False, gates.traffic) for name in names])
+        made.append(group([(ramp.gates[n % len(ramp.gates)],) for n in range(ramp.turnstiles)], coalesces=False))
     return made
 
 
@@ -336,7 +363,7 @@ def running(*coroutines: Any) -> Iterator[None]:
 
 
 async def commands(gates: Gates, lines: Lines, go: asyncio.Future[float]) -> None:
-    """Does what the conductor says: go, cut the lines, stop."""
+    """Does what the conductor says: go, cut the lines, stop; after the day steps of the ramp, and the end."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     cuts: set[asyncio.Task[None]] = set()
@@ -346,6 +373,10 @@ async def commands(gates: Gates, lines: Lines, go: asyncio.Future[float]) -> Non
                 go.set_result(float(start))
             case [b"cut", seconds]:
                 cuts.add(asyncio.create_task(lines.cut(float(seconds))))
+            case [b"step", per_s, seconds, start]:
+                gates.steps.put_nowait(Ordered(float(per_s), float(seconds), float(start)))
+            case [b"end"]:
+                gates.steps.put_nowait(None)
             case [b"stop"]:
                 gates.stopping = True
                 if not go.done():
@@ -357,7 +388,7 @@ async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
     gates = Gates(planning.make(load(order.scenario, order.changes)), order)
     certificate = order.certificate
     secret = credentials(Path(certificate.ca), Path(certificate.certificate), Path(certificate.key))
-    number = gates.plan.scenario.devices
+    number = -(-gates.plan.scenario.devices // gates.share.of)
     lines = Lines(order.addresses, secret, -(-number // STREAMS_A_CONNECTION))
     gates.streams = devices(gates, lines)
     go: asyncio.Future[float] = asyncio.get_running_loop().create_future()
@@ -365,26 +396,33 @@ async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
     beside = (commands(gates, lines, go), gates.follow_sales(sold), beat(streams))
     with running(*(stream.run() for stream in streams), *beside):
         await welcome(gates)
-        say(Progress("ready", f"{number} devices"))
+        say(Progress("ready", values={"devices": len(streams)}))
         gates.clock = DayClock(await go, gates.plan.starts_s, gates.plan.scenario.speed)
         gates.schedule()
-        ramp = RampShots(gates)
         with running(gates.pulse.run(), gates.tell()):
-            settled = await day_and_ramp(gates, ramp)
+            await day(gates)
+            await ramp(gates, RampShots(gates))
         for stream in streams:
             stream.ending = True
     await lines.close()
-    return result(gates, ramp, settled=settled)
+    return result(gates)
 
 
-async def day_and_ramp(gates: Gates, ramp: RampShots) -> bool:
-    """The turns of the day, then the ramp; answers whether everything was answered."""
+async def day(gates: Gates) -> None:
+    """The turns of the day, until everything is answered."""
     await gates.play()
     say(Progress("evening"))
-    settled = await gates.settle()
-    if not gates.stopping:
-        await ramp.run()
-    return await gates.settle() and settled
+    await gates.settle()
+
+
+async def ramp(gates: Gates, shots: RampShots) -> None:
+    """Fires the steps that are ordered, until the last."""
+    say(Progress("settled", values={"left": shots.left}))
+    while (ordered := await gates.steps.get()) is not None:
+        measured = await shots.fire(ordered)
+        await asyncio.to_thread(Path(gates.order.step).write_text, json.dumps(measured.columns()))
+        say(Progress("stepped", values={"left": shots.left}))
+    await gates.settle()
 
 
 async def beat(streams: list[Stream]) -> None:
@@ -395,13 +433,13 @@ async def beat(streams: list[Stream]) -> None:
             stream.beat()
 
 
-def result(gates: Gates, ramp: RampShots, *, settled: bool) -> dict[str, Any]:
-    """Everything that the conductor wants to know."""
+def result(gates: Gates) -> dict[str, Any]:
+    """Everything that the conductor wants to know, but the steps of the ramp: those it was told."""
     counted = gates.counted
     return {
         "samples": gates.samples.columns(),
         "verdicts": [[*key, number] for key, number in counted.verdicts.items()],
-        "inside": dict(counted.inside),
+        "inside": {str(zone): persons for zone, persons in counted.inside.items()},
         "persons_in": counted.persons_in,
         "tickets_admitted": counted.tickets_admitted,
         "wrong": [[*key, number, counted.examples.get(key, 0)] for key, number in counted.wrong.items()],
@@ -409,11 +447,11 @@ def result(gates: Gates, ramp: RampShots, *, settled: bool) -> dict[str, Any]:
         "admitted_refunders": counted.admitted_refunders,
         "delays_s": [sorted(delays.items()) for delays in gates.delays_s],
         "traffic": asdict(gates.traffic),
-        "pulse": asdict(gates.pulse),
-        "ramp": [asdict(step) for step in ramp.steps],
+        "pulses": [asdict(gates.pulse)],
         "late_tickets": gates.late_tickets,
         "skipped": gates.skipped,
-        "settled": settled,
+        "unanswered": gates.open_shots,
+        "unbooked": sum(stream.unbooked for streams in gates.streams for stream in streams),
         "stopped_at_s": gates.clock.day(time.monotonic()) if gates.stopping else None,
         "cpu_s": time.process_time(),
     }

@@ -24,10 +24,11 @@ class Part:
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
         self.values: dict[str, float] = {}
-        self.evening = asyncio.Event()
+        self.evening = False
+        """Whether it says that its day is over; the last answers may be on their way."""
         self._process = process
         self._log = log
-        self._ready: asyncio.Future[Progress] = asyncio.get_running_loop().create_future()
+        self._said: asyncio.Queue[Progress] = asyncio.Queue()
         self._ended = asyncio.create_task(self._listen())
 
     @classmethod
@@ -56,14 +57,20 @@ class Part:
         """Its process."""
         return self._process.pid
 
-    async def ready(self) -> Progress:
-        """What it says once it is. Raises: OpsError when it fails before."""
-        either: set[asyncio.Future[Any]] = {self._ready, self._ended}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if self._ready.done():
-            return self._ready.result()
-        self._ended.result()
-        raise OpsError(f"The generator's {self.name} ended before they were ready. {self._tail()}")
+    async def says(self, kind: str) -> Progress:
+        """The next thing that it says of what it was told. Raises: OpsError when it ends before."""
+        said = asyncio.create_task(self._said.get())
+        try:
+            await asyncio.wait({said, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not said.done():
+                self._ended.result()
+                raise OpsError(f"The generator's {self.name} ended before they were {kind}. {self._tail()}")
+        finally:
+            said.cancel()
+        progress = said.result()
+        if progress.kind != kind:
+            raise OpsError(f"The generator's {self.name} said {progress.kind} and not {kind}.")
+        return progress
 
     def tell(self, line: str) -> None:
         """Gives it a command; one that has ended hears nothing any more."""
@@ -91,14 +98,16 @@ class Part:
 
     def _hear(self, progress: Progress) -> None:
         match progress.kind:
-            case "ready":
-                self._ready.set_result(progress)
+            case "ready" | "settled" | "stepped":
+                self._said.put_nowait(progress)
             case "failed":
                 raise OpsError(f"The generator's {self.name} failed: {progress.text}.")
             case "evening":
-                self.evening.set()
+                self.evening = True
+            case "gates" | "shop":
+                self.values = progress.values
             case _:
-                self.values |= progress.values
+                pass
 
     def _tail(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()

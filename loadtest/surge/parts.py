@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 
@@ -34,6 +35,13 @@ class Order:
     visit_date: str
     zones: list[tuple[int, bool]]
     """Of each entrance: the number of the zone it leads into, and whether its gates report who went through."""
+    share: tuple[int, int] = (0, 1)
+    """Which of how many processes of its kind it is."""
+
+    @property
+    def step(self) -> str:
+        """File into which the gates write what a step of the ramp measured."""
+        return f"{self.result}.step"
 
     def line(self) -> bytes:
         """For the pipe."""
@@ -43,7 +51,17 @@ class Order:
     def read(cls, line: bytes | str) -> Order:
         """From the pipe."""
         values = json.loads(line)
-        return cls(**{**values, "certificate": Certificate(**values["certificate"])})
+        values |= {"certificate": Certificate(**values["certificate"]), "share": tuple(values["share"])}
+        return cls(**values)
+
+
+class Phase(StrEnum):
+    """How far the rehearsal is."""
+
+    DAY = "day"
+    EVENING = "evening"
+    """Every turn was made; the last answers are on their way."""
+    RAMP = "ramp"
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class Record:
     machine: Machine
     began: str
     against: str
-    own: bool
-    """Whether the system was started for it on this machine."""
+    here: bool
+    """Whether the system ran on this machine, so that what it used was seen."""
     seconds: float
     """From the doors to the last answer, by the wall's clock."""
     gates: dict[str, Any]

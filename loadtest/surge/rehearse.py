@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,24 @@ from typing import Any
 from loadtest.surge import faults
 from loadtest.surge import plan as planning
 from loadtest.surge.conduct import Rehearsal, conduct
-from loadtest.surge.evening import catalogue_at
+from loadtest.surge.folder import ReportFolder
 from loadtest.surge.plan import Plan
 from loadtest.surge.record import Record
 from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.scenario import Scenario, load
 from loadtest.surge.screen import Screen
-from loadtest.surge.target import Addresses, OwnSystem, Target, check
+from loadtest.surge.target import Addresses, Installation, OwnSystem, check_own
 from ops.errors import BadInput, OpsError
 from ops.state import StackState, Stage
 from ticketcore.errors import ParkgateError
 
-MARK = ".parkgate-surge"
-"""Says that a folder is the rehearsal's, to be removed and made anew."""
 PORTS = {"gates": 7443, "sales": 7444, "reporting": 7445}
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command was given. `out` is removed and made anew."""
+    """What the command was given. The report in `out` is replaced once there is a new one."""
 
     scenario: str
     out: Path
@@ -40,6 +37,8 @@ class Options:
     faults: Sequence[str] = ()
     address: Sequence[str] = ()
     credentials: Path | None = None
+    data_dir: Path | None = None
+    """Of an installation that runs on this machine."""
     yes: bool = False
 
 
@@ -48,46 +47,56 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
     screen = screen or Screen()
     scenario = load(options.scenario, options.changes)
     day_s = (scenario.opens, scenario.closes)
-    ordered = tuple(faults.parse(text, day_s, own=not options.address) for text in options.faults)
-    elsewhere = addresses(options) if options.address else None
+    elsewhere = system_of(options)
+    ordered = tuple(faults.parse(text, day_s, own=elsewhere is None) for text in options.faults)
     plan = planning.make(scenario)
-    make_out(options.out)
-    _open(screen, scenario, plan, elsewhere)
-    rehearsal = Rehearsal(options.scenario, options.out, options.changes, ordered)
+    folder = ReportFolder(options.out)
+    folder.check()
+
+    def begin() -> Rehearsal:
+        """Called when nothing is left that bad input could spoil."""
+        _open(screen, scenario, plan, elsewhere)
+        return Rehearsal(options.scenario, folder.begin(), options.changes, ordered)
+
     try:
         if elsewhere is not None:
-            record = asyncio.run(_at_addresses(rehearsal, plan, elsewhere, screen))
+            record = asyncio.run(_elsewhere(begin, plan, elsewhere, screen))
         else:
-            record = _on_own_system(rehearsal, plan, screen)
+            check_own(scenario)
+            record = _on_own_system(begin(), plan, screen)
+        return _conclude(screen, record, folder)
     except ParkgateError as error:
         raise OpsError(str(error)) from error
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise OpsError("The rehearsal was broken off; there is no report.") from None
-    return _conclude(screen, record, options.out)
+    finally:
+        folder.end()
 
 
-def make_out(out: Path) -> None:
-    """An empty folder. Raises: BadInput for one with somebody else's files in it, or one that cannot be made."""
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).exists():
-        raise BadInput(f"{out} is not a rehearsal's: it holds other files.", "Name another folder with --out.")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(out)
-        out.mkdir(parents=True)
-        (out / MARK).touch()
-    except OSError as error:
-        raise BadInput(f"Cannot make the folder {out}: {error.strerror}.", "Name another with --out.") from error
+def system_of(options: Options) -> Addresses | Installation | None:
+    """The system that is rehearsed against; None: one of its own. Raises: BadInput for one that nobody agreed to."""
+    if not options.address and options.data_dir is None:
+        if options.credentials is not None or options.yes:
+            raise BadInput(
+                "--credentials and --yes are for a system that runs already.", "Name it with --address or --data-dir."
+            )
+        return None
+    if options.address and options.data_dir is not None:
+        raise BadInput("--address and --data-dir name two systems.", "Give one of them.")
+    found = addresses(options) if options.data_dir is None else Installation(options.data_dir)
+    if not options.yes:
+        where = ", ".join(options.address) if options.address else f"the installation in {options.data_dir}"
+        raise BadInput(
+            f"A rehearsal sells, admits and refunds thousands of tickets at {where}.",
+            "If that is no open park, say so with --yes.",
+        )
+    return found
 
 
 def addresses(options: Options) -> Addresses:
-    """Where the other system is. Raises: BadInput for an address that is none, or a rehearsal that nobody agreed to."""
+    """Where the other system is. Raises: BadInput for an address that is none."""
     if options.credentials is None:
         raise BadInput("An address needs certificates.", "Name their folder with --credentials.")
-    if not options.yes:
-        raise BadInput(
-            f"A rehearsal sells, admits and refunds thousands of tickets at {', '.join(options.address)}.",
-            "If that is no open park, say so with --yes.",
-        )
     found: dict[str, list[str]] = {name: [] for name in PORTS}
     for text in options.address:
         name, equals, place = text.partition("=")
@@ -104,7 +113,7 @@ def addresses(options: Options) -> Addresses:
     return Addresses(tuple(found["gates"]), found["sales"][0], found["reporting"][0], options.credentials)
 
 
-def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses | None) -> None:
+def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses | Installation | None) -> None:
     hours = (scenario.closes - scenario.opens) / 3600
     where = f"at {', '.join(elsewhere.gates)}" if elsewhere else "on a system of its own"
     screen.panel(
@@ -138,21 +147,21 @@ def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
         system.remove(logs)
 
 
-async def _at_addresses(rehearsal: Rehearsal, plan: Plan, elsewhere: Addresses, screen: Screen) -> Record:
-    device, service = elsewhere.certificates()
-    catalogue = await catalogue_at(elsewhere.sales, service)
-    check(plan.scenario, catalogue)
-    target = Target(elsewhere.gates, elsewhere.sales, elsewhere.reporting, device, service, catalogue)
-    return await conduct(rehearsal, plan, target, screen)
+async def _elsewhere(
+    begin: Callable[[], Rehearsal], plan: Plan, elsewhere: Addresses | Installation, screen: Screen
+) -> Record:
+    target = await elsewhere.target(plan.scenario)
+    return await conduct(begin(), plan, target, screen)
 
 
-def _conclude(screen: Screen, record: Record, out: Path) -> bool:
+def _conclude(screen: Screen, record: Record, folder: ReportFolder) -> bool:
     figures = figures_of(record)
-    (out / "record.json").write_text(record.json(), encoding="utf-8")
-    page.write(record, out / "report.html")
+    page.put(folder.unfinished / "record.json", record.json())
+    page.write(record, folder.unfinished / "report.html")
     if figures.passed:
-        shutil.rmtree(out / "work", ignore_errors=True)
-    _tell(screen, figures, out)
+        shutil.rmtree(folder.unfinished / "work", ignore_errors=True)
+    folder.finish()
+    _tell(screen, figures, folder.final)
     return figures.passed
 
 
@@ -161,4 +170,4 @@ def _tell(screen: Screen, figures: Figures, out: Path) -> None:
     for heading, text, good in figures.sentences:
         screen.line(heading, text, good=good)
     style = "green" if figures.ready else "yellow" if figures.passed else "red"
-    screen.panel(figures.headline, [f"The report: {out / 'report.html'}"], style)
+    screen.panel("Verdict", [figures.headline, f"The report: {out / 'report.html'}"], style)

@@ -205,6 +205,8 @@ class Scenario(_Table):
     habits: Habits = Habits()
     entrances: tuple[Entrance, ...] = Field(min_length=1)
     windows: Windows = Windows()
+    gate_processes: int = Field(0, ge=0, le=64)
+    """Processes of the generator that share the gates; 0: as many as they need and there are cores to spare."""
     ramp: Ramp | None = None
     park: Park = Park()
 

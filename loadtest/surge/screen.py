@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from loadtest.surge.clock import of_day
+from loadtest.surge.parts import Phase
 from loadtest.surge.plan import Plan
 
 WIDTH = 100
-TITLE_WIDTH = 40
+TITLE_WIDTH = 28
+INDENT = len("  ✓ ") + TITLE_WIDTH + 1
 LINE_EVERY_S = 5.0
 SLOW_MS = 100.0
 LAGGING_MS = 50.0
+CLOCKS = {Phase.EVENING: "close", Phase.RAMP: "ramp "}
+PICTURED = {Phase.EVENING: "the last answers of the day", Phase.RAMP: "the ramp: how much does it hold?"}
 
 
 class Screen:
@@ -49,7 +54,10 @@ class Screen:
     def line(self, title: str, *said: str, good: bool = True) -> None:
         """Something that was done."""
         mark = "[green]✓[/green]" if good else "[red]✗[/red]"
-        self.console.print(f"  {mark} {escape(title):<{TITLE_WIDTH}} [dim]{escape(' · '.join(said))}[/dim]")
+        first, *more = textwrap.wrap(" · ".join(said), self.console.width - INDENT) or [""]
+        self.console.print(f"  {mark} {escape(title):<{TITLE_WIDTH}} [dim]{escape(first)}[/dim]", soft_wrap=True)
+        for text in more:
+            self.console.print(f"{'':{INDENT}}[dim]{escape(text)}[/dim]", soft_wrap=True)
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
@@ -76,35 +84,37 @@ class Day:
         self._live = live
         self._told = 0.0
 
-    def update(self, gates: Mapping[str, float], shop: Mapping[str, float], *, evening: bool) -> None:
+    def update(self, gates: Mapping[str, float], shop: Mapping[str, float], phase: Phase) -> None:
         """The newest that both parts said."""
         if not gates:
             return
         if self._live is not None:
-            self._live.update(self._picture(gates, shop, evening=evening))
+            self._live.update(self._picture(gates, shop, phase))
         elif time.monotonic() - self._told >= LINE_EVERY_S:
             self._told = time.monotonic()
-            self._console.print(f"  {self._line(gates, shop, evening=evening)}", soft_wrap=True)
+            self._console.print(f"  {self._line(gates, shop, phase)}", soft_wrap=True)
 
     @staticmethod
-    def _line(gates: Mapping[str, float], shop: Mapping[str, float], *, evening: bool) -> str:
-        clock = "ramp " if evening else of_day(gates["day_s"])
+    def _line(gates: Mapping[str, float], shop: Mapping[str, float], phase: Phase) -> str:
+        clock = CLOCKS.get(phase) or of_day(gates["day_s"])
+        p99 = f"{gates['p99_ms']:.1f}" if "p99_ms" in gates else "-"
         return (
-            f"{clock}  {gates['per_s']:>5.0f} scans/s  p99 {gates['p99_ms']:>6.1f} ms  inside {gates['inside']:>6.0f}  "
-            f"admitted {gates['admitted']:>7.0f}  refused {gates['refused']:>5.0f}  sold {shop.get('sold', 0):>6.0f}"
+            f"{clock}  {gates['per_s']:>5.0f} scans/s  p99 {p99:>6} ms  inside {gates['inside']:>6.0f}  "
+            f"let through {gates['admitted']:>7.0f}  refused {gates['refused']:>5.0f}  sold {shop.get('sold', 0):>6.0f}"
         )
 
-    def _picture(self, gates: Mapping[str, float], shop: Mapping[str, float], *, evening: bool) -> Group:
+    def _picture(self, gates: Mapping[str, float], shop: Mapping[str, float], phase: Phase) -> Group:
         length = self._plan.ends_s - self._plan.starts_s
         bar = ProgressBar(total=length, completed=min(gates["day_s"] - self._plan.starts_s, length), width=60)
         grid = Table.grid(padding=(0, 3))
         for _ in range(4):
             grid.add_column()
-        clock = "the ramp: how much does it hold?" if evening else f"{of_day(gates['day_s'])} in the park"
+        clock = PICTURED.get(phase) or f"{of_day(gates['day_s'])} in the park"
+        p99 = _warned(gates["p99_ms"], SLOW_MS, "p99 {:.1f} ms") if "p99_ms" in gates else ""
         grid.add_row(Text(clock, "bold"), bar)
-        grid.add_row(f"{gates['per_s']:.0f} scans/s", _warned(gates["p99_ms"], SLOW_MS, "p99 {:.1f} ms"))
+        grid.add_row(f"{gates['per_s']:.0f} scans/s", p99)
         grid.add_row(
-            f"{gates['inside']:,.0f} inside", f"{gates['admitted']:,.0f} admitted, {gates['refused']:,.0f} refused"
+            f"{gates['inside']:,.0f} inside", f"{gates['admitted']:,.0f} let in or out, {gates['refused']:,.0f} refused"
         )
         grid.add_row(f"{shop.get('sold', 0):,.0f} tickets sold", f"{gates['connected']:.0f} devices connected")
         grid.add_row("the generator", _warned(gates["lag_ms"], LAGGING_MS, "its loop was late by {:.0f} ms"))

@@ -92,6 +92,11 @@ class Stream:
         """Scans and passages that the cluster has not answered."""
         return len(self._out) + len(self._asked) + len(self._reported)
 
+    @property
+    def unbooked(self) -> int:
+        """Passages that were reported and have no receipt."""
+        return len(self._reported)
+
     def send(self, shot: Shot) -> None:
         """Puts a scan into the next frame."""
         shot.handed = shot.handed or time.monotonic()

@@ -14,8 +14,10 @@ from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
+from loadtest.surge.evening import catalogue_at
 from loadtest.surge.parts import Certificate
 from loadtest.surge.scenario import Scenario
+from ops import running
 from ops.devices import gate_folder
 from ops.errors import BadInput, OpsError
 from ops.example_park import (
@@ -40,7 +42,8 @@ ORDINALS = ("first", "second", "third")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the system is, and who the rehearsal is there. `data_dir` only for a system of one's own."""
+    """Where the system is, and who the rehearsal is there. `data_dir` where it runs on this machine and can be watched;
+    `own`: whether it was made for the rehearsal."""
 
     gates: tuple[str, ...]
     sales: str
@@ -51,11 +54,7 @@ class Target:
     data_dir: Path | None = None
     changes: tuple[str, ...] = ()
     """What differs from the example park, in words."""
-
-    @property
-    def own(self) -> bool:
-        """Whether it was made for the rehearsal."""
-        return self.data_dir is not None
+    own: bool = False
 
     @property
     def today(self) -> date:
@@ -92,12 +91,21 @@ def _unknown(what: str, wanted: Sequence[str], known: Iterable[str]) -> list[str
     return faults
 
 
+def check_own(scenario: Scenario) -> None:
+    """Whether the rehearsal's own park, the example, fits the scenario. Raises: BadInput."""
+    example: Catalogue = read_catalogue(EXAMPLE)[1]
+    check(scenario, example)
+    edits(scenario, example, datetime.now(UTC))
+
+
 def edits(scenario: Scenario, catalogue: Catalogue, now: datetime) -> tuple[Edit, ...]:
     """What the rehearsal's own park differs in. Raises: BadInput for a zone or product that the example has not."""
     park = scenario.park
+    slots = [str(number) for number in range(1, len(ORDINALS) + 1)]
     faults = [
         *_unknown("zone", list(park.capacity), catalogue.zones),
         *_unknown("product", list(park.daily_quota), catalogue.products),
+        *_unknown("slot", list(park.slot_quota), slots),
     ]
     if faults:
         raise BadInput(f"The table [park] of {scenario.name!r} is wrong: {'; '.join(faults)}")
@@ -145,6 +153,7 @@ class OwnSystem:
             read_catalogue(settings.catalogue_dir)[1],
             settings.data_dir,
             self._changes,
+            own=True,
         )
 
     def remove(self, logs: Path | None) -> None:
@@ -153,6 +162,34 @@ class OwnSystem:
         if logs is not None and written.exists():
             shutil.copytree(written, logs, dirs_exist_ok=True)
         shutil.rmtree(self.stack.data_dir, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A system that runs on this machine, as `parkgate up` started it: its certificates are made there."""
+
+    data_dir: Path
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Where its gates are served. Raises: OpsError when nothing runs there."""
+        return (self._address("gate_port"),)
+
+    async def target(self, scenario: Scenario) -> Target:
+        """Raises: OpsError, BadInput."""
+        gates, sales = self.gates, self._address("sales_port")
+        files = service_identity(self.data_dir, "operations")
+        service = Certificate(str(files.ca), str(files.certificate), str(files.key))
+        catalogue = await catalogue_at(sales, service)
+        check(scenario, catalogue)
+        folder = gate_folder(self.data_dir, scenario.gates)
+        name = next(folder.glob("*.key")).stem
+        device = Certificate(*(str(folder / file) for file in ("ca.pem", f"{name}.pem", f"{name}.key")))
+        reporting = self._address("reporting_port")
+        return Target(gates, sales, reporting, device, service, catalogue, self.data_dir)
+
+    def _address(self, purpose: str) -> str:
+        return f"localhost:{running.port(running.require_running(self.data_dir), purpose)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +202,13 @@ class Addresses:
     folder: Path
     device: str = DEVICE
     service: str = SERVICE
+
+    async def target(self, scenario: Scenario) -> Target:
+        """Raises: OpsError, BadInput."""
+        device, service = self.certificates()
+        catalogue = await catalogue_at(self.sales, service)
+        check(scenario, catalogue)
+        return Target(self.gates, self.sales, self.reporting, device, service, catalogue)
 
     def certificates(self) -> tuple[Certificate, Certificate]:
         """The gate's and the service's. Raises: OpsError that says which file is missing and how to get it."""

@@ -13,7 +13,7 @@ from ops.backup.archive import Manifest
 from ops.backup.make import LEDGER, PHRASE_SUFFIX, POSTGRES
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey
 from ops.errors import BadInput, OpsError
-from ops.files import make_folder, sync_folder, write_atomic
+from ops.files import make_folder, sync_folder, sync_tree, write_atomic
 
 Told = Callable[[str], None]
 
@@ -103,5 +103,6 @@ def _fill_postgres(fresh: Path, told: Told) -> None:
 def _take_place(fresh: Path, data_dir: Path) -> None:
     for left_over in ("run", "logs"):
         shutil.rmtree(fresh / left_over, ignore_errors=True)
+    sync_tree(fresh)
     fresh.rename(data_dir)  # over an empty folder or none; nothing else gives way
     sync_folder(data_dir.parent)

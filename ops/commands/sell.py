@@ -11,13 +11,14 @@ from ops.commands.options import AsJson, Config, DataDir
 if TYPE_CHECKING:
     from ops.errors import OpsError
     from ops.settings import Settings
+    from ops.ticket_files import TicketFiles
     from ops.window import Pay as How
-    from ops.window import Sale
+    from ops.window import Sale, Window
     from parkgate.sales.v1 import sales_pb2
-    from sales.ticket_sheets import PrintedTicket
     from ticketcore.catalogue import Catalogue
 
 OUT = Path("tickets")
+TICKETS_A_BUNDLE = 4
 
 
 class Pay(StrEnum):
@@ -52,25 +53,48 @@ def sell(  # noqa: PLR0913, PLR0917 - one argument a command-line option
     import asyncio
 
     from ops.commands.options import settings
-    from ops.errors import BadInput
+    from ops.commands.tickets import again, show
+    from ops.ticket_files import TicketFiles
     from ops.window import Pay as How
     from parkgate.sales.v1 import sales_pb2
 
     line = sales_pb2.OrderLine(product_id=product, concession=concession, count=count, visit_date=date, slot=slot)
     found = settings(data_dir, config)
-    if pdf is not None and pdf.is_dir():  # told before anything is sold
-        raise BadInput(f"--pdf names a file, and {pdf} is a folder.", f"Name a file in it: {pdf / 'tickets.pdf'}.")
-    _make(pdf.absolute().parent if pdf else out)
-    catalogue, sale = asyncio.run(_sell(found, window, line, (How(pay.value), tendered), draws_codes=not pdf))
-    files = _write_pdf(pdf, catalogue, sale) if pdf else _write(out, sale)
-    if as_json:
-        _print_json(sale, files)
-    else:
-        _print(catalogue, sale, files)
+    files = TicketFiles(out, pdf)
+    _try_out(files, count)
+    asked_again = again(window, data_dir, config)
+    catalogue, sale = asyncio.run(_sell((found, window, asked_again), line, (How(pay.value), tendered), files))
+    show(catalogue, sale, _written(files, catalogue, sale, asked_again), as_json=as_json)
+
+
+def _try_out(files: "TicketFiles", count: int) -> None:
+    """Before anything is sold. A bundle has several tickets: room for some more is asked for."""
+    from ops.errors import OpsError
+
+    try:
+        files.try_out(count * TICKETS_A_BUNDLE)
+    except OpsError as error:
+        raise type(error)(error.message, f"Nothing was sold. {error.mend}".rstrip()) from error
+
+
+def _written(files: "TicketFiles", catalogue: "Catalogue", sale: "Sale", asked_again: str) -> dict[int, Path]:
+    """Raises: OpsError that says how the tickets are had without paying again."""
+    from ops.errors import OpsError
+
+    order_id = sale.order.order_id
+    try:
+        return files.write(catalogue, order_id, sale.tickets)
+    except OSError as error:
+        raise OpsError(
+            f"Order {order_id} is paid, and its tickets cannot be written to {files.pdf or files.out}: "
+            f"{error.strerror}.",
+            "They are kept: do not sell them again. Write them elsewhere with "
+            f"`parkgate tickets {order_id} {files.option}{asked_again}`.",
+        ) from error
 
 
 async def _sell(
-    settings: "Settings", window: str, line: "sales_pb2.OrderLine", paid: "tuple[How, str]", draws_codes: bool
+    where: "tuple[Settings, str, str]", line: "sales_pb2.OrderLine", paid: "tuple[How, str]", files: "TicketFiles"
 ) -> "tuple[Catalogue, Sale]":
     from datetime import datetime
 
@@ -79,10 +103,10 @@ async def _sell(
     from ops.window import Pay as How
     from ops.window import open_window
 
-    how, tendered = paid
+    (settings, window, asked_again), (how, tendered) = where, paid
     port = running.port(running.require_running(settings.data_dir), "sales_port")
     async with open_window(window_folder(settings.data_dir, window), port, window) as till:
-        till.draws_codes = draws_codes
+        till.draws_codes = files.pdf is None
         catalogue = await till.catalogue()
         line.visit_date = line.visit_date or datetime.now(catalogue.venue.time_zone).date().isoformat()
         given = _amount(tendered, how is How.CASH, catalogue)
@@ -90,7 +114,20 @@ async def _sell(
         if given and given < order.total_minor:
             await till.cancel(order)
             raise _too_little(tendered, order, catalogue)
-        return catalogue, await till.pay(order, how, given)
+        return catalogue, await _paid(till, order, (how, given), asked_again)
+
+
+async def _paid(till: "Window", order: "sales_pb2.Order", paid: "tuple[How, int]", asked_again: str) -> "Sale":
+    """Raises: OpsError; where nobody knows whether the money was taken, it says how to learn it."""
+    from ops.errors import BadInput, OpsError
+
+    try:
+        return await till.pay(order, *paid)
+    except BadInput:
+        raise
+    except OpsError as error:
+        asks = f"`parkgate tickets {order.order_id}{asked_again}` says whether order {order.order_id} is paid, and "
+        raise OpsError(error.message, f"{error.mend} {asks}writes its tickets.".lstrip()) from error
 
 
 def _amount(text: str, cash: bool, catalogue: "Catalogue") -> int:
@@ -114,124 +151,3 @@ def _too_little(tendered: str, order: "sales_pb2.Order", catalogue: "Catalogue")
 
     price = f"{money(order.total_minor, catalogue.venue.currency_digits)} {order.currency}"
     return BadInput(f"--tendered {tendered} is less than the price, {price}.", "Nothing was sold.")
-
-
-def _make(out: Path) -> None:
-    """Before anything is sold."""
-    import os
-
-    from ops.errors import OpsError
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OpsError(f"The folder {out} cannot be made: {error.strerror}.", "Nothing was sold.") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise OpsError(f"The folder {out} cannot be written by this user.", "Nothing was sold.")
-
-
-def _write_pdf(pdf: Path, catalogue: "Catalogue", sale: "Sale") -> dict[int, Path]:
-    from ops.errors import OpsError
-    from sales.ticket_sheets import ticket_sheets
-
-    data = ticket_sheets(f"Order {sale.order.order_id}", (_printed(catalogue, ticket) for ticket in sale.tickets))
-    try:
-        pdf.write_bytes(data)
-    except OSError as error:
-        raise OpsError(
-            f"Order {sale.order.order_id} is sold, and {pdf} cannot be written: {error.strerror}."
-        ) from error
-    return dict.fromkeys((ticket.ticket_id for ticket in sale.tickets), pdf)
-
-
-def _printed(catalogue: "Catalogue", ticket: "sales_pb2.Ticket") -> "PrintedTicket":
-    from ops.window import money
-    from sales.ticket_sheets import PrintedTicket
-
-    slot = f", slot {ticket.slot}" if ticket.slot else ""
-    price = f"{money(ticket.price_minor, catalogue.venue.currency_digits)} {catalogue.venue.currency}"
-    who = f"{ticket.concession}, {ticket.persons} persons" if ticket.persons > 1 else ticket.concession
-    lines = (catalogue.venue.name, f"{ticket.visit_date}{slot}", f"{who}, {price}", f"No. {ticket.ticket_id}")
-    return PrintedTicket(ticket.token, catalogue.products[ticket.product_id].name, lines)
-
-
-def _write(out: Path, sale: "Sale") -> dict[int, Path]:
-    from ops.errors import OpsError
-
-    paths = {ticket.ticket_id: out / f"{ticket.ticket_id}.png" for ticket in sale.tickets}
-    try:
-        for ticket in sale.tickets:
-            paths[ticket.ticket_id].write_bytes(ticket.qr_png)
-    except OSError as error:
-        raise OpsError(
-            f"Order {sale.order.order_id} is sold, and its images cannot be written to {out}: {error.strerror}."
-        ) from error
-    return paths
-
-
-def _print_json(sale: "Sale", files: dict[int, Path]) -> None:
-    import json
-
-    from parkgate.sales.v1 import sales_pb2
-    from ticketcore.token import to_qr_text
-
-    tickets = [
-        {
-            "ticket_id": str(ticket.ticket_id),
-            "product_id": ticket.product_id,
-            "concession": ticket.concession,
-            "visit_date": ticket.visit_date,
-            "slot": ticket.slot,
-            "persons": ticket.persons,
-            "price_minor": ticket.price_minor,
-            "code": to_qr_text(ticket.token),
-            "image": str(files[ticket.ticket_id]),
-        }
-        for ticket in sale.tickets
-    ]
-    order = {
-        "order_id": sale.order.order_id,
-        "state": sales_pb2.OrderState.Name(sale.order.state).removeprefix("ORDER_STATE_"),
-        "total_minor": sale.order.total_minor,
-        "change_minor": sale.change_minor,
-        "currency": sale.order.currency,
-        "tickets": tickets,
-    }
-    print(json.dumps(order, indent=1))
-
-
-def _print(catalogue: "Catalogue", sale: "Sale", files: dict[int, Path]) -> None:
-    from ops.screen import OUT as SCREEN
-    from ops.screen import table
-    from ops.window import money
-    from ticketcore.token import to_qr_text
-
-    digits = catalogue.venue.currency_digits
-    line = sale.order.lines[0]
-    free = f", {line.free_count} of them free" if line.free_count else ""
-    text = f"Order {sale.order.order_id}: {line.line.count} × {line.line.product_id} {line.line.concession}{free}"
-    text += f", {money(sale.order.total_minor, digits)} {sale.order.currency}"
-    SCREEN.print(text + (f", change {money(sale.change_minor, digits)}" if sale.change_minor else ""))
-    file = files[sale.tickets[0].ticket_id]
-    if file.suffix == ".pdf":
-        SCREEN.print(f"{len(sale.tickets):,} tickets to print and cut: [cyan]{file}[/cyan]", soft_wrap=True)
-        return
-    rows = table(["Ticket", "Valid", "Price", "Image"], ["Price"])
-    for ticket in sale.tickets:
-        valid = ticket.visit_date + (f", slot {ticket.slot}" if ticket.slot else "")
-        price = money(ticket.price_minor, digits)
-        rows.add_row(str(ticket.ticket_id), valid, price, str(files[ticket.ticket_id]))
-    SCREEN.print(rows)
-    for ticket in sale.tickets[:1] if len(sale.tickets) > 5 else sale.tickets:
-        SCREEN.print(f"[dim]Code of {ticket.ticket_id}:[/dim] ", end="")
-        SCREEN.print(to_qr_text(ticket.token), markup=False, soft_wrap=True)
-    gate = _a_gate(catalogue, line.line.product_id)
-    folder = file.parent
-    SCREEN.print(f"\nScan: [cyan]parkgate gate run --gate {gate} --source file:{folder}[/cyan]", soft_wrap=True)
-
-
-def _a_gate(catalogue: "Catalogue", product_id: str) -> str:
-    """A gate that the product opens."""
-    product = catalogue.products[product_id]
-    named = sorted(product.gates)
-    return named[0] if named else next(gate.id for gate in catalogue.gates.values() if gate.zone in product.zones)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.errors import BadInput
+from ops.files import sync_folder, sync_tree
 from ops.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "catalogue"
@@ -30,7 +31,10 @@ def ensure_catalogue(settings: Settings) -> None:
             f"The catalogue's folder {settings.catalogue_dir} does not exist.",
             "Name the folder with your park's files in PARKGATE_CATALOGUE_DIR, or leave it out for the example park.",
         )
-    shutil.copytree(EXAMPLE, settings.catalogue_dir)
+    partial = _partial(settings)
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(EXAMPLE, partial)
+    _make_count(partial, settings.catalogue_dir)
 
 
 def adopt(folder: Path, settings: Settings) -> bool:
@@ -44,16 +48,16 @@ def adopt(folder: Path, settings: Settings) -> bool:
         return True
     if not _is_ours(settings):
         return False
-    before, incoming = kept.with_name("catalogue.before"), _incoming(settings)
-    partial = kept.with_name("catalogue.partial")
+    before, incoming, partial = kept.with_name("catalogue.before"), _incoming(settings), _partial(settings)
     for remains in (partial, incoming, before):
         shutil.rmtree(remains, ignore_errors=True)
     partial.mkdir(mode=0o700)
     for file in sorted(folder.glob("*.toml")):
         shutil.copy(file, partial)
-    partial.rename(incoming)  # it is whole from here on
+    _make_count(partial, incoming)
     kept.rename(before)
     incoming.rename(kept)
+    sync_folder(kept.parent)
     return True
 
 
@@ -71,6 +75,17 @@ def require_gates(catalogue: Any, gates: Sequence[str]) -> None:
 
 def _is_ours(settings: Settings) -> bool:
     return settings.catalogue_dir == settings.data_dir / "catalogue"
+
+
+def _make_count(partial: Path, folder: Path) -> None:
+    """It is whole from here on, and on the disk: a power cut must not leave empty files that look like a catalogue."""
+    sync_tree(partial)
+    partial.rename(folder)
+    sync_folder(folder.parent)
+
+
+def _partial(settings: Settings) -> Path:
+    return settings.data_dir / "catalogue.partial"
 
 
 def _incoming(settings: Settings) -> Path:

@@ -21,6 +21,7 @@ from ops.embedded.ray_node import EmbeddedRay
 from ops.errors import EXIT_FAILURE
 from ops.logs import configure as configure_logs
 from ops.readiness import mark_ready
+from ops.services import ray_head
 from ops.services.identities import link_identity, server_identity
 from ops.settings import Settings
 from ops.stack import Endpoints
@@ -46,12 +47,21 @@ def run(settings: Settings) -> None:
 
 
 def _serve_on(settings: Settings) -> None:
-    """Serves on a Ray cluster that exists. Its end is for Ray to tell: the actors are watched over it."""
+    """Serves on a Ray cluster that exists, whose head may be lost and started again."""
     ray_node.connect(settings.ray_address)
+    looking = ray_head.when_back(settings.ray_address, _start_anew)
     try:
         asyncio.run(_serve(settings, lambda: ""))
     finally:
+        looking.set()
         ray_node.disconnect()
+
+
+def _start_anew() -> None:
+    """At once and without Ray's own shutdown, which would wait for the head that was lost. The stack's supervisor
+    starts the next, which finds or makes its actors on the head that is there now."""
+    print("Ray's head was away and is back; the cluster service is started again.", file=sys.stderr, flush=True)
+    os._exit(EXIT_FAILURE)
 
 
 async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
@@ -71,7 +81,7 @@ async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
     await _first_of(supervisor.start(), stop.wait())
     if not stop.is_set():
         mark_ready(settings.data_dir, "cluster")
-        await stop.wait()
+        await _first_of(supervisor.ended(), stop.wait())
     watching.cancel()
     await supervisor.stop()
 

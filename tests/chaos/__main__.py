@@ -1,23 +1,24 @@
 """`make chaos`: every promise under every fault, within a fixed budget; `LONG=1` for a longer one.
 
-Prints a table, writes build/chaos.json, and exits with 1 if any promise was broken or any planted bug was missed.
+Says each row as it ends, with build/chaos.json written anew, and prints a table in the end. Exits with 1 if any promise
+was broken, any planted bug was missed, or anything could not be tried.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
 from tests.chaos.away import postgres_row
 from tests.chaos.fuzzed import CASES, LONG_CASES, fuzz_rows
-from tests.chaos.processes.rows import process_rows
+from tests.chaos.processes.rows import try_processes
 from tests.chaos.processes.tools import clean_up_when_told_to_end
-from tests.chaos.rows import Row, as_json
+from tests.chaos.record import Record
 from tests.chaos.simulated import planted_bugs, simulated_rows
 from tests.chaos.soaked import LONG_VISITS, VISITS, soak_row
 from tests.chaos.table import show, teller
@@ -37,25 +38,33 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=LOG_WIDTH)
-    began = time.monotonic()
-    long = bool(os.environ.get("LONG"))
-    budget_s, seeds = (LONG_BUDGET_S, LONG_SEEDS) if long else (BUDGET_S, SEEDS)
+    record = Record(OUT, lambda text: console.print(text, markup=False, highlight=False))
     with console.status("simulated days") as status:
-        tell = teller(console, status.update, time.monotonic)
-        rows: list[Row] = simulated_rows(budget_s, tell)
-        tell("an hour without Postgres")
-        rows.append(postgres_row())
-        tell("clients that come and go")
-        rows.append(soak_row(LONG_VISITS if long else VISITS))
-        rows += fuzz_rows(LONG_CASES if long else CASES, cores(), tell)
-        bugs = planted_bugs(tell)
-        rows += process_rows(seeds, tell)
-    seconds = time.monotonic() - began
-    show(console, rows, bugs)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(as_json(rows, bugs, seconds), indent=2) + "\n")
-    console.print(f"{sum(row.runs for row in rows):,} runs in {seconds:.0f} s; all of it is in {OUT}")
-    return int(any(item.failed for item in (*rows, *bugs)))
+        _all_stages(record, teller(console, status.update, time.monotonic), long=bool(os.environ.get("LONG")))
+    record.finish()
+    show(console, record.rows, record.bugs)
+    console.print(f"{sum(row.runs for row in record.rows):,} runs in {record.seconds:.0f} s; all of it is in {OUT}")
+    return int(record.failed)
+
+
+def _all_stages(record: Record, tell: Callable[[str], None], *, long: bool) -> None:
+    """One after the other; none needs what another has left."""
+    with record.stage("simulated days"):
+        for row in simulated_rows(LONG_BUDGET_S if long else BUDGET_S, tell):
+            record.put(row)
+    tell("an hour without Postgres")
+    with record.stage("an hour without Postgres"):
+        record.put(postgres_row())
+    tell("clients that come and go")
+    with record.stage("clients that come and go"):
+        record.put(soak_row(LONG_VISITS if long else VISITS))
+    with record.stage("fuzz"):
+        for row in fuzz_rows(LONG_CASES if long else CASES, cores(), tell):
+            record.put(row)
+    with record.stage("planted bugs"):
+        for bug in planted_bugs():
+            record.put_bug(bug)
+    try_processes(LONG_SEEDS if long else SEEDS, record, tell)
 
 
 if __name__ == "__main__":

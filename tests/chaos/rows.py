@@ -13,7 +13,7 @@ class Row:
     `recovery_ms` is what a fault cost, at its longest. In the simulation: from the fault to the first durable entry of
     whoever took over, in virtual time; None where nothing had to be taken over. Of processes: how long, from the fault
     on, a partition or a gate let nobody in, as the guests saw it. `violations` are for people, each with how to see it
-    again.
+    again; `traceback` is of what broke the runner, not the park.
     """
 
     layer: str
@@ -25,6 +25,7 @@ class Row:
     admitted: int
     violations: tuple[str, ...]
     recovery_ms: int | None = None
+    traceback: str = ""
 
     @property
     def failed(self) -> bool:
@@ -48,9 +49,10 @@ class PlantedBug:
         return not self.caught_by
 
 
-def as_json(rows: list[Row], bugs: list[PlantedBug], seconds: float) -> dict[str, Any]:
-    """The contents of build/chaos.json."""
+def as_json(rows: list[Row], bugs: list[PlantedBug], seconds: float, *, complete: bool) -> dict[str, Any]:
+    """The contents of build/chaos.json. Not complete: the run goes on, or was ended."""
     return {
+        "complete": complete,
         "seconds": round(seconds, 1),
         "violations": sum(len(row.violations) for row in rows),
         "missed_bugs": [bug.bug for bug in bugs if bug.failed],

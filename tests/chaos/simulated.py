@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from tests.chaos.rows import PlantedBug, Row
 from tests.simulation.bugs import BUGS
@@ -38,11 +38,8 @@ def _row(name: str, days: list[Outcome]) -> Row:
     )
 
 
-def planted_bugs(tell: Progress) -> list[PlantedBug]:
+def planted_bugs() -> Iterator[PlantedBug]:
     """Every planted bug, hunted until it is caught or its days are used up."""
-    found = []
     for item in hunts(BUGS, cores()):
         caught = f"{item.violation.promise}, seed {item.seed} of {item.profile}" if item.violation else ""
-        tell(f"{item.bug}: {caught or 'MISSED'}")
-        found.append(PlantedBug(item.bug, item.says, item.tried, caught))
-    return found
+        yield PlantedBug(item.bug, item.says, item.tried, caught)

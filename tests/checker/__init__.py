@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from zoneinfo import ZoneInfo
 
-from tests.checker.books import Books, check_books
+from tests.checker.books import Books, check_books, check_sold
 from tests.checker.entitlements import Entitlements
 from tests.checker.hearing import check_hearing, verdict_of
 from tests.checker.history import FAIL, OK, UNKNOWN, History, Operation
@@ -30,6 +30,7 @@ __all__ = [
     "Violation",
     "check",
     "check_books",
+    "check_sold",
     "read_ledger",
     "report",
     "verdict_of",
@@ -47,4 +48,5 @@ def check(history: History, stored: Iterable[StoredEntry], books: Books | None =
     violations += check_limits(history, ledger)
     if books is not None:
         violations += check_books(books, ledger, zone)
+        violations += check_sold(history, books)
     return violations

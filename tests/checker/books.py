@@ -15,6 +15,7 @@ from typing import Any
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
 from tests.checker.entitlements import ADMIT, ENTRY
+from tests.checker.history import History
 from tests.checker.ledger import Fact, Ledger
 from tests.checker.violation import Violation
 
@@ -36,6 +37,7 @@ class Books:
     first          ticket -> scan_id of its first admission
     offsets        partition -> sequence up to which it was read
     postings       transaction, kind, ticket or None, account, currency, amount_minor
+    sold           tickets that sales have; None where sales were not looked at
     """
 
     scans: list[Key] = field(default_factory=list)
@@ -47,6 +49,7 @@ class Books:
     first: dict[int, str] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     postings: list[Key] = field(default_factory=list)
+    sold: frozenset[int] | None = None
 
 
 def check_books(books: Books, ledger: Ledger, zone: tzinfo = UTC) -> Iterator[Violation]:
@@ -115,6 +118,13 @@ def check_refunds(books: Books, ledger: Ledger) -> Iterator[Violation]:
         elif refunded[ticket] and amounts != [refunded[ticket]]:
             # A ticket that was refunded before it was registered has no price in the ledger.
             yield Violation("I9", subject, f"{amounts} were booked for the refund of {refunded[ticket]}")
+
+
+def check_sold(history: History, books: Books) -> Iterator[Violation]:
+    """I6: each ticket that a window has handed out is in sales' books."""
+    issued = {item.request["ticket"] for item in history.of("issue")} if books.sold is not None else set()
+    for ticket in sorted(issued - (books.sold or frozenset())):
+        yield Violation("I6", f"ticket {ticket}", "was handed out, and sales' books do not have it")
 
 
 def recount(ledger: Ledger, zone: tzinfo) -> Books:

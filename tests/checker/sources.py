@@ -28,8 +28,8 @@ def ledger_of(url: str, partitions: Sequence[str]) -> list[StoredEntry]:
     return stored
 
 
-def books_of(url: str, *, postings: bool = False) -> Books:
-    """What Postgres holds of the ledger; with `postings`, the sales' double entries too."""
+def books_of(url: str, *, sales: bool = False) -> Books:
+    """What Postgres holds of the ledger; with `sales`, their double entries and tickets too."""
     with psycopg.connect(url, options="-c timezone=UTC") as connection:
 
         def rows(statement: str) -> list[Key]:
@@ -58,7 +58,8 @@ def books_of(url: str, *, postings: bool = False) -> Books:
             first=dict(rows("SELECT ticket_id, encode(scan_id, 'hex') FROM reporting.first_admissions")),
             offsets=dict(rows("SELECT partition, sequence FROM reporting.offsets")),
         )
-        if postings:
+        if sales:
+            books.sold = frozenset(ticket for (ticket,) in rows("SELECT id FROM sales.tickets"))
             books.postings = rows(
                 "SELECT encode(transaction_id, 'hex'), kind, ticket_id, account, currency, amount_minor"
                 " FROM sales.postings JOIN sales.transactions ON id = transaction_id"

@@ -10,7 +10,7 @@ import pytest
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
-from tests.checker import UNKNOWN, History, report
+from tests.checker import UNKNOWN, Books, History, check_sold, report
 from tests.checker.small_story import (
     CONFIRMED,
     ENTRY,
@@ -331,6 +331,18 @@ def test_columns_mean_what_as_many_single_events_in_their_place_would() -> None:
     columns.entry(pb.Event(passages_recorded=run_of_passages))
     assert columns.books() == single.books()
     assert columns.found() == single.found() == []
+
+
+def test_a_ticket_that_was_handed_out_is_in_the_books_of_sales() -> None:
+    """I6"""
+    story = Story()
+    story.issue(8)
+    story.issue(9)
+    assert [str(item) for item in check_sold(story.history, Books(sold=frozenset({TICKET, 8, 10})))] == [
+        "I6 (reports equal a recount of the ledger): ticket 9: was handed out, and sales' books do not have it"
+    ]
+    assert list(check_sold(story.history, Books(sold=frozenset({TICKET, 8, 9})))) == []
+    assert list(check_sold(story.history, Books())) == []
 
 
 def test_a_history_comes_back_from_its_lines_as_it_was() -> None:

@@ -49,8 +49,8 @@ async def test_books_that_real_workers_kept_are_a_recount_of_the_real_ledger(fil
 
 
 SPOILS = {
-    "INSERT INTO reporting.scan_events SELECT * FROM reporting.scan_events LIMIT 1": "is 2 times in Postgres",
-    "DELETE FROM reporting.passage_events WHERE sequence = 9": "is 0 times in Postgres",
+    "INSERT INTO reporting.scan_runs SELECT * FROM reporting.scan_runs LIMIT 1": "is 2 times in Postgres",
+    "DELETE FROM reporting.passage_runs WHERE sequence = 9": "is 0 times in Postgres",
     "UPDATE reporting.scan_minutes SET scans = scans + 1 WHERE gate_number = 2": "scan_sums",
     "UPDATE reporting.passage_minutes SET persons_given_back = 9": "passage_sums",
     "UPDATE reporting.ticket_days SET price_minor = price_minor + 1": "ticket_sums",

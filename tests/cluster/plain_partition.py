@@ -10,7 +10,8 @@ from cluster import owner_commands
 from cluster.batch import Batch, Group
 from cluster.minute import Context, Minute
 from cluster.partition import Partition
-from cluster.recovery import replay, restore, snapshot
+from cluster.recovery import replay, restore
+from cluster.snapshot_parts import snapshot
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from cluster import ledger as ledger_module
-from cluster.ledger import SNAPSHOT_CHUNK, Append, Appended, Ledger
+from cluster.ledger import SNAPSHOT_CHUNK, Append, Appended, Ledger, at_once
 from ops.embedded import EmbeddedValkey
 from parkgate.events.v1 import events_pb2
 from ticketcore.errors import DamagedDataError, FencedError, UnavailableError, UnknownOutcomeError
@@ -124,7 +124,7 @@ async def test_an_entry_that_cannot_be_read_is_damage(ledger: Ledger, valkey_url
 async def test_a_snapshot_or_control_record_with_one_bit_flipped_is_damage(ledger: Ledger, valkey_url: str) -> None:
     """I6"""
     taken = await ledger.take("p0", "a")
-    await ledger.write_snapshot("p0", taken.epoch, 7, bytes(2 * SNAPSHOT_CHUNK))
+    await ledger.write_snapshot("p0", taken.epoch, 7, at_once(bytes(2 * SNAPSHOT_CHUNK)))
     await ledger.write_control("keys", 1, b"keys")
     with redis.Redis.from_url(valkey_url) as client:
         for key, field in (("pg:{p0}:snapshot", "chunk:1"), ("pg:{control}:keys", "record")):
@@ -148,16 +148,16 @@ async def test_long_logs_are_read_in_pages(ledger: Ledger, monkeypatch: pytest.M
 async def test_a_snapshot_comes_back_as_it_was_written(ledger: Ledger, length: int) -> None:
     taken = await ledger.take("p0", "a")
     data = os.urandom(length)
-    await ledger.write_snapshot("p0", taken.epoch, 7, data)
+    await ledger.write_snapshot("p0", taken.epoch, 7, at_once(data))
     assert await ledger.read_snapshot("p0") == (7, data)
     assert await ledger.snapshot_sequence("p0") == 7
-    await ledger.write_snapshot("p0", taken.epoch, 8, b"less")
+    await ledger.write_snapshot("p0", taken.epoch, 8, at_once(b"less"))
     assert await ledger.read_snapshot("p0") == (8, b"less")
 
 
 async def test_a_snapshot_with_a_part_missing_is_damage(ledger: Ledger, valkey_url: str) -> None:
     taken = await ledger.take("p0", "a")
-    await ledger.write_snapshot("p0", taken.epoch, 7, bytes(2 * SNAPSHOT_CHUNK))
+    await ledger.write_snapshot("p0", taken.epoch, 7, at_once(bytes(2 * SNAPSHOT_CHUNK)))
     with redis.Redis.from_url(valkey_url) as client:
         client.hdel("pg:{p0}:snapshot", "chunk:1")
     with pytest.raises(DamagedDataError, match="snapshot of p0"):
@@ -170,8 +170,8 @@ async def test_an_earlier_owner_neither_replaces_a_later_ones_snapshot_nor_mixes
     late = await ledger.take("p0", "b")
     written, stale = os.urandom(40 * SNAPSHOT_CHUNK), os.urandom(40 * SNAPSHOT_CHUNK)
     results = await asyncio.gather(
-        ledger.write_snapshot("p0", late.epoch, 9, written),
-        ledger.write_snapshot("p0", early.epoch, 5, stale),
+        ledger.write_snapshot("p0", late.epoch, 9, at_once(written)),
+        ledger.write_snapshot("p0", early.epoch, 5, at_once(stale)),
         return_exceptions=True,
     )
     assert results[0] is None
@@ -192,7 +192,7 @@ async def test_a_snapshot_left_half_written_by_a_killed_owner_does_not_stay(
         await hset(key, field, data)
 
     monkeypatch.setattr(ledger._redis, "hset", killed_half_way)
-    writing = asyncio.create_task(ledger.write_snapshot("p0", early.epoch, 5, bytes(4 * SNAPSHOT_CHUNK)))
+    writing = asyncio.create_task(ledger.write_snapshot("p0", early.epoch, 5, at_once(bytes(4 * SNAPSHOT_CHUNK))))
     await half.wait()
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
@@ -202,7 +202,7 @@ async def test_a_snapshot_left_half_written_by_a_killed_owner_does_not_stay(
         (left,) = client.keys("pg:{p0}:snapshot*")
         assert 0 < client.ttl(left) <= 3_600
         late = await ledger.take("p0", "b")
-        await ledger.write_snapshot("p0", late.epoch, 6, b"whole")
+        await ledger.write_snapshot("p0", late.epoch, 6, at_once(b"whole"))
         assert client.ttl("pg:{p0}:snapshot") == -1
     assert await ledger.read_snapshot("p0") == (6, b"whole")
 
@@ -308,7 +308,7 @@ async def test_a_log_that_is_trimmed_while_it_is_read_is_no_damage_but_a_reason_
     taken = await ledger.take("p0", "a")
     for sequence in range(1, 6):
         await ledger.append([append(sequence)])
-    await ledger.write_snapshot("p0", taken.epoch, 4, b"state")
+    await ledger.write_snapshot("p0", taken.epoch, 4, at_once(b"state"))
     await ledger.trim("p0", 4)
     with pytest.raises(UnavailableError, match="begin at 4"):
         await sequences(ledger, 5)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from cluster.ledger import Ledger
-from cluster.recovery import snapshot
+from cluster.snapshot_parts import snapshot
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.partition import Partition
-from cluster.recovery import replay, restore, snapshot
+from cluster.recovery import replay, restore
 from cluster.runs import AdmissionRun
+from cluster.snapshot_parts import snapshot
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
@@ -109,7 +110,7 @@ def state_of(partition: Partition) -> dict[str, object]:
     return {
         "sequence": partition.sequence,
         "time": partition.last_time_ms,
-        "rows": dict(partition.table.dump()),
+        "rows": {number: bytes(rows) for number, rows in partition.table.still()},
         "tickets": len(partition.table),
         "visits": partition.visits,
         "holds": {scan_id: partition.passing(scan_id) for scan_id in partition.holds},

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.deciding import Decider
-from cluster.recovery import replay, restore, snapshot
+from cluster.recovery import replay, restore
 from cluster.runs import alike_of
+from cluster.snapshot_parts import snapshot
 from cluster.verdicts import write_verdict
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2

@@ -88,8 +88,9 @@ def test_a_table_is_a_dictionary_also_after_a_snapshot(model: dict[int, tuple[in
     for ticket_id, (lifecycle, price) in model.items():
         table.put(claims_of(ticket_id), DIGEST, lifecycle, Origin.REGISTERED, price)
     copy = TicketTable(1)
-    for number, rows in table.dump():
-        copy.load(number, rows)
+    for number, rows in table.still():
+        copy.load(number, bytes(rows))
+    table.release()
     for one in (table, copy):
         assert len(one) == len(model)
         for ticket_id in [*model, *(number + 1 for number in model)]:

@@ -1,7 +1,8 @@
 """`make fuzz`: a million cases over every boundary that takes bytes, in minutes; prints what became of them.
 
 python -m tests.fuzz [--cases N] [--seed N] [target ...]     two processes; exit 1 if anything was found
-python -m tests.fuzz --case TARGET HEX                       one case again, with the traceback
+python -m tests.fuzz --piece TARGET SEED CASES               the last of so many cases again, after those before it
+python -m tests.fuzz --case TARGET HEX                       one case alone
 python -m tests.fuzz.guided TARGET [SECONDS]                 guided by coverage, with atheris (an extra)
 """
 
@@ -15,7 +16,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from tests.fuzz.run import Ran, run_all
+from tests.fuzz.run import Piece, Ran, replay, run_all
 from tests.fuzz.targets import MAKERS, SHARES
 
 CASES = 1_000_000
@@ -26,6 +27,10 @@ SHOWN = 5
 def main() -> int:
     """0 if nothing was found."""
     arguments = _parser().parse_args()
+    if arguments.piece:
+        name, seed, cases = arguments.piece
+        print(replay(Piece(name, int(cases), int(seed))))
+        return 0
     if arguments.case:
         name, data = arguments.case
         print(MAKERS[name]().case(bytes.fromhex(data)))
@@ -72,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("targets", nargs="*", choices=[*SHARES, []], help="all, unless named")
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--piece", nargs=3, metavar=("TARGET", "SEED", "CASES"))
     parser.add_argument("--case", nargs=2, metavar=("TARGET", "HEX"))
     return parser
 

@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -26,16 +26,22 @@ MAX_FINDINGS = 5
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """So many cases of one target, from one seed of chance."""
+    """So many cases of one target, from one seed of chance. A target may remember what it was given, so that a case is
+    seen again only after those before it."""
 
     target: str
     cases: int
     seed: int
 
+    @property
+    def again(self) -> str:
+        """How to see its last case again."""
+        return f"python -m tests.fuzz --piece {self.target} {self.seed} {self.cases}"
+
 
 @dataclass(slots=True)
 class Ran:
-    """What became of a piece. `findings` are for people: what broke, and the case that broke it."""
+    """What became of a piece. `findings` are for people: how to see it again, what broke, and the case that did."""
 
     target: str
     says: str = ""
@@ -75,14 +81,32 @@ def run_piece(piece: Piece) -> Ran:
     with silence():
         target = MAKERS[piece.target]()
         ran = Ran(piece.target, target.says)
-        mutator = Mutator(target.seeds, random.Random(f"{piece.target}/{piece.seed}"))
+        mutator = _mutator(target, piece)
         try:
             while ran.cases < piece.cases and len(ran.findings) < MAX_FINDINGS:
-                _run_case(target, mutator.next(), ran)
+                _run_case(target, mutator.next(), piece, ran)
         finally:
-            _close(target, ran)
+            _close(target, piece, ran)
     ran.seconds = time.perf_counter() - began
     return ran
+
+
+def replay(piece: Piece) -> str:
+    """How the last case of a piece ends, after all before it. Raises what it raises, or the reading back after it."""
+    with silence():
+        target = MAKERS[piece.target]()
+        mutator = _mutator(target, piece)
+        try:
+            for _ in range(piece.cases - 1):
+                with suppress(Exception):  # as in the run, which goes on after a finding
+                    target.case(mutator.next())
+            return target.case(mutator.next())
+        finally:
+            target.close()
+
+
+def _mutator(target: Target, piece: Piece) -> Mutator:
+    return Mutator(target.seeds, random.Random(f"{piece.target}/{piece.seed}"))
 
 
 @contextmanager
@@ -100,19 +124,19 @@ def _drop(*_: Any) -> Any:
     raise structlog.DropEvent
 
 
-def _run_case(target: Target, data: bytes, ran: Ran) -> None:
+def _run_case(target: Target, data: bytes, piece: Piece, ran: Ran) -> None:
     ran.cases += 1
     try:
         ran.ended[target.case(data)] += 1
     except Exception as error:  # noqa: BLE001 - whatever a boundary raises is what this looks for
-        ran.findings.append(f"{target.name}: {error!r} on {data.hex()}")
+        ran.findings.append(f"{replace(piece, cases=ran.cases).again}: {error!r} on {data.hex()}")
 
 
-def _close(target: Target, ran: Ran) -> None:
+def _close(target: Target, piece: Piece, ran: Ran) -> None:
     try:
         target.close()
     except Exception as error:  # noqa: BLE001 - what was taken in cannot be read back: a finding as well
-        ran.findings.append(f"{target.name}: {error!r} when all of it was read back")
+        ran.findings.append(f"{replace(piece, cases=ran.cases).again}: {error!r} when all of it was read back")
 
 
 def run_all(cases: int, seed: int, jobs: int, tell: Callable[[int], None], names: Sequence[str] = ()) -> list[Ran]:

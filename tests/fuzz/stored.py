@@ -17,7 +17,8 @@ from cluster import quota_state
 from cluster.ledger import _parse_entry
 from cluster.partition import Partition
 from cluster.quota_state import QuotaState
-from cluster.recovery import replay, restore, snapshot
+from cluster.recovery import replay, restore
+from cluster.snapshot_parts import snapshot
 from parkgate.events.v1 import events_pb2
 from reporting.batch import batch_of
 from reporting.log_reader import check_entries

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutate import Mutator
-from tests.fuzz.run import Piece, pieces, run_piece, silence
+from tests.fuzz.run import Piece, pieces, replay, run_piece, silence
 from tests.fuzz.target import ADMITTED, Target
 from tests.fuzz.targets import MAKERS, SHARES
 
@@ -81,6 +81,34 @@ def test_a_boundary_that_raises_or_answers_nothing_named_is_a_finding(monkeypatc
     ran = run_piece(Piece("token", 200, 1))
     assert ran.findings
     assert "IndexError('planted')" in ran.findings[0]
+
+
+def test_a_finding_that_needs_the_cases_before_it_is_seen_again_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def planted() -> Target:
+        seen: list[bytes] = []
+
+        def case(data: bytes) -> str:
+            seen.append(data)
+            if len(seen) == 7:
+                raise IndexError(f"planted {data.hex()}")
+            return "fine"
+
+        def close() -> None:
+            if len(seen) > 7:
+                raise ValueError("cannot be read back")
+
+        return Target("gate", "planted", case, [b"\x05\x06", b"\x07"], close)
+
+    monkeypatch.setitem(MAKERS, "gate", planted)
+    broken, unread = run_piece(Piece("gate", 20, 1_001)).findings
+    assert broken.startswith("python -m tests.fuzz --piece gate 1001 7: IndexError('planted ")
+    assert unread.startswith("python -m tests.fuzz --piece gate 1001 20: ValueError(")
+    with pytest.raises(IndexError) as again:
+        replay(Piece("gate", 7, 1_001))
+    assert repr(again.value) in broken
+    with pytest.raises(ValueError, match="cannot be read back"):
+        replay(Piece("gate", 20, 1_001))
+    assert replay(Piece("gate", 6, 1_001)) == "fine"
 
 
 def test_the_cases_of_a_run_are_dealt_to_every_target() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,48 @@ def test_a_group_is_issued_as_one_pdf_whose_codes_are_those_of_its_tickets(stack
     assert not list(tmp_path.rglob("*.png"))
     words = stack.ok("sell", "--product", "day", "--count", "2", "--pdf", str(pdf))
     assert "2 tickets to print and cut" in words
+
+
+def test_tickets_that_could_not_be_written_are_kept_and_written_elsewhere_without_paying(
+    stack: CommandLine, tmp_path: Path
+) -> None:
+    """A disk that is full only once the money is taken: the order is named, and the command that helps."""
+    done = stack.run("sell", "--product", "day", "--count", "2", "--pdf", "/dev/full")
+    assert (done.returncode, "No space left" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+    found = re.search(r"Order (\d+) is paid.*`parkgate (tickets \1 --pdf) FILE`", done.stderr)
+    assert found, done.stderr
+    sold = stack.ok("report", "sales", "--data-dir", str(stack.data_dir))
+
+    pdf = tmp_path / "again.pdf"
+    told = json.loads(stack.ok(*found[2].split(), str(pdf), "--json"))
+    read = zxingcpp.read_barcodes(pypdfium2.PdfDocument(pdf)[0].render(scale=300 / 72).to_pil())
+    assert sorted(one.text for one in read) == sorted(ticket["code"] for ticket in told["tickets"])
+    assert len(read) == 2
+    assert stack.ok("report", "sales", "--data-dir", str(stack.data_dir)) == sold
+
+    stack.ok("refund", told["tickets"][0]["ticket_id"], "--yes")
+    shown = stack.ok("tickets", found[1], "--out", str(tmp_path / "left"))
+    assert told["tickets"][1]["ticket_id"] in shown
+    assert [path.stem for path in (tmp_path / "left").iterdir()] == [told["tickets"][1]["ticket_id"]]
+    assert stack.verdicts("main-1", tmp_path / "left")[0]["decision"] == "ADMIT"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["999999"], 2, "order 999999 does not exist"),
+        (["0"], 2, "ORDER_ID"),
+        (["1", "--window", "w9"], 2, "order 1 does not exist at this window"),
+    ],
+)
+def test_an_order_that_is_not_there_has_no_tickets(
+    stack: CommandLine, tmp_path: Path, arguments: list[str], code: int, says: str
+) -> None:
+    stack.ok("sell", "--product", "day", "--out", str(tmp_path / "first"))
+    done = stack.run("tickets", "--out", str(tmp_path / "again"), *arguments)
+    assert says in done.stderr
+    assert done.returncode == code
+    assert not (tmp_path / "again").exists()
 
 
 def test_a_catalogue_is_checked_before_it_is_in_force(stack: CommandLine, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 
 from hypothesis import given, settings
@@ -10,12 +11,16 @@ from hypothesis import strategies as st
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from reporting.batch import batch_of
+from reporting.copy_rows import SCAN_FIELDS, scan_ids_of
 from reporting.recount import Recount
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench
 from tests.cluster.small_park import scan, token
+from tests.simulation.servers import copied, numbers_of
 
 CODES = [token("day", number) for number in range(1, 9)] + [token("family", 20), token("pass", 21), token("show", 22)]
+POSITION, SCAN_IDS, PASSAGE_IDS = 3, 14, 11
+"""Where the fields of a row stand."""
 PASSED, NOT_PASSED = gate_pb2.PASSAGE_OUTCOME_PASSED, gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
 
 
@@ -42,6 +47,18 @@ def taken_apart(log: list[events_pb2.LogEntry]) -> list[events_pb2.LogEntry]:
     return single
 
 
+def members(rows: bytearray) -> list[tuple[object, ...]]:
+    """Every member of rows that are runs: what it shares, its position, scan id, and what each further column says."""
+    found: list[tuple[object, ...]] = []
+    for fields in copied(rows):
+        first = SCAN_IDS if len(fields) == SCAN_FIELDS else PASSAGE_IDS
+        columns = (scan_ids_of(fields[first]), *map(numbers_of, fields[first + 1 :]))
+        place = int.from_bytes(fields[POSITION], "big")
+        shared = (*fields[:POSITION], *fields[POSITION + 1 : first])
+        found += [(*shared, place + nth, *member) for nth, member in enumerate(zip(*columns, strict=True))]
+    return found
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, len(CODES) - 1), st.integers(0, 3)), min_size=1, max_size=20),
@@ -49,7 +66,11 @@ def taken_apart(log: list[events_pb2.LogEntry]) -> list[events_pb2.LogEntry]:
 )
 def test_a_run_is_counted_as_its_members_would_be(order: list[tuple[int, int]], reports: list[tuple[int, int]]) -> None:
     log = morning(order, reports)
-    assert batch_of("p0", log, UTC) == batch_of("p0", taken_apart(log), UTC)
+    together, apart = batch_of("p0", log, UTC), batch_of("p0", taken_apart(log), UTC)
+    assert members(together.scans) == members(apart.scans)
+    assert members(together.passages) == members(apart.passages)
+    rows = {"scans": bytearray(), "passages": bytearray()}
+    assert replace(together, **rows) == replace(apart, **rows)
     books = []
     for events in ([event for entry in log for event in entry.events], [e for entry in log for e in elementary(entry)]):
         recount = Recount()

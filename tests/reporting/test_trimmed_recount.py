@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_writer import PartitionLog, admitted, columns_of, passage, refused, registered
 
-from cluster.ledger import Ledger
+from cluster.ledger import Ledger, at_once
 from cluster.partition import Partition
-from cluster.recovery import replay, snapshot
+from cluster.recovery import replay
+from cluster.snapshot_parts import snapshot
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
 from reporting import CountBook, recount
@@ -109,7 +110,7 @@ async def test_a_trimmed_log_counts_as_before_it_was_trimmed(valkey_url: str, tr
     for entry in entries[:trimmed]:
         replay(owner, entry, small_park.RULES)
     epoch = (await ledger.take("p3", "test")).epoch
-    await ledger.write_snapshot("p3", epoch, trimmed, snapshot(owner, PARTITIONS))
+    await ledger.write_snapshot("p3", epoch, trimmed, at_once(snapshot(owner, PARTITIONS)))
     await ledger.trim("p3", trimmed + 1)
     assert await recount(client, ("p0", "p3")) == whole
     assert whole.counts["registered product=1"].amount_minor == 4_900
@@ -128,13 +129,13 @@ async def test_a_trimmed_log_without_a_snapshot_that_reaches_it_is_refused(valke
     owner = Partition("p3", PARTITIONS)
     replay(owner, entries[0], small_park.RULES)
     epoch = (await ledger.take("p3", "test")).epoch
-    await ledger.write_snapshot("p3", epoch, 1, snapshot(owner, PARTITIONS))
+    await ledger.write_snapshot("p3", epoch, 1, at_once(snapshot(owner, PARTITIONS)))
     with pytest.raises(DamagedDataError, match="its snapshot ends at 1"):
         await recount(client, ("p3",))
     replay(owner, entries[1], small_park.RULES)
     older = pb.PartitionSnapshot.FromString(snapshot(owner, PARTITIONS))
     older.format -= 1
-    await ledger.write_snapshot("p3", epoch, 2, older.SerializeToString())
+    await ledger.write_snapshot("p3", epoch, 2, at_once(older.SerializeToString()))
     with pytest.raises(DamagedDataError, match="has layout 1, this version reads 2"):
         await recount(client, ("p3",))
     await ledger.close()

@@ -153,7 +153,7 @@ async def test_events_belong_to_the_civil_day_of_the_park(
     await worker.catch_up()
     rows = sql(config, "SELECT park_date::text, sum(scans)::int FROM reporting.scan_minutes GROUP BY 1 ORDER BY 1")
     assert rows == [("2026-05-01", 1), ("2026-05-02", 2)]
-    assert sql(config, "SELECT count(*) FROM reporting.scan_events_20260502") == [(2,)]
+    assert sql(config, "SELECT count(*) FROM reporting.scan_runs_20260502") == [(2,)]
 
 
 async def test_a_hole_in_the_ledger_stops_the_partition_and_is_never_stepped_over(

@@ -18,6 +18,7 @@ import redis.exceptions
 
 from cluster import ledger as ledger_module
 from reporting.batch import Batch
+from reporting.copy_rows import scan_ids_of
 from reporting.store import Offset
 from tests.checker import Books, StoredEntry
 from tests.simulation.loop import PROCESS, Process, VirtualLoop
@@ -202,8 +203,8 @@ class PostgresServer(RemoteServer):
     def insert(self, batch: Batch) -> None:
         """Rows, sums and first admissions of a batch."""
         books = self.books
-        books.scans += [_scan_row(fields) for fields in copied(batch.scans)]
-        books.passages += [_passage_row(fields) for fields in copied(batch.passages)]
+        books.scans += [row for fields in copied(batch.scans) for row in _scan_rows(fields)]
+        books.passages += [row for fields in copied(batch.passages) for row in _passage_rows(fields)]
         books.tickets += map(_ticket_row, batch.tickets)
         for mine, theirs in (
             (books.scan_sums, batch.scan_sums),
@@ -224,28 +225,46 @@ def copied(rows: bytes | bytearray) -> Iterator[list[bytes]]:
     """The fields of rows in COPY's binary format."""
     at = 0
     while at < len(rows):
-        count, at, fields = int.from_bytes(rows[at : at + 2], "big"), at + 2, list[bytes]()
-        for _ in range(count):
-            length, at = int.from_bytes(rows[at : at + 4], "big"), at + 4
-            fields.append(bytes(rows[at : at + length]))
-            at += length
+        count = int.from_bytes(rows[at : at + 2], "big")
+        fields, at = _fields(rows, at + 2, count)
         yield fields
+
+
+def _fields(rows: bytes | bytearray, at: int, count: int) -> tuple[list[bytes], int]:
+    """So many fields, and where they end."""
+    fields: list[bytes] = []
+    for _ in range(count):
+        length, at = int.from_bytes(rows[at : at + 4], "big"), at + 4
+        fields.append(bytes(rows[at : at + length]))
+        at += length
+    return fields, at
 
 
 def _number(field: bytes) -> int:
     return int.from_bytes(field, "big", signed=True)
 
 
-def _scan_row(fields: list[bytes]) -> tuple[Any, ...]:
-    """Columns as the table `reporting.scan_events`."""
-    numbers = (_number(fields[column]) for column in (6, 7, 11, 12, 13, 14))
-    return (fields[1].decode(), _number(fields[2]), fields[5].hex(), *numbers, fields[17] == b"\1")
+def numbers_of(field: bytes) -> list[int]:
+    """The numbers of an array: a head of five numbers, the fourth of which counts its members, then each as a field."""
+    return [_number(member) for member in _fields(field, 20, _number(field[12:16]))[0]]
 
 
-def _passage_row(fields: list[bytes]) -> tuple[Any, ...]:
-    """Columns as the table `reporting.passage_events`."""
-    numbers = (_number(fields[column]) for column in (6, 7, 10, 11))
-    return (fields[1].decode(), _number(fields[2]), fields[5].hex(), *numbers)
+def _scan_rows(fields: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    """Columns as the view `reporting.scan_events`."""
+    alike = (*(_number(fields[column]) for column in (8, 9, 10, 11)), fields[13] == b"\1")
+    return _members(fields, fields[14:17], alike)
+
+
+def _passage_rows(fields: list[bytes]) -> Iterator[tuple[Any, ...]]:
+    """Columns as the view `reporting.passage_events`."""
+    return _members(fields, fields[11:14], tuple(_number(fields[column]) for column in (7, 8)))
+
+
+def _members(fields: list[bytes], columns: list[bytes], alike: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """A row for each member of a run. Columns: scan ids, tickets, gates."""
+    place = (fields[1].decode(), _number(fields[2]))
+    for scan_id, ticket_id, gate in zip(scan_ids_of(columns[0]), *map(numbers_of, columns[1:]), strict=True):
+        yield (*place, scan_id.hex(), ticket_id, gate, *alike)
 
 
 def _ticket_row(line: str) -> tuple[Any, ...]:

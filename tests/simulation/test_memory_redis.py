@@ -80,7 +80,7 @@ class Asker:
 
     async def ask_write_snapshot(self, partition: str) -> Any:
         epoch, data = self.epochs[partition] - self.chance.choice((0, 0, 1)), self.chance.randbytes(20)
-        return await self.ledger.write_snapshot(partition, epoch, self.sequences[partition], data)
+        return await self.ledger.write_snapshot(partition, epoch, self.sequences[partition], real.at_once(data))
 
     async def ask_read_snapshot(self, partition: str) -> Any:
         return await self.ledger.read_snapshot(partition), await self.ledger.snapshot_sequence(partition)

@@ -127,9 +127,11 @@ def record(**changes: Any) -> Record:
         "wrong": [],
         "delays_s": [[[n, TOOK_MS / 1e3] for n in range(len(comings))] for comings in plan.comings],
         "traffic": {"frames": 1, "retries": 0, "reconnects": 0, "resent": 0, "connected": 4, "last_error": ""},
-        "pulse": {"times": [1.0, 2.0], "cpu": [0.2, 0.3], "lag_ms": [1.0, 2.0]},
+        "pulses": [{"times": [1.0, 2.0], "cpu": [0.2, 0.3], "lag_ms": [1.0, 2.0]}],
         "ramp": [as_dict(step(1000, 20)), as_dict(step(2000, 240))],
         "stopped_at_s": None,
+        "unanswered": 0,
+        "unbooked": 0,
     }
     shop = {
         "tickets_sold": 300,
@@ -151,7 +153,7 @@ def record(**changes: Any) -> Record:
         "machine": Machine(2, 8.0, "Linux", "3.11", "0.1.0"),
         "began": "2026-05-01T10:00:00+00:00",
         "against": "a system of its own on this machine",
-        "own": True,
+        "here": True,
         "seconds": 6.0,
         "gates": gates,
         "shop": shop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.surge.folder import MARK
 from loadtest.surge.record import Record
-from loadtest.surge.rehearse import MARK, Options, addresses, make_out, rehearse
+from loadtest.surge.rehearse import Options, addresses, rehearse, system_of
 from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.target import DEVICE, SERVICE
+from loadtest.surge.watch import GENERATOR
 from ops import enrolment
 from ops.errors import BadInput, OpsError
 from ops.pki import Kind
@@ -37,21 +40,31 @@ def outcome(out: Path) -> tuple[Record, Figures]:
     return record, figures_of(record)
 
 
-def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").touch()
-    with pytest.raises(BadInput, match="holds other files"):
-        make_out(tmp_path)
-    make_out(tmp_path / "new")
-    (tmp_path / "new" / "old.html").touch()
-    make_out(tmp_path / "new")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == [MARK]
+NOT_THE_PARK_S = TEXT.replace('gates = ["main-1", "main-2"]', 'gates = ["main-9"]')
+NO_SUCH_SLOT = TEXT + "slot_quota = { 7 = 100 }\n"
 
 
-def test_a_folder_that_cannot_be_made_is_told_with_its_reason(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for place in (tmp_path / "file", tmp_path / "file" / "out"):
-        with pytest.raises(BadInput, match=r"Cannot make the folder .*Not a directory"):
-            make_out(place)
+@pytest.mark.parametrize(
+    ("text", "given", "said"),
+    [
+        ("name = 1", {}, "The scenario cannot be used"),
+        (NOT_THE_PARK_S, {}, "there is no gate main-9; did you mean main-"),
+        (NO_SUCH_SLOT, {}, "there is no slot 7"),
+        (TEXT, {"faults": ("owner@23:00",)}, "is outside of the day"),
+        (TEXT, {"address": ["localhost"], "credentials": Path("nowhere"), "yes": True}, "ca.pem"),
+        (TEXT, {"address": ["localhost"]}, "needs certificates"),
+    ],
+)
+def test_bad_input_costs_nobody_the_last_report(text: str, given: dict[str, object], said: str, tmp_path: Path) -> None:
+    scenario, out = tmp_path / "day.toml", tmp_path / "out"
+    scenario.write_text(text)
+    out.mkdir()
+    (out / MARK).touch()
+    (out / "report.html").write_text("the last one")
+    with pytest.raises(OpsError, match=re.escape(said)):
+        rehearse(Options(str(scenario), out, **given))  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["day.toml", "out"]
+    assert (out / "report.html").read_text() == "the last one"
 
 
 @pytest.mark.parametrize(
@@ -62,11 +75,14 @@ def test_a_folder_that_cannot_be_made_is_told_with_its_reason(tmp_path: Path) ->
         ({"address": ["gate=a:1"], "credentials": Path("keys"), "yes": True}, "'gate=a:1' is no address"),
         ({"address": ["park:7443"], "credentials": Path("keys"), "yes": True}, "'park:7443' is no address"),
         ({"address": ["gates=a:1", "sales=a:2"], "credentials": Path("keys"), "yes": True}, "no address of reporting"),
+        ({"address": ["park"], "credentials": Path("keys"), "data_dir": Path("data")}, "name two systems"),
+        ({"data_dir": Path("data")}, "tickets at the installation in data. If that is no open park, say so with --yes"),
+        ({"credentials": Path("keys")}, "for a system that runs already"),
     ],
 )
 def test_an_address_needs_certificates_consent_and_all_three_services(given: dict[str, object], said: str) -> None:
     with pytest.raises(BadInput) as error:
-        addresses(Options("x", Path("out"), **given))  # type: ignore[arg-type]
+        system_of(Options("x", Path("out"), **given))  # type: ignore[arg-type]
     assert said in str(error.value)
 
 
@@ -145,18 +161,34 @@ def keys_of(park: Stack, folder: Path) -> Path:
 
 @pytest.mark.system
 @pytest.mark.timeout(240)
-def test_a_park_that_runs_already_is_rehearsed_twice_by_its_address(
-    park: Stack, tmp_path: Path, scenario_file: Path
-) -> None:
-    """What its books said before is taken off, so that the second rehearsal agrees like the first."""
+def test_a_park_that_runs_already_is_rehearsed_by_its_address_and_by_its_folder(park: Stack, tmp_path: Path) -> None:
+    """What its books said before is taken off, so that the second rehearsal agrees like the first; and two processes
+    that share the gates of the second count to the unit what one counted of the first."""
+    scenario_file = tmp_path / "small-day.toml"
+    scenario_file.write_text(TEXT.replace("refund_in_queue = 0.05", ""))  # who is first is not the same twice
     ports = park.settings
     given = [f"gates=localhost:{ports.gate_port}", f"sales=localhost:{ports.sales_port}"]
     given.append(f"reporting=localhost:{ports.reporting_port}")
     keys = keys_of(park, tmp_path / "keys")
-    for run in ("first", "second"):
-        options = Options(str(scenario_file), tmp_path / run, {"ramp": None}, (), given, keys, yes=True)
-        assert rehearse(options), figures_of(page.read(tmp_path / run)).differences
-    record, _ = outcome(tmp_path / "second")
-    assert set(record.usage["processes"]) == {"generator: gates", "generator: shop", "generator: conductor"}
-    assert not record.own
-    assert record.tickets["sold"] > 100
+    first = rehearsed(
+        Options(str(scenario_file), tmp_path / "first", {"ramp": None}, address=given, credentials=keys, yes=True)
+    )
+    shared = {"ramp": None, "gate_processes": 2}
+    second = rehearsed(Options(str(scenario_file), tmp_path / "second", shared, data_dir=park.data_dir, yes=True))
+
+    assert [one.gates["processes"] for one in (first, second)] == [1, 2]
+    assert verdicts(first) == verdicts(second)
+    assert first.tickets == second.tickets
+    assert first.tickets["sold"] > 100
+    assert set(first.usage["processes"]) == set(GENERATOR)
+    assert {"gateway", "partition owner", *GENERATOR} < set(second.usage["processes"])
+    assert (first.here, second.here) == (False, True)
+
+
+def rehearsed(options: Options) -> Record:
+    assert rehearse(options), figures_of(page.read(options.out)).differences
+    return page.read(options.out)
+
+
+def verdicts(record: Record) -> dict[tuple[str, str], int]:
+    return {(decision, reason): number for decision, reason, number in record.gates["verdicts"]}

@@ -18,4 +18,5 @@ def test_what_needs_the_extra_says_how_to_install_it(arguments: Sequence[str], m
     error = CliRunner().invoke(app, arguments).exception
     assert isinstance(error, OpsError)
     assert "jinja2" in error.message
-    assert "parkgate[surge]" in error.mend
+    assert "pip install 'jinja2>=3.1' 'locust>=2.40'." in error.mend
+    assert "pip install '.[surge]'" in error.mend

@@ -12,10 +12,11 @@ import pytest
 
 from loadtest.surge import plan as planning
 from loadtest.surge.plan import Way
-from loadtest.surge.ramp import LIMIT_MS
-from loadtest.surge.record import Count, Record
+from loadtest.surge.ramp import LIMIT_MS, Step
+from loadtest.surge.record import Count, Happened, Record
 from loadtest.surge.report import charts, compare, page, series
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point
+from loadtest.surge.report.compare import Row
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.series import Bins
 from loadtest.surge.report.verdict import Held
@@ -147,19 +148,23 @@ def test_wrong_answers_and_failed_sales_did_not_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "slow"),
+    ("change", "slow", "headline"),
     [
-        ({"p99_ms": LIMIT_MS}, False),
-        ({"p99_ms": LIMIT_MS + 1}, True),
-        ({"held": Held(0, 0.0, False, Cause.SYSTEM)}, True),
+        ({"p99_ms": LIMIT_MS}, False, "Ready for this day"),
+        ({"p99_ms": LIMIT_MS + 1}, True, "All right, but too late: 99 of 100 answers within 101 ms, not 100"),
+        (
+            {"held": Held(0, 0.0, False, Cause.SYSTEM)},
+            True,
+            "The day was all right, but no step of the ramp was held",
+        ),
     ],
 )
 def test_a_day_whose_answers_came_too_late_is_right_and_not_ready(
-    figures: Figures, change: dict[str, object], slow: bool
+    figures: Figures, change: dict[str, object], slow: bool, headline: str
 ) -> None:
     found = replace(figures, **change)
     assert (found.passed, found.slow, found.ready) == (True, slow, not slow)
-    assert found.headline.startswith("All right, but too late" if slow else "Ready")
+    assert found.headline.startswith(headline)
 
 
 def test_a_day_with_too_few_lanes_passed_and_says_what_is_missing() -> None:
@@ -172,7 +177,7 @@ def test_a_day_with_too_few_lanes_passed_and_says_what_is_missing() -> None:
 
 def test_other_programs_are_what_neither_system_nor_generator_used() -> None:
     assert figures_of(record()).cost.others == pytest.approx(0.4 - (0.3 + 0.2) / 2)
-    assert figures_of(record(own=False)).cost.others == 0
+    assert figures_of(record(here=False)).cost.others == 0
 
 
 # Charts.
@@ -269,6 +274,74 @@ def test_the_page_says_in_words_which_tickets_were_not_the_day_s_and_what_came_o
     assert "ALREADY_USED" not in found
 
 
+FAULT = Happened(12 * 3600.0, "the gateway is killed")
+
+
+@pytest.mark.parametrize(
+    ("gates", "counts", "said"),
+    [
+        ({}, [], "None was lost: every scan was answered, every passage booked, and the books agree."),
+        ({"unanswered": 1}, [], "Something was lost: 1 scan was never answered."),
+        (
+            {"unanswered": 2, "unbooked": 3},
+            [Count("admitted", "5", "4")],
+            "Something was lost: 2 scans were never answered, 3 passages were never booked, 1 count does not agree.",
+        ),
+    ],
+)
+def test_the_page_says_that_nothing_was_lost_only_where_nothing_was(
+    gates: dict[str, int], counts: list[Count], said: str
+) -> None:
+    one = record(faults=[FAULT], counts=counts)
+    one.gates.update(gates)
+    found = page.html(figures_of(one))
+    assert said in found
+    assert ("None was lost" in found) is said.startswith("None")
+
+
+def test_a_page_without_a_ramp_claims_nothing_of_one() -> None:
+    one = record(scenario=scenario(ramp=None).model_dump(mode="json"))
+    one.gates["ramp"] = []
+    found = page.html(figures_of(one))
+    assert ">not measured<" in found
+    assert "There was no ramp." in found
+    assert "answered within 100 ms<" not in found
+    assert "How much it holds." not in found
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(1.0, "100.00"), (0.99999, "99.99"), (0.9999, "99.99"), (0.4686, "46.86"), (0.29, "29.00"), (0.0, "0.00")],
+)
+def test_all_is_said_only_of_all(share: float, said: str) -> None:
+    assert page.hundredths(share) == said
+
+
+def test_a_page_whose_ramp_held_no_step_says_so_instead_of_a_number() -> None:
+    one = record()
+    one.gates["ramp"] = [as_dict(step(1000, 300))]
+    found = page.html(figures_of(one))
+    assert "no step of the ramp was held" in found
+    assert "guests a minute, 99 of 100 answered" not in found
+
+
+@pytest.mark.parametrize(("seconds", "harder"), [(4, True), (8 * 3600, False)])
+def test_a_day_at_its_own_pace_is_not_said_to_be_harder(seconds: int, harder: bool) -> None:
+    found = page.html(figures_of(record(scenario=scenario(seconds=seconds).model_dump(mode="json"))))
+    assert ("far harder" in found) is harder
+
+
+def test_what_a_system_elsewhere_used_is_not_claimed_to_be_known() -> None:
+    usage = record().usage
+    usage["processes"] = {"generator: gates": usage["processes"]["generator: gates"]}
+    figures = figures_of(record(here=False, usage=usage))
+    assert "all CPU time" not in figures.cost.says
+    assert "generator_share" not in figures.numbers()
+    found = page.html(figures)
+    assert "the generator on 2 cores" in found
+    assert "Everything that took part" not in found
+
+
 def test_json_in_the_page_cannot_end_its_script() -> None:
     assert "</script>" not in page.embedded({"name": "</script><script>alert(1)</script>"})
 
@@ -286,10 +359,39 @@ def test_two_reports_are_compared_by_their_pages(tmp_path: Path) -> None:
     worse = record()
     worse.gates["ramp"] = [as_dict(step(500, 20)), as_dict(step(1000, 240))]
     lines = compare.write(written(tmp_path / "a", record()), written(tmp_path / "b", worse), tmp_path / "c.html")
-    assert "worse: guests a minute held 60,000.0 → 30,000.0 -50 %" in lines
+    assert "worse: guests a minute held 60,000 → 30,000 -50 %" in lines
     shown = (tmp_path / "c.html").read_text()
     assert "Two rehearsals compared" in shown
     assert ">worse<" in shown
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "row"),
+    [
+        ([step(1000, 20)], [step(1000, 300)], Row("guests a minute held", "60,000", "held no step", "", "worse")),
+        ([step(1000, 300)], [step(1000, 20)], Row("guests a minute held", "held no step", "60,000", "", "better")),
+        (
+            [step(1000, 300)],
+            [step(1000, 300)],
+            Row("guests a minute held", "held no step", "held no step", "", "same"),
+        ),
+        ([step(1000, 20)], [], Row("guests a minute held", "60,000", "no ramp", "", "")),
+        ([], [step(1000, 20)], Row("guests a minute held", "no ramp", "60,000", "", "")),
+        ([], [], None),
+    ],
+)
+def test_a_ramp_that_held_no_step_is_no_number(
+    first: list[Step], second: list[Step], row: Row | None, tmp_path: Path
+) -> None:
+    found = []
+    for name, steps in (("a", first), ("b", second)):
+        one = record()
+        one.gates["ramp"] = [as_dict(step) for step in steps]
+        found.append(compare.summary_of(written(tmp_path / name, one))["numbers"])
+    rows = [row for row in compare.rows(*found) if row.name == "guests a minute held"]
+    assert rows == ([row] if row else [])
+    compare.write(tmp_path / "a", tmp_path / "b", tmp_path / "c.html")
+    assert "-100 %" not in (tmp_path / "c.html").read_text()
 
 
 def test_the_same_report_has_nothing_better_or_worse(tmp_path: Path) -> None:
@@ -330,6 +432,29 @@ def test_what_may_not_be_compared_is_said(figures: Figures) -> None:
         "They are different days of the same kind: 7 and 2.",
         "They ran on different machines or versions.",
     ]
+
+
+def test_the_second_day_is_drawn_on_the_clock_of_the_first() -> None:
+    two = {"at_s": [600.0, 1200.0, 1800.0], "p99_ms": [5.0, None, 7.0]}
+    assert [compare._at(two, at_s) for at_s in (599, 600, 1100, 1200, 1800, 2400, 2401)] == [
+        None, 5.0, 5.0, None, 7.0, 7.0, None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "texts", "change"),
+    [
+        ("within_limit", (99.996, 99.5), ["99.99 %", "99.50 %"], "0 %"),
+        ("p99_ms", (1234.5, 12.34), ["1,234 ms", "12.3 ms"], "-99 %"),
+        ("scans", (5106.0, 9081.0), ["5,106", "9,081"], "+78 %"),
+    ],
+)
+def test_numbers_are_said_as_people_say_them(
+    key: str, values: tuple[float, float], texts: list[str], change: str
+) -> None:
+    (row,) = compare.rows({key: values[0]}, {key: values[1]})
+    assert [row.first, row.second] == texts
+    assert row.change == change
 
 
 def test_what_is_no_report_is_not_compared(tmp_path: Path) -> None:

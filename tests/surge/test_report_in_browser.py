@@ -76,7 +76,12 @@ def test_it_fits_a_phone(browser: Browser, report: Path) -> None:
     complaints: list[str] = []
     shown = opened(browser, report, complaints)
     shown.set_viewport_size({"width": 390, "height": 800})
+    shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    heights = shown.evaluate(
+        "[...document.querySelectorAll('.tick:not(.minor)')].map(t => t.getBoundingClientRect().height)"
+    )
+    assert min(heights) > 8, "an axis that can be read"
 
 
 def test_it_prints_on_a_few_pages(browser: Browser, report: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from loadtest.surge.stream import Shot, Stream, Traffic
 from parkgate.gate.v1 import gate_pb2 as pb
-from tests.surge.gate_stub import Answer, Gateway, serving, until
+from tests.surge.gate_stub import Answer, Gateway, admit, serving, until
 
 
 class Told:
@@ -24,15 +24,6 @@ class Told:
     def shot(self, number: int, *, bulk: bool = False) -> Shot:
         scan = pb.Scan(scan_id=number.to_bytes(16, "big"), token=bytes(81))
         return Shot(scan, time.monotonic(), lambda _shot, verdict, _now: self.verdicts.append(verdict), bulk=bulk)
-
-
-def admit(frame: pb.ClientFrame) -> pb.ServerFrame:
-    answer = pb.ServerFrame()
-    for scan in frame.scans:
-        answer.verdicts.add(scan_id=scan.scan_id, decision=pb.DECISION_ADMIT, persons_admitted=1)
-    for report in frame.passages:
-        answer.receipts.add(scan_id=report.scan_id, recorded=report.outcome)
-    return answer
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from loadtest.surge.report.verdict import Cost, LaneVerdict, Limit, capacity_sentence, held, minutes
@@ -57,11 +59,15 @@ def test_a_limit_that_was_the_generator_says_at_least() -> None:
 def test_without_a_ramp_nothing_is_claimed() -> None:
     assert held([]).limit is Limit.UNKNOWN
     assert "not measured" in capacity_sentence(held([]), 60)
-    assert "not even the slowest step of the ramp" in capacity_sentence(held([step(1000, 500)]), 60)
+    none = capacity_sentence(held([step(1000, 500), step(500, 120)]), 60)
+    assert none == (
+        "no step of the ramp was held: the slowest had 99 of 100 within 120 ms, not 100. The limit was the system"
+    )
 
 
 def cost(**changes: float) -> Cost:
-    values = {
+    values: dict[str, Any] = {
+        "processes": 1,
         "gates_cpu": 0.3,
         "gates_cpu_most": 0.5,
         "shop_cpu": 0.1,
@@ -93,6 +99,13 @@ def test_other_programs_on_the_machine_are_named() -> None:
     assert "Other programs used 11 % of this machine" in cost(others=0.11).says
 
 
+def test_who_was_late_is_told_what_helps() -> None:
+    assert "--gate-processes" in cost(late_p99_ms=30.0).lateness
+    disturbed = cost(late_p99_ms=30.0, others=0.5).lateness
+    assert "--gate-processes" not in disturbed, "more processes do not help where others take the machine"
+    assert "measure again when it is quiet" in disturbed
+
+
 def lanes(needed: int, kept: int, wait_s: float = 400) -> LaneVerdict:
     return LaneVerdict("Main", kept, wait_s, "10:20", needed, 90.0)
 
@@ -100,7 +113,7 @@ def lanes(needed: int, kept: int, wait_s: float = 400) -> LaneVerdict:
 @pytest.mark.parametrize(
     ("verdict", "enough", "said"),
     [
-        (lanes(4, 3, 720), False, "needs 4 lanes instead of 3: longest wait 12 min at 10:20; then 2 min"),
+        (lanes(4, 3, 720), False, "needs 4 lanes instead of 3: longest wait 12 min at 10:20, with 4 lanes 2 min"),
         (lanes(3, 3), True, "3 lanes are enough: longest wait 7 min at 10:20"),
         (lanes(2, 3), True, "3 lanes are enough (2 would do): longest wait 7 min at 10:20"),
         (lanes(1, 1, 30), True, "1 lane is enough: longest wait 30 s at 10:20"),

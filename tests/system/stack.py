@@ -150,10 +150,14 @@ class Stack:
             raise LookupError(f"no process {name}")
         return who
 
-    def pids(self) -> list[int]:
+    def processes(self) -> list[Identity]:
         """All live processes of the stack, as far as they are known."""
         self.note_processes()
-        return [who.pid for who in self._ever if is_alive(who)]
+        return [who for who in self._ever if is_alive(who)]
+
+    def pids(self) -> list[int]:
+        """And their numbers."""
+        return [who.pid for who in self.processes()]
 
     def output(self, *arguments: str) -> bytes:
         """All that a command of `parkgate` prints, whether it succeeds or not."""

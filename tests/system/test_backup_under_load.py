@@ -86,6 +86,6 @@ def _with_ports(restored: str, own: str) -> str:
 
 def _broken(endpoints: Endpoints, names: list[str], zone: ZoneInfo) -> list[str]:
     ledger = read_ledger(ledger_of(endpoints.ledger_url, names))
-    books = books_of(endpoints.postgres_url, postings=True)
+    books = books_of(endpoints.postgres_url, sales=True)
     assert books.postings
     return [*map(str, ledger.violations), *map(str, check_books(books, ledger, zone))]

@@ -164,9 +164,10 @@ def _grid(scale: _Scale) -> Iterator[str]:
         y = scale.y(value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>'
-    for at_s in hours(scale.first, scale.last):
+    for number, at_s in enumerate(hours(scale.first, scale.last)):
         x = scale.x(at_s)
-        yield f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{of_day(at_s)}</text>'
+        minor = " minor" if number % 2 else ""  # a phone has no room for it
+        yield f'<text class="tick{minor}" x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{of_day(at_s)}</text>'
         yield f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 4}"/>'
 
 
@@ -241,7 +242,7 @@ def _marks(chart: Chart, scale: _Scale) -> Iterator[str]:
             shift = -4 if anchor == "end" else 4
             yield f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
             yield (
-                f'<text class="mark-name" x="{x + shift:.1f}" y="{TOP + 9 + number % 3 * 12}" '
+                f'<text class="mark-name" x="{x + shift:.1f}" y="{TOP + 9 + number % 3 * 13}" '
                 f'text-anchor="{anchor}">{escape(mark.name)}</text>'
             )
 
@@ -272,10 +273,13 @@ def draw_ramp(points: Sequence[Point], limit_ms: float) -> Markup:
     return Markup(  # noqa: S704
         "".join(
             [
+                '<div class="legend"><span class="key k1">held</span><span class="key bad-key">not held</span>',
+                '<span class="unit">99 of 100 within so many ms, at so many guests a minute</span></div>',
                 f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Latency against load">',
                 *_ramp_grid(range(top + 1), y),
                 f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(limit_ms):.1f}" y2="{y(limit_ms):.1f}"/>',
-                f'<text class="limit-name" x="{LEFT + 4}" y="{y(limit_ms) - 4:.1f}">limit {limit_ms:.0f} ms</text>',
+                f'<text class="limit-name" x="{WIDTH - RIGHT}" y="{y(limit_ms) + 13:.1f}" text-anchor="end">'
+                f"limit {limit_ms:.0f} ms</text>",
                 *_ramp_points(points, x, y),
                 "</svg>",
             ]
@@ -308,4 +312,4 @@ def _ramp_points(points: Sequence[Point], x: Pixels, y: Pixels) -> Iterator[str]
         yield f'<circle class="{"c1" if one.held else "bad"}" cx="{at_x:.1f}" cy="{at_y:.1f}" r="4.5"/>'
         guests = short(round(one.guests, -2))
         yield f'<text class="tick" x="{at_x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{guests}</text>'
-        yield f'<text class="tick" x="{at_x:.1f}" y="{at_y - 9:.1f}" text-anchor="middle">{one.p99_ms:.0f} ms</text>'
+        yield f'<text class="tick" x="{at_x:.1f}" y="{at_y - 9:.1f}" text-anchor="middle">{one.p99_ms:,.0f} ms</text>'

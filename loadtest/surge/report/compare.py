@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +13,18 @@ from typing import Any
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import FORMAT
 from loadtest.surge.report.charts import Chart, Limit, Line, draw
-from loadtest.surge.report.page import asset, environment, put
+from loadtest.surge.report.page import asset, environment, hundredths, put
 from ops.errors import BadInput
 
 NOISE = 0.1
 """Runs of the same on one machine differ by this share; less is no difference."""
 EMBEDDED = re.compile(r'<script type="application/json" id="surge">(.*?)</script>', re.DOTALL)
-MORE_IS_BETTER = {"guests_a_minute", "within_limit"}
+HELD = "guests_a_minute"
+MORE_IS_BETTER = {HELD, "within_limit"}
+WHOLE_FROM = 1_000
 NEITHER = {"scans", "generator_share"}
 NAMES = {
-    "guests_a_minute": ("guests a minute held", ""),
+    HELD: ("guests a minute held", ""),
     "p50_ms": ("half of the scans within", "ms"),
     "p99_ms": ("99 of 100 scans within", "ms"),
     "slowest_ms": ("the slowest scan", "ms"),
@@ -37,18 +40,14 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number of both. `verdict`: better, worse, same, or nothing to judge."""
+    """One number of both, in words. `change` in percent, where it means something; `verdict`: better, worse, same, or
+    nothing to judge."""
 
     name: str
-    unit: str
-    first: float
-    second: float
+    first: str
+    second: str
+    change: str
     verdict: str
-
-    @property
-    def change(self) -> str:
-        """In percent, where there is something to divide by."""
-        return f"{(self.second - self.first) / self.first * 100:+.0f} %" if self.first else ""
 
 
 def summary_of(path: Path) -> dict[str, Any]:
@@ -69,16 +68,34 @@ def summary_of(path: Path) -> dict[str, Any]:
 
 
 def rows(first: Mapping[str, float], second: Mapping[str, float]) -> Iterator[Row]:
-    """Every number that both have."""
-    for key in first:
-        if key in second:
+    """Every number that both have; and how much is held, if one of them has it."""
+    for key in dict.fromkeys([HELD, *first]):
+        if (key in first and key in second) or (key == HELD and (key in first or key in second)):
             name, unit = NAMES.get(key) or (f"longest wait, {key.partition(' ')[2]}", "min")
-            yield Row(name, unit, first[key], second[key], judged(key, first[key], second[key]))
+            one, two = first.get(key), second.get(key)
+            yield Row(name, said(key, one, unit), said(key, two, unit), _change(key, one, two), judged(key, one, two))
 
 
-def judged(key: str, first: float, second: float) -> str:
+def said(key: str, value: float | None, unit: str) -> str:
+    """A number with its unit. A ramp that held no step has no number, and neither has one that was not run."""
+    if key == HELD and not value:
+        return "no ramp" if value is None else "held no step"
+    if key == "within_limit":
+        return f"{hundredths((value or 0.0) / 100)} %"
+    digits = 0 if value == int(value or 0) or (value or 0) >= WHOLE_FROM else 1
+    return f"{value:,.{digits}f} {unit}".rstrip()
+
+
+def _change(key: str, first: float | None, second: float | None) -> str:
+    if not first or second is None or (key == HELD and not second):
+        return ""
+    percent = round((second - first) / first * 100)
+    return f"{percent:+d} %" if percent else "0 %"
+
+
+def judged(key: str, first: float | None, second: float | None) -> str:
     """Whether the second is better."""
-    if key in NEITHER:
+    if key in NEITHER or first is None or second is None:
         return ""
     if abs(second - first) <= NOISE * max(abs(first), abs(second)):
         return "same"
@@ -93,10 +110,18 @@ def warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
         "seed": "They are different days of the same kind",
         "speed": "One day was compressed more than the other",
     }
-    found = [f"{text}: {first[key]} and {second[key]}." for key, text in said.items() if first[key] != second[key]]
+    found = [
+        f"{text}: {_plain(first[key])} and {_plain(second[key])}."
+        for key, text in said.items()
+        if first[key] != second[key]
+    ]
     if first["machine"] != second["machine"]:
         found.append("They ran on different machines or versions.")
     return found
+
+
+def _plain(value: object) -> str:
+    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
 
 
 def write(first: Path, second: Path, out: Path) -> list[str]:
@@ -126,14 +151,20 @@ def write(first: Path, second: Path, out: Path) -> list[str]:
 
 
 def _told(row: Row) -> str:
-    return f"{row.verdict}: {row.name} {row.first:,.1f} {row.unit} → {row.second:,.1f} {row.unit} {row.change}".replace(
-        "  ", " "
-    )
+    return f"{row.verdict}: {row.name} {row.first} → {row.second} {row.change}".rstrip()
+
+
+def _at(summary: Mapping[str, Any], at_s: float) -> float | None:
+    """What held at a time of the day; None where that day was over, or had not begun."""
+    times = summary["at_s"]
+    number = bisect_right(times, at_s) - 1
+    width_s = times[1] - times[0] if len(times) > 1 else 0.0
+    value: float | None = summary["p99_ms"][number] if number >= 0 and at_s <= times[number] + width_s else None
+    return value
 
 
 def _chart(one: Mapping[str, Any], two: Mapping[str, Any]) -> Chart:
     """99 of 100 over the day, of both; the second on the first's clock."""
-    by_time = dict(zip(two["at_s"], two["p99_ms"], strict=True))
-    lines = [Line("first", one["p99_ms"], 1), Line("second", [by_time.get(at_s) for at_s in one["at_s"]], 2)]
+    lines = [Line("first", one["p99_ms"], 1), Line("second", [_at(two, at_s) for at_s in one["at_s"]], 2)]
     limit = Limit(LIMIT_MS, f"{LIMIT_MS:.0f} ms")
     return Chart("99 of 100 scans answered within", "real ms", one["at_s"], lines, [limit], log=True, digits=1)

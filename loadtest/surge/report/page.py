@@ -16,7 +16,7 @@ from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Record
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, draw_ramp
 from loadtest.surge.report.figures import Figures, figures_of
-from loadtest.surge.report.verdict import MUCH_ELSE, minutes
+from loadtest.surge.report.verdict import limit_sentence, minutes
 from loadtest.surge.samples import percentile
 from loadtest.surge.watch import GENERATOR
 from ops.errors import BadInput
@@ -25,6 +25,7 @@ from ticketcore.reasons import Reason
 
 HERE = Path(__file__).parent
 NOON_S = 12 * 3600
+PLACES = {"window": "ticket windows", "kiosk": "kiosks", "web": "web shop", "refund": "refunds, at windows"}
 TOP = 7
 """Series of a chart that have a colour of their own; what is left goes together."""
 
@@ -101,11 +102,13 @@ def html(figures: Figures) -> str:
             summary=embedded(figures.summary()),
             charts=list(charts(figures)),
             limit_ms=f"{LIMIT_MS:.0f}",
-            much_else=MUCH_ELSE,
             minutes=minutes,
             clock=of_day,
             readable=readable,
             longest=longest,
+            slowest=min(figures.steps, key=lambda step: step.per_s, default=None),
+            within=hundredths(figures.within_limit),
+            limit_sentence=limit_sentence(figures.held),
             lanes_enough=all(queue.verdict.enough for queue in figures.queues),
             devices=figures.scenario.devices,
             hours=f"{(figures.scenario.closes - figures.scenario.opens) / 3600:g}",
@@ -233,13 +236,14 @@ def _refusals(figures: Figures) -> Drawn:
     shown = [Line(readable(name), values, number) for number, (name, values) in enumerate(found[:TOP], 1)]
     rest = [sum(values) for values in zip(*(values for _, values in found[TOP:]), strict=True)]
     shown += [Line("others", rest, 0)] if rest else []
-    chart = Chart("Refusals by reason", "scans", figures.bins.edges, shown, marks=_marks(figures), stacked=True)
+    unit = f"scans in {figures.bins.width_s / 60:g} minutes"
+    chart = Chart("Refusals by reason", unit, figures.bins.edges, shown, marks=_marks(figures), stacked=True)
     return _drawn("Scans that did not open a lane at once: proofs to be looked at, copies, forgeries, refunds.", chart)
 
 
 def _sold(figures: Figures) -> Drawn:
     found = figures.day["sales"]
-    lines = [Line(name, values, number) for number, (name, values) in enumerate(found.items(), 1)]
+    lines = [Line(sold_at(name), values, number) for number, (name, values) in enumerate(found.items(), 1)]
     chart = Chart(
         "Orders and refunds on the day",
         "a minute",
@@ -255,7 +259,8 @@ def _sold(figures: Figures) -> Drawn:
 def _machine(figures: Figures) -> Iterator[Drawn]:
     cores = figures.record.machine.cores
     cpu = _usage_chart(figures, ("cpu", "CPU by process", "cores"), [Limit(cores, f"{cores} cores")])
-    yield _drawn("Everything that took part, stacked. Grey is the generator itself.", cpu)
+    took_part = "Everything that took part" if figures.record.here else "The generator alone: the system runs elsewhere"
+    yield _drawn(f"{took_part}, stacked. Grey is the generator itself.", cpu)
     memory = _usage_chart(figures, ("memory_mb", "Memory by process", "MB"), [])
     yield _drawn("What each process has for itself alone, stacked. Grey is the generator itself.", memory)
 
@@ -272,6 +277,16 @@ def _usage_chart(figures: Figures, what: tuple[str, str, str], limits: list[Limi
     ]
     times = [usage["day_s"][n] for n in kept]
     return Chart(title, unit, times, lines, limits, _marks(figures), stacked=True, digits=2 if key == "cpu" else 0)
+
+
+def hundredths(share: float) -> str:
+    """A share in percent, never rounded up: 100 is all."""
+    return f"{int(share * 10_000 + 1e-9) / 100:.2f}"
+
+
+def sold_at(channel: str) -> str:
+    """Where something was sold or paid back, as people say it."""
+    return PLACES.get(channel, channel)
 
 
 def readable(reason: str) -> str:
@@ -297,7 +312,7 @@ def _sales(record: Record) -> list[Sold]:
     for _, took_ms, channel, _ in record.shop["sales"]:
         by_channel.setdefault(channel, []).append(took_ms)
     return [
-        Sold(name, len(took), percentile(sorted(took), 0.5), percentile(sorted(took), 0.99))
+        Sold(sold_at(name), len(took), percentile(sorted(took), 0.5), percentile(sorted(took), 0.99))
         for name, took in sorted(by_channel.items())
     ]
 

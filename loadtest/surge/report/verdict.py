@@ -25,7 +25,7 @@ MUCH_ELSE = 0.1
 
 
 class Limit(StrEnum):
-    """Who ended the ramp."""
+    """Who ended the ramp, as a part of a sentence."""
 
     SYSTEM = "the system"
     GENERATOR = "the generator"
@@ -36,7 +36,8 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How much is held. `guests_a_minute` 0: not even the lowest step. `at_least`: the ramp ended first."""
+    """How much is held. `guests_a_minute` 0: not even the lowest step, of which `p99_ms` then is. `at_least`: the ramp
+    ended first."""
 
     guests_a_minute: int
     p99_ms: float
@@ -52,7 +53,7 @@ def held(steps: Sequence[Step]) -> Held:
     above = [step for step in steps if not step.held and (good is None or step.per_s > good.per_s)]
     limit = _limit(min(above, key=lambda step: step.p99_ms)) if above else Limit.NONE
     if good is None:
-        return Held(0, 0.0, False, limit)
+        return Held(0, min(steps, key=lambda step: step.per_s).p99_ms, False, limit)
     rate = round(good.admitted / good.seconds * 60, -1)
     return Held(int(rate), good.p99_ms, limit in {Limit.NONE, Limit.GENERATOR}, limit)
 
@@ -67,12 +68,17 @@ def _limit(failed: Step) -> Limit:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the generator cost on the day. Shares of a core; `share` of all CPU time that both used together."""
+    """What the generator cost on the day. Shares of a core; `share` of all CPU time that it and the system used."""
 
+    processes: int
+    """Of the gates' part."""
     gates_cpu: float
+    """Of all of them together."""
     gates_cpu_most: float
+    """Of the busiest of them, in 95 of 100 half seconds."""
     shop_cpu: float
-    share: float
+    share: float | None
+    """None where the system runs elsewhere, and what it used is not known."""
     late_p99_ms: float
     lag_most_ms: float
     others: float
@@ -86,17 +92,30 @@ class Cost:
     @property
     def says(self) -> str:
         """In a sentence or two."""
-        said = (
-            f"{(self.gates_cpu + self.shop_cpu) * 100:.0f} % of a core, {self.share * 100:.0f} % of all CPU time used"
-        )
-        if self.was_limit:
-            said += f". WARNING: it was late itself, 99 of 100 scans by up to {self.late_p99_ms:.0f} ms; "
-            said += "give it more cores, or fewer guests"
-        else:
-            said += f"; late by at most {self.late_p99_ms:.1f} ms for 99 of 100 scans, so it was not the limit"
-        if self.others > MUCH_ELSE:
-            said += f". Other programs used {self.others * 100:.0f} % of this machine: measure again when it is quiet"
-        return said
+        if not self.was_limit:
+            late = f"late by at most {self.late_p99_ms:.1f} ms for 99 of 100 scans, so it was not the limit"
+            return f"{self.used}; {late}" + (f". {self.disturbed}" if self.disturbed else "")
+        return f"{self.used}. WARNING: it was late itself. {self.lateness}"
+
+    @property
+    def used(self) -> str:
+        """What it used, as a part of a sentence."""
+        said = f"{(self.gates_cpu + self.shop_cpu) * 100:.0f} % of a core"
+        said += f" in {self.processes + 1} processes" if self.processes > 1 else ""
+        return said if self.share is None else f"{said}, {self.share * 100:.0f} % of all CPU time used"
+
+    @property
+    def lateness(self) -> str:
+        """How late it was, and what helps: more processes do not where others take the machine."""
+        late = f"99 of 100 scans were sent up to {self.late_p99_ms:,.0f} ms late"
+        return f"{late}. {self.disturbed or 'Give it more cores and --gate-processes, or fewer guests'}"
+
+    @property
+    def disturbed(self) -> str:
+        """What other programs used of this machine, if it was much."""
+        if self.others <= MUCH_ELSE:
+            return ""
+        return f"Other programs used {self.others * 100:.0f} % of this machine: measure again when it is quiet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,8 @@ class LaneVerdict:
         waited = f"longest wait {minutes(self.longest_wait_s)} at {self.at}"
         if not self.enough:
             return (
-                f"needs {self.needed} lanes instead of {self.lanes}: {waited}; then {minutes(self.wait_with_needed_s)}"
+                f"needs {self.needed} lanes instead of {self.lanes}: {waited}, "
+                f"with {self.needed} lanes {minutes(self.wait_with_needed_s)}"
             )
         fewer = f" ({self.needed} would do)" if self.needed < self.lanes else ""
         return f"{self.lanes} {'lane is' if self.lanes == 1 else 'lanes are'} enough{fewer}: {waited}"
@@ -132,17 +152,30 @@ def minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
+def limit_sentence(found: Held) -> str:
+    """Who ended the ramp, as a sentence."""
+    match found.limit:
+        case Limit.UNKNOWN:
+            return "There was no ramp."
+        case Limit.NONE:
+            return "Every step of the ramp was held: more was not tried."
+        case _:
+            return f"The limit was {found.limit}."
+
+
 def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
     """What the ramp says, against what the day asks."""
     if found.limit is Limit.UNKNOWN:
         return "not measured: there was no ramp"
     if not found.guests_a_minute:
         return (
-            f"not even the slowest step of the ramp was answered within {LIMIT_MS:.0f} ms; the limit was {found.limit}"
+            f"no step of the ramp was held: the slowest had 99 of 100 within {found.p99_ms:,.0f} ms, not "
+            f"{LIMIT_MS:.0f}. {limit_sentence(found).removesuffix('.')}"
         )
     room = f"{found.guests_a_minute / busiest_a_minute:,.0f} times" if busiest_a_minute else "more than"
     most = "at least " if found.at_least else ""
+    ended = limit_sentence(found).removesuffix(".")
     return (
         f"{most}{found.guests_a_minute:,} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
-        f"the day's busiest minute asks for ({busiest_a_minute:,.0f}); the limit was {found.limit}"
+        f"the day's busiest minute asks for ({busiest_a_minute:,.0f}). {ended}"
     )

@@ -114,6 +114,8 @@ class Desk:
         )
         while True:
             answer = await self._until_answered(lambda: self._sales.RefundTickets(request, timeout=10))
+            if answer is None:
+                return
             outcome = answer.results[0].outcome
             if outcome != sales_pb2.REFUND_OUTCOME_PENDING:
                 operation.complete(now_ms(), OK, changed=REFUNDED[outcome])
@@ -145,6 +147,8 @@ class Desk:
         asked = {"hold_id": hold_id.hex(), "quota": self.park.hold_quota(self.park.trials), "units": 1, "step": step}
         operation = self.park.history.invoke("hold", "window", now_ms(), **asked)
         answer = await self._until_answered(call)
+        if answer is None:
+            return "UNANSWERED"
         state = control_pb2.HoldOutcome.Name(answer.outcome).removeprefix("HOLD_OUTCOME_")
         operation.complete(now_ms(), OK if state == "DONE" else FAIL, state=state)
         return state
@@ -153,13 +157,14 @@ class Desk:
         """Waits until nothing of a quota is only held: confirming a sale follows from the sales' outbox."""
         request = control_pb2.GetQuotasRequest(quota_keys=[quota])
         while True:
-            found = (await self._until_answered(lambda: self._control.GetQuotas(request, timeout=5))).quotas[0]
-            if not found.held and not found.pinned:
+            answer = await self._until_answered(lambda: self._control.GetQuotas(request, timeout=5))
+            if answer is None or not (answer.quotas[0].held or answer.quotas[0].pinned):
                 return
             await asyncio.sleep(0.1)
 
     async def _until_answered(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer; None: there is no more of it. The trial's end bounds how long it is asked."""
+        """The answer; None: there is no more of it, or it was one that no window should be told, which is a surprise.
+        The trial's end bounds how long it is asked."""
         while True:
             try:
                 return await call()
@@ -169,4 +174,5 @@ class Desk:
                 if error.code() not in AGAIN:
                     said = f"{error.code().name}: {error.details()}"
                     self.surprises.append(Violation("I8", "a window", "was told what no window should be told", said))
+                    return None
             await asyncio.sleep(self.chance.uniform(*AGAIN_S))

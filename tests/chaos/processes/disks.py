@@ -1,47 +1,83 @@
-"""Disks that are slow, full, or lose the server in the middle of a write.
+"""Disks that are slow, full, lose the server in the middle of a write, or lose their power.
 
-The data folder is an ext4 of its own, on a loop device, so that it can really be full. Slow and deadly `fsync` calls
-are made by strace, which delays the calls of a running server, or kills it as it enters one: written, not yet on disk.
+The data folder is an ext4 of its own, on a loop device, so that it can really be full, and be shut down with all that
+the kernel has cached of it. Slow and deadly `fsync` calls are made by strace, which delays the calls of a running
+server, or kills it as it enters one: written, not yet on disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import random
 import signal
+import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops.processes import wait_gone
-from tests.chaos.processes.faults import Fault, Heal, Inject, nothing
+from ops.processes import Identity, identity, wait_gone
+from tests.chaos.processes.faults import Fault, Heal, Inject, nothing, signal_all
 from tests.chaos.processes.park import Park
 from tests.chaos.processes.tools import run, tool
 
 SIZE_MB = 900
 SLOW_US = 60_000
 """A disk that is busy with something else: two hundred times what one fsync takes here."""
-FULL_S, SLOW_S = (3.0, 4.0), (3.0, 4.0)
+FULL_S, SLOW_S, DARK_S = (3.0, 4.0), (3.0, 4.0), (1.0, 2.0)
+FREE_WITHIN_S = 20.0
+EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2
+"""`_IOR('X', 125, __u32)` and its flag: the file system stops at once, its journal is not flushed either."""
 SYNC = "fsync,fdatasync"
 WRITES_WITHIN_S = 10.0
 CHUNK = 1 << 20
 
 
+class SmallDisk:
+    """An ext4 of some hundred MB in a file, mounted where an installation has its data."""
+
+    def __init__(self, image: Path, folder: Path, size_mb: int) -> None:
+        self._image, self.folder, self._size_mb = image, folder, size_mb
+
+    def make(self) -> None:
+        """Empty, and mounted."""
+        with self._image.open("wb") as file:
+            file.truncate(self._size_mb << 20)
+        self.folder.mkdir(parents=True)
+        run("mkfs.ext4", "-q", "-m", "0", str(self._image))
+        self.mount()
+
+    def mount(self) -> None:
+        """As a machine does that boots: ext4 replays its journal."""
+        run("mount", "-o", "loop", str(self._image), str(self.folder))
+
+    def unmount(self, *how: str) -> None:
+        """Raises: RuntimeError while a process uses it, unless it is done lazily."""
+        run("umount", *how, str(self.folder))
+
+    def cut_power(self) -> None:
+        """From now on nothing reaches the disk, and what the kernel has cached never will: every call fails."""
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(folder, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        finally:
+            os.close(folder)
+
+
 @contextmanager
-def small_disk(image: Path, mounted_at: Path) -> Iterator[None]:
-    """An ext4 of some hundred MB, mounted."""
-    with image.open("wb") as file:
-        file.truncate(SIZE_MB << 20)
-    mounted_at.mkdir(parents=True)
-    run("mkfs.ext4", "-q", "-m", "0", str(image))
-    run("mount", "-o", "loop", str(image), str(mounted_at))
+def small_disk(image: Path, folder: Path, size_mb: int = SIZE_MB) -> Iterator[SmallDisk]:
+    """A disk, while it is needed."""
+    disk = SmallDisk(image, folder, size_mb)
+    disk.make()
     try:
-        yield
+        yield disk
     finally:
-        run("umount", "--lazy", str(mounted_at))
+        disk.unmount("--lazy")
 
 
 def fill(folder: Path) -> Path:
@@ -120,7 +156,65 @@ def _strace(pids: list[int], what: str) -> subprocess.Popen[bytes]:
     return tracer
 
 
-def disk_faults() -> list[Fault]:
+def power_cut(disk: SmallDisk) -> Inject:
+    """The machine is without power: its processes and all that was not on the disk are gone. Then it boots."""
+
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        everyone = park.stack.processes()
+        disk.cut_power()
+        signal_all(everyone, signal.SIGKILL)
+
+        async def heal() -> None:
+            await asyncio.to_thread(_boot, disk, park)
+
+        return heal
+
+    return inject
+
+
+def _boot(disk: SmallDisk, park: Park) -> None:
+    """Raises: TimeoutError: the park does not come up again, and why."""
+    _unmount_when_free(disk)
+    disk.mount()
+    try:
+        park.stack.up()
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        raise TimeoutError(f"does not start again after the power cut: {error}") from error
+
+
+def _unmount_when_free(disk: SmallDisk) -> None:
+    """Whoever was forked while the power went has files on the disk: they are told from everybody else's by that."""
+    deadline = time.monotonic() + FREE_WITHIN_S
+    while True:
+        signal_all(using(disk.folder), signal.SIGKILL)
+        try:
+            return disk.unmount()
+        except RuntimeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def using(folder: Path) -> list[Identity]:
+    """Processes with open files or their working directory in a folder that is a disk of its own."""
+    others = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and int(entry.name) != os.getpid())
+    found = [
+        identity(int(entry.name))
+        for entry in others
+        if any(Path(target).is_relative_to(folder) for target in _open_in(entry))
+    ]
+    return [who for who in found if who is not None]
+
+
+def _open_in(process: Path) -> Iterator[str]:
+    """Where a process' files are; a process that ends meanwhile has none."""
+    with contextlib.suppress(OSError):
+        for link in (process / "cwd", *(process / "fd").iterdir()):
+            with contextlib.suppress(OSError):
+                yield os.readlink(link)
+
+
+def disk_faults(disk: SmallDisk) -> list[Fault]:
     """All of them, for an installation on a small disk."""
     return [
         Fault("slow-ledger-disk", "every fsync of the ledger takes 60 ms longer", slow_disk("valkey"), SLOW_S),
@@ -129,4 +223,10 @@ def disk_faults() -> list[Fault]:
             "kill-valkey-writing", "the ledger is killed between a write and its fsync", killed_in_mid_write("valkey")
         ),
         Fault("disk-full", "the disk of the data folder is full: ledger, books, logs", disk_full(), FULL_S),
+        Fault(
+            "power-cut",
+            "the machine loses its power: no process, and nothing on the disk that was not synced; then it boots",
+            power_cut(disk),
+            DARK_S,
+        ),
     ]

@@ -18,6 +18,7 @@ CUT_S = (2.5, 3.5)
 PAST_FAIL_OVER_S = (8.0, 9.0)
 """Ray's health check gives a node up after some 4 s, and its partitions are elsewhere after some 6 s."""
 LOST_S = (7.0, 8.0)
+HEADLESS_S = (3.0, 4.0)
 CLOCK_S = (1.5, 2.0)
 JUMPS_S = (60, 100)
 """Within the two minutes beyond which a scan is refused as CLOCK_SKEW."""
@@ -27,6 +28,13 @@ SPREAD_WITHIN_S = 40.0
 def two_host_faults(site: Site) -> list[Fault]:
     """All of them. Each leaves both nodes in the cluster and partitions on both."""
     others = [
+        Fault(
+            "lose-head",
+            "Ray's head is lost with all that it knew; it starts anew, and the other node joins it again",
+            _losing_head(site),
+            HEADLESS_S,
+            lambda park: _join(site, park),
+        ),
         Fault("clock-jump", "the clock of a node jumps back and forth by up to 100 s", _jumping(site), CLOCK_S),
         Fault("roll", "a rolling restart: every actor is ended, one after the other", _rolling(site)),
     ]
@@ -157,6 +165,20 @@ def _losing(site: Site) -> Inject:
             for name in _actors(park):
                 await _roll_one(site, park, name)
             await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
+
+        return heal
+
+    return inject
+
+
+def _losing_head(site: Site) -> Inject:
+    """Healed is what its operator's unit does: the head is started again. The rest is the park's."""
+
+    async def inject(park: Park, chance: random.Random) -> Heal:
+        site.kill_head()
+
+        async def heal() -> None:
+            await asyncio.to_thread(site.start_head)
 
         return heal
 

@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 
 from gateclient.credentials import Credentials, load_credentials
+from ops.files import sync_tree
 from ops.pki import Kind
 from sales.catalogue_folder import load_folder
 from tests.checker import Books, History, StoredEntry
@@ -49,6 +50,7 @@ class Park:
     """Violations that were told before: each belongs to the trial that showed it first."""
     addresses: tuple[str, ...] = ()
     """Where turnstiles connect; on one node any connection may reach any gateway."""
+    _devices: dict[str, Credentials] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.addresses = self.addresses or (f"localhost:{self.stack.settings.gate_port}",)
@@ -89,8 +91,10 @@ class Park:
         return f"product=99;date={self.evening(trial)}"
 
     def credentials(self, gate: str) -> Credentials:
-        """A device's certificate, by the real enrolment."""
-        return load_credentials(self.stack.certificate(Kind.GATE, f"device-{gate}", (gate,)))
+        """A device's certificate, by the real enrolment. The device has it: it does not need the park's disk for it."""
+        if gate not in self._devices:
+            self._devices[gate] = load_credentials(self.stack.certificate(Kind.GATE, f"device-{gate}", (gate,)))
+        return self._devices[gate]
 
     # What it has written
 
@@ -101,7 +105,7 @@ class Park:
 
     def books(self) -> Books:
         """Postgres."""
-        return books_of(self.stack.endpoints.postgres_url, postings=True)
+        return books_of(self.stack.endpoints.postgres_url, sales=True)
 
     def void_ids(self) -> dict[str, str]:
         """The id under which the owner was asked to void a ticket, by the caller's: each refund is of one ticket."""
@@ -127,6 +131,7 @@ def installation(folder: Path, **settings: object) -> Stack:
     for gate in ("main-1", "main-2", "lake-1", *WATER_GATES):
         heading = f'id = "{gate}"\n'
         _replace(catalogue / "gates.toml", heading, f"{heading}passage_timeout_seconds = {BLIND_AFTER_S}\n")
+    sync_tree(stack.data_dir)  # whoever edits a catalogue saves it to the disk
     return stack
 
 

@@ -26,7 +26,7 @@ from ops.embedded import EmbeddedPostgres, EmbeddedValkey
 from ops.embedded.base import Command
 from ops.embedded.ray_node import EMBEDDED_ENVIRONMENT
 from ops.files import secret
-from ops.processes import end_all_in, send
+from ops.processes import Identity, children, descendants, end_all_in, send
 from tests.chaos.processes.clock import Clock
 from tests.chaos.processes.namespace import Namespace, Way
 from tests.chaos.processes.park import Park, installation
@@ -90,6 +90,7 @@ class Site:
         self._folder = folder
         self._nodes: list[subprocess.Popen[bytes]] = []
         self._head_port = ports.choose()
+        self._left: list[Identity] = []
         secret(folder, "ray")
         self.environ = {
             **EMBEDDED_ENVIRONMENT,
@@ -102,8 +103,7 @@ class Site:
         """Starts everything."""
         self.valkey.start()
         self.postgres.start()
-        head = ["--head", f"--port={self._head_port}", f"--temp-dir={self._temp}", "--include-dashboard=false"]
-        self._start_node(self.namespace.here, head, [], {})
+        self.start_head()
         self.join()
         stack = installation(
             self._folder / "data",
@@ -117,13 +117,36 @@ class Site:
 
     # Nodes
 
+    def start_head(self) -> None:
+        """Ray's head, which knows of no other node and no actor: it keeps nothing outside of itself.
+
+        As by a unit of systemd: what is left of an earlier one is ended first. On one machine Ray would take the raylet
+        of the other node for the head that its file names, and refuse to start another.
+        """
+        for who in self._left:
+            send(who, signal.SIGKILL)
+        (self._temp / "ray_current_cluster").unlink(missing_ok=True)
+        head = ["--head", f"--port={self._head_port}", f"--temp-dir={self._temp}", "--include-dashboard=false"]
+        self._head = self._start_node(self.namespace.here, head, [], {})
+
+    def kill_head(self) -> None:
+        """Ray's servers of the head at once. Its actors are left to notice."""
+        self._left = descendants(self._head.pid)
+        servers = children(self._head.pid)
+        self._head.kill()
+        for who in servers:
+            send(who, signal.SIGKILL)
+        self._head.wait()
+
     def join(self) -> None:
         """The second node joins."""
         address = [f"--address={self.namespace.here}:{self._head_port}"]
         path = os.pathsep.join([str(self.clock.folder), self.environ["PYTHONPATH"]])
         self._start_node(self.namespace.there, address, self.namespace.enter(), {"PYTHONPATH": path})
 
-    def _start_node(self, host: str, more: list[str], prefix: list[str], environ: dict[str, str]) -> None:
+    def _start_node(
+        self, host: str, more: list[str], prefix: list[str], environ: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
         ray = Path(sys.executable).with_name("ray")
         with (self._folder / "nodes.log").open("ab") as log:
             node = subprocess.Popen(
@@ -140,6 +163,7 @@ class Site:
             if node.poll() is not None or time.monotonic() > deadline:
                 raise TimeoutError(f"a node of Ray did not start: {self._node_log()[-2_000:]}")
             time.sleep(0.2)
+        return node
 
     def _all_started(self) -> bool:
         return self._node_log().count("Ray runtime started") >= len(self._nodes)

@@ -26,6 +26,8 @@ from tests.chaos.rows import Row
 from tests.checker import Violation
 from ticketcore.token import SIGNATURE_LENGTH, Claims, encode_claims, ticket_id_of
 
+TAKEOVERS = {1: "takeover-owner", 2: "takeover-node"}
+"""Their names, by the number of hosts."""
 TICKETS = 1_000_000
 ISSUER = 9
 AT_ONCE, CALLS = 10_000, 2
@@ -55,14 +57,14 @@ def killed_owner(park: Park) -> Loss:
     mine = frozenset(number for number, address in addresses.items() if address.path == path)
     pid = int(Path(path).name.split(".")[-2])
     says = "an owner with a million registered tickets is killed; its partitions are back within 5 s"
-    return Loss("takeover-owner", says, mine, lambda: os.kill(pid, signal.SIGKILL), OWNER_WITHIN_MS)
+    return Loss(TAKEOVERS[1], says, mine, lambda: os.kill(pid, signal.SIGKILL), OWNER_WITHIN_MS)
 
 
 def lost_node(park: Park, host: str, hit: Callable[[], None]) -> Loss:
     """The host of an owner is gone: nothing ends its connections, they just fall silent."""
     mine = frozenset(number for number, address in owner_addresses(park).items() if address.host == host)
     says = "the host of an owner with a million registered tickets is cut off; its partitions are back within 10 s"
-    return Loss("takeover-node", says, mine, hit, NODE_WITHIN_MS)
+    return Loss(TAKEOVERS[2], says, mine, hit, NODE_WITHIN_MS)
 
 
 def owner_addresses(park: Park) -> dict[int, Address]:

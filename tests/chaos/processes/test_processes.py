@@ -6,8 +6,9 @@ import psycopg
 import pytest
 
 from tests.chaos.processes.faults import ONE_NODE
-from tests.chaos.processes.rows import as_rows, one_node, rehearse
-from tests.chaos.processes.trial import examine
+from tests.chaos.processes.rows import as_row, rehearse
+from tests.chaos.processes.settings import one_node
+from tests.chaos.processes.trial import Trial, examine
 from tests.system.stack import tell
 
 pytestmark = [pytest.mark.system, pytest.mark.ray, pytest.mark.timeout(180)]
@@ -22,8 +23,9 @@ WHERE scan_id = (SELECT scan_id FROM reporting.passage_events ORDER BY scan_id L
 async def test_every_promise_is_kept_by_real_processes_that_die_and_stand_still() -> None:
     """I1 to I10"""
     with one_node() as park:
-        trials = await rehearse(park, [fault for fault in ONE_NODE if fault.name in FAULTS], [1], tell)
-        rows = {row.fault: row for row in as_rows(trials)}
+        trials: list[Trial] = []
+        await rehearse(park, [fault for fault in ONE_NODE if fault.name in FAULTS], [1], tell, trials.append)
+        rows = {trial.fault.name: as_row([trial]) for trial in trials}
         assert {name: row.violations for name, row in rows.items()} == dict.fromkeys(FAULTS, ())
         assert min(row.admitted for row in rows.values()) > 30
         # And if one fact is lost between ledger and books, or one gate was told something else, it is found.

@@ -8,7 +8,14 @@ import signal
 import subprocess
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-NEEDED = ("ip", "nft", "strace", "mkfs.ext4", "mount")
+NEEDED = {
+    "ip": "iproute2",
+    "nft": "nftables",
+    "strace": "strace",
+    "mkfs.ext4": "e2fsprogs",
+    "mount": "mount",
+}
+"""Programs, each with its Debian package."""
 
 
 def clean_up_when_told_to_end() -> None:
@@ -16,10 +23,11 @@ def clean_up_when_told_to_end() -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
-def missing() -> list[str]:
-    """What this machine lacks of what the faults need."""
-    lacking = [name for name in NEEDED if shutil.which(name, path=PATH) is None]
-    return lacking if os.geteuid() == 0 else [*lacking, "the rights of root"]
+def lacking() -> str:
+    """What this machine lacks of what the faults need, for people; empty if it has everything."""
+    programs = [name for name in NEEDED if shutil.which(name, path=PATH) is None]
+    found = [f"{name} (install the package {NEEDED[name]})" for name in programs]
+    return ", ".join(found if os.geteuid() == 0 else [*found, "the rights of root (run it as root)"])
 
 
 def tool(name: str) -> str:
@@ -33,6 +41,9 @@ def run(*command: str) -> None:
     Raises:
         RuntimeError: it failed; with what it said.
     """
-    done = subprocess.run([tool(command[0]), *command[1:]], capture_output=True, text=True, check=False)
+    # Programs of root call each other by name (`ip netns exec ... nft`), and a user's path may leave theirs out.
+    environment = os.environ | {"PATH": PATH}
+    call = [tool(command[0]), *command[1:]]
+    done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")

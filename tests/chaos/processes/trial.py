@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+import traceback
 from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -37,8 +38,12 @@ class Trial:
     unknown: int = 0
     admitted: int = 0
     recovery_ms: int = 0
+    back_ms: int = 0
+    """After the healing: until each partition had let somebody in who came since."""
     violations: list[Violation] = field(default_factory=list)
     seconds: float = 0.0
+    traceback: str = ""
+    """Of what broke the trial itself, if anything did."""
 
 
 class Rehearsal:
@@ -67,6 +72,17 @@ class Rehearsal:
         began, trial, chance = time.monotonic(), Trial(fault, seed), random.Random(f"{fault.name}/{seed}")
         self.park.trials += 1
         first = len(self.park.history.operations)
+        try:
+            await self._whole_day(trial, chance)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the trials after it go on, and the run fails
+            trial.traceback = "".join(traceback.format_exception(error))
+            what = f"did not come to its end: {type(error).__name__}: {str(error)[:500]}"
+            trial.violations.append(Violation("I10", "the trial", what))
+        self._count(trial, self.park.history.operations[first:])
+        trial.seconds = time.monotonic() - began
+        return trial
+
+    async def _whole_day(self, trial: Trial, chance: random.Random) -> None:
         async with Desk(self.park, chance) as desk:
             crowd = Crowd(self.park, self.turnstiles, desk, chance)
             try:
@@ -74,9 +90,6 @@ class Rehearsal:
             finally:
                 crowd.abandon()
             trial.violations += dict.fromkeys(desk.surprises)
-        self._count(trial, self.park.history.operations[first:])
-        trial.seconds = time.monotonic() - began
-        return trial
 
     async def _day(self, trial: Trial, crowd: Crowd, chance: random.Random) -> None:
         for turnstile in self.turnstiles.values():
@@ -92,15 +105,23 @@ class Rehearsal:
         hit_ms = now_ms()
         await self._suffer(trial, chance)
         healed_ms = now_ms()
-        if not await self._recovered(healed_ms):
+        recovered = await self._recovered(healed_ms)
+        trial.back_ms = now_ms() - healed_ms
+        if not recovered:
             what = f"does not let everybody in again {RECOVERED_WITHIN_S:.0f} s after the fault was over"
             trial.violations.append(Violation("I10", "the park", what, "; ".join(self._missing(healed_ms))))
         await asyncio.sleep(AFTER_S)
         await crowd.stop()
         trial.recovery_ms = self._longest_pause_ms(hit_ms, now_ms())
         await self._in_time(trial, trial.fault.after(self.park))
+        full: list[Operation] = []
         if await self._settled(trial, crowd):
-            await self._close_the_day(trial, crowd)
+            full = await self._fill(trial, crowd)
+        else:
+            crowd.abandon()
+        await self._look(trial, full)
+        # For the next trial: whoever may be in the small zone leaves it.
+        await self._in_time(trial, self._empty(crowd))
 
     async def _suffer(self, trial: Trial, chance: random.Random) -> None:
         """The fault, from injecting to healing."""
@@ -175,17 +196,21 @@ class Rehearsal:
             trial.violations.append(Violation("I10", "the park", what, ", ".join([*open_ones[:5], *work])))
             return False
 
-    async def _close_the_day(self, trial: Trial, crowd: Crowd) -> None:
-        """More ask than there is, everything is asked again, reporting catches up, the checker looks."""
+    async def _fill(self, trial: Trial, crowd: Crowd) -> list[Operation]:
+        """More ask than there is, and everything is asked again. Returns what must be exactly full."""
         try:
             async with asyncio.timeout(SETTLED_WITHIN_S):
                 full = await self._ask_for_more_than_there_is(crowd)
                 left = await crowd.ask_all_again()
         except TimeoutError:
             trial.violations.append(Violation("I10", "the park", "does not come to rest after the fault"))
-            return
+            return []
         if left:
             trial.violations.append(Violation("I3", "the gates", f"{left} scans are not answered when asked again"))
+        return full
+
+    async def _look(self, trial: Trial, full: list[Operation]) -> None:
+        """Reporting catches up, and the checker looks, however the day went."""
         try:
             await traffic.wait_reported(self.park.stack, REPORTED_WITHIN_S)
         except AssertionError as error:
@@ -193,8 +218,14 @@ class Rehearsal:
         found = await asyncio.to_thread(examine, self.park, full)
         trial.violations += [item for item in found if str(item) not in self.park.known]
         self.park.known |= {str(item) for item in found}
-        # For the next trial: whoever may be in the small zone leaves it.
-        await asyncio.gather(*(crowd.leave(ticket) for ticket in list(crowd.bathers.values())))
+
+    @staticmethod
+    async def _empty(crowd: Crowd) -> None:
+        leaving = asyncio.gather(*(crowd.leave(ticket) for ticket in list(crowd.bathers.values())))
+        try:
+            await asyncio.wait_for(leaving, SETTLED_WITHIN_S)
+        except TimeoutError as error:
+            raise TimeoutError(f"lets nobody out of the small zone for {SETTLED_WITHIN_S:.0f} s") from error
 
     async def _ask_for_more_than_there_is(self, crowd: Crowd) -> list[Operation]:
         """The small zone, the evening and the quota of holds must end exactly full."""

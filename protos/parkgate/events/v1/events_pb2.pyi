@@ -793,7 +793,9 @@ Global___AlertRaised: _TypeAlias = AlertRaised  # noqa: Y015
 
 @_typing.final
 class PartitionSnapshot(_message.Message):
-    """PartitionSnapshot is a ticket partition's whole state after `sequence`. Read only by a later owner and by auditors."""
+    """PartitionSnapshot is a ticket partition's whole state after `sequence`. Read only by a later owner and by auditors.
+    It is written as a row of messages of this type, each with a part of it: joined, they are one message.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -831,6 +833,7 @@ class PartitionSnapshot(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     RUNS_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    SETTLED_ALIKE_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """The partition's name."""
     sequence: _builtins.int
@@ -855,7 +858,7 @@ class PartitionSnapshot(_message.Message):
 
     @_builtins.property
     def settled(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettledPassage]:
-        """Passages that were settled lately."""
+        """Passages that were settled lately, as earlier versions wrote them."""
 
     @_builtins.property
     def changes(self) -> _containers.ScalarMap[_builtins.int, _builtins.bytes]:
@@ -877,6 +880,10 @@ class PartitionSnapshot(_message.Message):
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RememberedRun]:
         """Admissions that are alike and are still remembered or held."""
 
+    @_builtins.property
+    def settled_alike(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettledPassages]:
+        """Passages that were settled lately."""
+
     def __init__(
         self,
         *,
@@ -894,10 +901,11 @@ class PartitionSnapshot(_message.Message):
         totals: _abc.Iterable[Global___ProductTotals] | None = ...,
         runs: _abc.Iterable[Global___RememberedRun] | None = ...,
         format: _builtins.int = ...,
+        settled_alike: _abc.Iterable[Global___SettledPassages] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "format", b"format", "held", b"held", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "runs", b"runs", "sequence", b"sequence", "settled", b"settled", "time_ms", b"time_ms", "totals", b"totals", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "format", b"format", "held", b"held", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "runs", b"runs", "sequence", b"sequence", "settled", b"settled", "settled_alike", b"settled_alike", "time_ms", b"time_ms", "totals", b"totals", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1069,6 +1077,32 @@ class SettledPassage(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SettledPassage: _TypeAlias = SettledPassage  # noqa: Y015
+
+@_typing.final
+class SettledPassages(_message.Message):
+    """SettledPassages are passages that were settled alike."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    SCAN_IDS_FIELD_NUMBER: _builtins.int
+    outcome: _gate_pb2.PassageOutcome.ValueType
+    """What was recorded."""
+    scan_ids: _builtins.bytes
+    """The scans, 16 bytes each."""
+    def __init__(
+        self,
+        *,
+        outcome: _gate_pb2.PassageOutcome.ValueType = ...,
+        scan_ids: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "scan_ids", b"scan_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettledPassages: _TypeAlias = SettledPassages  # noqa: Y015
 
 @_typing.final
 class RememberedVerdict(_message.Message):

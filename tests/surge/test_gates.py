@@ -1,0 +1,167 @@
+"""The gates' part of the generator over real streams, against a gateway that admits everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.surge import gates as part
+from loadtest.surge import merge
+from loadtest.surge import plan as planning
+from loadtest.surge.clock import DayClock
+from loadtest.surge.gates import TELL_S, Gates
+from loadtest.surge.parts import Certificate, Order
+from loadtest.surge.ramp import Step
+from loadtest.surge.scenario import Scenario
+from loadtest.surge.shots import Measured, Ordered, RampShots
+from tests.surge.gate_stub import PlainLine, admit, serving
+from tests.surge.small_day import scenario
+
+RAMP = {"product": "day", "first_per_s": 200, "factor": 2, "steps": 1, "seconds": 0.5}
+SOLD = bytes(range(81))
+
+
+class OneLine:
+    """All streams over one connection."""
+
+    def __init__(self, line: PlainLine) -> None:
+        self._line = line
+
+    def line(self, _number: int) -> PlainLine:
+        return self._line
+
+
+def order(share: tuple[int, int] = (0, 1), result: str = "") -> Order:
+    return Order("small", {}, [], Certificate("", "", ""), "", result, "2026-05-01", [(1, True), (1, True)], share)
+
+
+@asynccontextmanager
+async def connected(gates: Gates, line: PlainLine) -> AsyncIterator[Gates]:
+    gates.streams = part.devices(gates, OneLine(line))  # type: ignore[arg-type]
+    streams = [stream for group in gates.streams for stream in group]
+    tasks = [asyncio.create_task(stream.run()) for stream in streams]
+    try:
+        async with asyncio.timeout(5):
+            for stream in streams:
+                await stream.welcome.wait()
+        yield gates
+    finally:
+        for stream in streams:
+            stream.ending = True
+        for task in tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+@asynccontextmanager
+async def sharing(day: Scenario, count: int) -> AsyncIterator[list[Gates]]:
+    """So many processes' gates, in this one."""
+    plan = planning.make(day)
+    async with serving(admit) as (_, line), AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(connected(Gates(plan, order((index, count))), line))
+            for index in range(count)
+        ]
+
+
+async def played(day: Scenario, count: int) -> dict[str, Any]:
+    """The day as so many processes play it, with everybody's tickets sold before."""
+    async with sharing(day, count) as crews:
+        for gates in crews:
+            for codes in gates._codes.values():
+                for code in codes:
+                    code.token = SOLD
+            gates.clock = DayClock(time.monotonic(), gates.plan.starts_s, day.speed)
+            gates.schedule()
+        await asyncio.gather(*(part.day(gates) for gates in crews))
+        return merge.results([json.loads(json.dumps(part.result(gates))) for gates in crews])
+
+
+async def test_the_live_line_counts_the_scans_of_the_ramp_and_their_time() -> None:
+    async with sharing(scenario(ramp=RAMP), 1) as (gates,):
+        gates.ramp_tokens = [SOLD] * 400
+        measured = await RampShots(gates).fire(Ordered(200, 0.5, time.monotonic()))
+        shown = gates.progress()
+        assert measured.admitted == measured.sent > 50
+        assert shown["per_s"] == 2 * measured.sent / TELL_S, "each guest was let in, and left again"
+        assert shown["p99_ms"] == pytest.approx(merge.step(200, [measured.columns()]).p99_ms, abs=0.01)
+        assert "p99_ms" not in gates.progress(), "nothing was answered since"
+
+
+async def test_steps_are_fired_as_they_are_ordered_and_each_leaves_its_measurements(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(admit) as (_, line):
+        gates = Gates(planning.make(scenario(ramp=RAMP)), order(result=str(tmp_path / "gates.json")))
+        gates.ramp_tokens = [SOLD] * 400
+        async with connected(gates, line):
+            gates.steps.put_nowait(Ordered(200, 0.2, time.monotonic()))
+            gates.steps.put_nowait(None)
+            await part.ramp(gates, RampShots(gates))
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    measured = json.loads((tmp_path / "gates.json.step").read_text())
+    assert [one["kind"] for one in said] == ["settled", "stepped"]
+    assert said[0]["values"] == {"left": 400}
+    assert said[1]["values"] == {"left": 400 - measured["sent"]}
+    assert len(measured["took_ms"]) == len(measured["late_ms"]) == measured["sent"]
+
+
+async def test_two_processes_play_the_day_of_one_to_the_unit() -> None:
+    day = scenario(seconds=2, ramp=None)
+    one, two = await played(day, 1), await played(day, 2)
+    assert (one["processes"], two["processes"]) == (1, 2)
+    for name in ("persons_in", "tickets_admitted", "inside", "skipped", "unanswered", "unbooked"):
+        assert one[name] == two[name], name
+    for name in ("verdicts", "wrong"):
+        assert Counter(map(str, (row[:3] for row in one[name]))) == Counter(map(str, (row[:3] for row in two[name])))
+    for name in ("way", "entrance", "persons"):
+        assert Counter(one["samples"][name]) == Counter(two["samples"][name])
+    assert [len(delays) for delays in one["delays_s"]] == [len(delays) for delays in two["delays_s"]]
+    assert one["traffic"]["connected"] == two["traffic"]["connected"] == day.devices
+    assert len(two["samples"]["due_s"]) > 300
+
+
+async def test_every_ticket_of_the_ramp_is_shown_by_one_process() -> None:
+    async with sharing(scenario(ramp=RAMP), 3) as crews:
+        tokens = [bytes([number]) for number in range(50)]
+        for gates in crews:
+            for few in (tokens[:20], tokens[20:]):
+                gates._take({"party": None, "tokens": [base64.b64encode(token).decode() for token in few]})
+    shares = [gates.ramp_tokens for gates in crews]
+    assert sum(map(len, shares)) == 50
+    assert len({token for share in shares for token in share}) == 50
+    assert {len(share) for share in shares} == {16, 17}
+
+
+def test_a_step_of_several_processes_is_that_of_all_their_scans() -> None:
+    quick = Measured(2.0, 50, 50, [float(n) for n in range(50)], [1.0] * 50, cpu=0.4, busy=0.8)
+    slow = Measured(1.9, 50, 49, [100.0 + n for n in range(49)], [2.0] * 49, cpu=0.7, busy=0.9)
+    found = merge.step(200, [quick.columns(), slow.columns()])
+    assert found == Step(200, 2.0, 100, 99, 49.0, 148.0, 2.0, 0.7, 0.9)
+    assert not found.held
+
+
+def test_a_zone_that_is_empty_again_is_a_count_too() -> None:
+    async def quiet() -> dict[str, Any]:
+        gates = Gates(planning.make(scenario()), order())
+        gates.counted.inside[1] = 0
+        return merge.results([part.result(gates)] * 2)
+
+    assert asyncio.run(quiet())["inside"] == {"1": 0}
+
+
+def test_the_live_line_of_several_processes_adds_what_can_be_added() -> None:
+    one = {"day_s": 10.0, "per_s": 5.0, "p99_ms": 3.0, "lag_ms": 1.0, "inside": 7.0}
+    two = {"day_s": 11.0, "per_s": 6.0, "lag_ms": 2.0, "inside": 8.0}
+    assert merge.progress([one, two]) == {"day_s": 11, "per_s": 11, "p99_ms": 3, "lag_ms": 2, "inside": 15}
