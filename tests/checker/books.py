@@ -36,8 +36,8 @@ class Books:
     ticket_sums    partition, day, product, from_lifecycle, to_lifecycle, registered -> tickets, price_minor
     first          ticket -> scan_id of its first admission
     offsets        partition -> sequence up to which it was read
-    sold           tickets that sales have; None where sales were not looked at
     postings       transaction, kind, ticket or None, account, currency, amount_minor
+    sold           tickets that sales have; None where sales were not looked at
     """
 
     scans: list[Key] = field(default_factory=list)
@@ -98,13 +98,6 @@ def check_postings(books: Books) -> Iterator[Violation]:
             yield Violation("I9", f"transaction {transaction}", f"its postings sum to {amount} {currency}")
 
 
-def check_sold(history: History, books: Books) -> Iterator[Violation]:
-    """I6: each ticket that a window has handed out is in sales' books."""
-    issued = {item.request["ticket"] for item in history.of("issue")} if books.sold is not None else set()
-    for ticket in sorted(issued - (books.sold or frozenset())):
-        yield Violation("I6", f"ticket {ticket}", "was handed out, and sales' books do not have it")
-
-
 def check_refunds(books: Books, ledger: Ledger) -> Iterator[Violation]:
     """I9: what a refund gives up is the ticket's price, once, for each ticket that the ledger refunded and no other."""
     owed: dict[int, list[int]] = defaultdict(list)
@@ -125,6 +118,13 @@ def check_refunds(books: Books, ledger: Ledger) -> Iterator[Violation]:
         elif refunded[ticket] and amounts != [refunded[ticket]]:
             # A ticket that was refunded before it was registered has no price in the ledger.
             yield Violation("I9", subject, f"{amounts} were booked for the refund of {refunded[ticket]}")
+
+
+def check_sold(history: History, books: Books) -> Iterator[Violation]:
+    """I6: each ticket that a window has handed out is in sales' books."""
+    issued = {item.request["ticket"] for item in history.of("issue")} if books.sold is not None else set()
+    for ticket in sorted(issued - (books.sold or frozenset())):
+        yield Violation("I6", f"ticket {ticket}", "was handed out, and sales' books do not have it")
 
 
 def recount(ledger: Ledger, zone: tzinfo) -> Books:
