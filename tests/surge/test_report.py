@@ -167,6 +167,16 @@ def test_a_day_whose_answers_came_too_late_is_right_and_not_ready(
     assert found.headline.startswith(headline)
 
 
+def test_a_day_on_which_nobody_had_a_ticket_is_no_rehearsal() -> None:
+    one = record(shop=record().shop | {"outcomes": {"SOLD_OUT": 97}})
+    one.gates["samples"] = Samples().columns()
+    found = figures_of(one)
+    assert not found.passed
+    assert found.headline == "Nothing was rehearsed: no guest had a ticket to show"
+    assert ("97 parties found it sold out" in found.sentences[3][1], found.sentences[3][2]) == (True, False)
+    assert "Nothing was rehearsed" in page.html(found)
+
+
 def test_a_day_with_too_few_lanes_passed_and_says_what_is_missing() -> None:
     slow = record()
     slow.gates["delays_s"][0] = [[number, 90.0] for number, _ in slow.gates["delays_s"][0]]

@@ -81,7 +81,7 @@ class Figures:
     def passed(self) -> bool:
         """Whether all answers were right, the books agree, and the day was whole."""
         failed = self.record.shop["outcomes"].get("FAILED", 0)
-        return not (self.differences or self.wrong or failed or self.record.interrupted)
+        return self.scans > 0 and not (self.differences or self.wrong or failed or self.record.interrupted)
 
     @property
     def slow(self) -> bool:
@@ -103,6 +103,8 @@ class Figures:
             return "One count does not agree" if count == 1 else f"{count} counts do not agree"
         if self.wrong:
             return f"{sum(one.count for one in self.wrong)} answers were wrong"
+        if not self.scans:
+            return "Nothing was rehearsed: no guest had a ticket to show"
         if not self.passed:
             return f"{self.record.shop['outcomes']['FAILED']} sales failed"
         if self.slow:
@@ -125,7 +127,7 @@ class Figures:
                 self.held.guests_a_minute > 0 or not self.steps,
             ),
             *lanes,
-            ("Answers on the day", self._answers(), not self.wrong),
+            ("Answers on the day", self._answers(), self.scans > 0 and not self.wrong),
             ("The books", self._books(), not self.differences),
             ("The generator itself", self.cost.says, not self.cost.was_limit),
         ]
@@ -134,8 +136,12 @@ class Figures:
         right = "all as they must be" if not self.wrong else f"{sum(one.count for one in self.wrong)} WRONG"
         return (
             f"{self.scans:,} scans, {right}; median {self.p50_ms:.1f} ms, 99 of 100 within {self.p99_ms:.0f} ms, "
-            f"{self.scenario.speed:.0f} times as fast as on the day"
+            f"{self.scenario.speed:.0f} times as fast as on the day{self._sold_out()}"
         )
+
+    def _sold_out(self) -> str:
+        parties = self.record.shop["outcomes"].get("SOLD_OUT", 0)
+        return f"; {parties:,} {'party' if parties == 1 else 'parties'} found it sold out" if parties else ""
 
     def _books(self) -> str:
         if self.differences:
