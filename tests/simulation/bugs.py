@@ -227,6 +227,14 @@ def _recovery_on_top(_simulation: Any) -> Iterator[None]:
         yield
 
 
+_write_snapshot = QuotaOwner._write_snapshot
+
+
+async def _write_beside_the_last(self: QuotaOwner, sequence: int, data: bytes) -> None:
+    self._writing = False
+    await _write_snapshot(self, sequence, data)
+
+
 BUGS = {
     "fence ignored": Bug(
         "an owner takes FENCED for DONE", "zombies", _patch((ledger, "_appended", _fence_ignored))
@@ -275,6 +283,10 @@ BUGS = {
     "caller gives up first": Bug(
         "a silent owner's successor is not looked for when the caller is less patient", "hung",
         _patch((ControlService, "_ask", _ask_while_patient)), 100,
+    ),
+    "snapshots mixed": Bug(
+        "a quota owner begins a snapshot before the last has its end", "hung",
+        _patch((QuotaOwner, "_write_snapshot", _write_beside_the_last)), 400,
     ),
     "recovery on top": Bug("a quota owner recovers on top of what it had", "ledger", _recovery_on_top, 100),
     "taken, not announced": Bug(

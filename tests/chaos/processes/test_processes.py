@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.system, pytest.mark.ray, pytest.mark.timeout(180)]
 
 FAULTS = ("kill-owner", "stop-valkey")
 SPOIL = """
-DELETE FROM reporting.passage_events
-WHERE scan_id = (SELECT scan_id FROM reporting.passage_events ORDER BY scan_id LIMIT 1)
+DELETE FROM reporting.passage_runs
+WHERE (partition, sequence) = (SELECT partition, sequence FROM reporting.passage_runs ORDER BY 1, 2 LIMIT 1)
 """
 
 
@@ -28,9 +28,9 @@ async def test_every_promise_is_kept_by_real_processes_that_die_and_stand_still(
         rows = {trial.fault.name: as_row([trial]) for trial in trials}
         assert {name: row.violations for name, row in rows.items()} == dict.fromkeys(FAULTS, ())
         assert min(row.admitted for row in rows.values()) > 30
-        # And if one fact is lost between ledger and books, or one gate was told something else, it is found.
+        # And if facts are lost between ledger and books, or one gate was told something else, it is found.
         with psycopg.connect(park.stack.endpoints.postgres_url) as connection:
-            assert connection.execute(SPOIL).rowcount == 1
+            assert connection.execute(SPOIL).rowcount >= 1
         told = next(item for item in park.history.of("verdict") if item.answer["decision"] == "REJECT")
         told.answer |= {"decision": "ADMIT", "persons": 1}
         assert {item.promise for item in examine(park, [])} == {"I2", "I3"}
