@@ -66,6 +66,7 @@ class QuotaOwner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._zone_locks: dict[int, asyncio.Lock] = {}
         self._snapshot_sequence = 0
+        self._writing = False
 
     # Life
 
@@ -170,7 +171,8 @@ class QuotaOwner:
             while self._inbox:
                 await self._turn()
                 # Only here, between turns, is all that the state holds also durable.
-                if self.state.sequence - self._snapshot_sequence >= SNAPSHOT_AFTER_ENTRIES:
+                due = self.state.sequence - self._snapshot_sequence >= SNAPSHOT_AFTER_ENTRIES
+                if due and not self._writing:
                     self._snapshot_sequence = self.state.sequence
                     self._spawn(self._write_snapshot(self.state.sequence, snapshot(self.state)))
 
@@ -372,6 +374,8 @@ class QuotaOwner:
                 await self._commit(lambda _: None)
 
     async def _write_snapshot(self, sequence: int, data: bytes) -> None:
+        """One at a time: two of one epoch would be written into the same place, each into the other."""
+        self._writing = True
         try:
             await self.ledger.write_snapshot(self.state.name, self.state.epoch, sequence, at_once(data))
             reported = await self.ledger.reported_sequence(self.state.name)
@@ -379,6 +383,8 @@ class QuotaOwner:
                 await self.ledger.trim(self.state.name, min(sequence, reported))
         except TransientError as error:
             log.warning("snapshot not written", error=str(error))
+        finally:
+            self._writing = False
 
     async def _polls(self) -> None:
         while True:
