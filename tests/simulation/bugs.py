@@ -270,7 +270,7 @@ BUGS = {
     ),
     "full too soon": Bug(
         "a question that overtakes an answer is told that the zone is full", "ledger",
-        _patch((ZoneBook, "grant", _grant_unless_on_its_way)), 400,
+        _patch((ZoneBook, "grant", _grant_unless_on_its_way)), 1_500,
     ),
     "grant lost": Bug(
         "units whose grant was not heard of lie idle", "network",
