@@ -76,6 +76,7 @@ class GateClient:
     """The plainest client of the gate protocol: sends a frame, reads a frame."""
 
     def __init__(self, files: TlsFiles, port: int, gates: list[str]) -> None:
+        self.files = files
         self._channel = channel(files, port)
         self._stub = gate_pb2_grpc.GateServiceStub(self._channel)
         self._call = self._stub.Stream()
@@ -158,7 +159,10 @@ class LocalCluster:
         return control_pb2_grpc.ControlServiceStub(self._channels[0])
 
     async def gate(self, *gates: str) -> GateClient:
-        files = self.pki.client(Kind.GATE, "device-" + "-".join(gates), list(gates))
+        return await self.connect(self.pki.client(Kind.GATE, "device-" + "-".join(gates), list(gates)), *gates)
+
+    async def connect(self, files: TlsFiles, *gates: str) -> GateClient:
+        """One more stream of a device that is enrolled."""
         client = GateClient(files, self.gateway.port, list(gates))
         self._clients.append(client)
         await client.open()
