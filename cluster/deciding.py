@@ -178,6 +178,8 @@ class Decider:
             self._refuse(scan, gate_number, examined, None, verdict)
             return None
         genuine, known, visit, decided = examined
+        if isinstance(decided, Admission) and self.partition.scans.is_full:
+            decided = Reason.BACKPRESSURE  # what cannot be remembered may not be decided (I3)
         if isinstance(decided, Admission):
             self._admit(scan, genuine, (known, visit, decided), verdict)
         elif isinstance(decided, Reason):

@@ -18,9 +18,10 @@ SCAN_MAX_AGE_MS = 180_000
 SCAN_MAX_AHEAD_MS = 120_000
 """A device's clock may be ahead by as much."""
 MAX_SINGLE_VERDICTS = 200_000
-"""Of one partition: refusals above all, some 300 bytes each. Parks refuse a few a second; a flood of codes that are
-none would fill the memory and the log. Beyond, a scan that would be refused is told RETRY: to forget one before its
-time could give its scan id two answers (I3)."""
+"""Of one partition: refusals, exits, re-entries and rarer admissions, some 300 bytes each. Parks see some a second; a
+flood of codes that are none, or a device that sends one guest in and out, would fill the memory and the log. Beyond, a
+scan that would have to be remembered so is told RETRY: to forget one before its time could give its scan id two answers
+(I3). First entries, which are remembered in runs, go on."""
 if SCAN_MAX_AGE_MS + SCAN_MAX_AHEAD_MS > SCAN_MEMORY_MS:
     raise AssertionError("a scan could be decided after its id was forgotten")
 
@@ -40,7 +41,7 @@ class ScanMemory:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further refusal may be remembered, until older ones may be forgotten."""
+        """Whether no further verdict may be remembered by itself, until older ones may be forgotten."""
         return self._young_single + self._old_single >= MAX_SINGLE_VERDICTS
 
     def __len__(self) -> int:

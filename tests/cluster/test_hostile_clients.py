@@ -364,6 +364,23 @@ async def test_a_flood_of_refusals_fills_neither_memory_nor_log_and_guests_are_a
     assert small_park.reason(later[0]) == "MALFORMED_CODE"
 
 
+async def test_a_device_that_sends_one_guest_in_and_out_fills_no_memory_and_first_entries_go_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I3: exits and re-entries are remembered one by one; what cannot be remembered is not decided."""
+    monkeypatch.setattr(scan_memory, "MAX_SINGLE_VERDICTS", 50)
+    restless, newcomer = small_park.token("day", 2), small_park.token("day", 4)
+    await desk.register(restless, newcomer)
+    ways = (gate_pb2.DIRECTION_ENTRY, gate_pb2.DIRECTION_EXIT)
+    flood = [desk.scan(restless, direction=ways[number % 2]) for number in range(200)]
+    told = await desk.send(*flood)
+    beyond = [verdict for verdict in told if verdict.decision == gate_pb2.DECISION_RETRY]
+    assert {small_park.reason(verdict) for verdict in beyond} == {"BACKPRESSURE"}
+    assert len(told) - len(beyond) <= 50 + 1, "the first entry is one of a run"
+    assert [v.decision for v in await desk.send(*flood[:5])] == [v.decision for v in told[:5]], "the same answers again"
+    assert (await desk.send(desk.scan(newcomer)))[0].decision == ADMIT
+
+
 async def test_an_owner_with_too_many_commands_waiting_says_ask_again_and_does_nothing(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
