@@ -191,11 +191,15 @@ class Ledger:
 
         Raises:
             FencedError: a later owner has taken over; its snapshot stays, for its log may be trimmed up to it.
+            UnavailableError: what was written first is gone, as after a jump of the server's clock beyond
+                SNAPSHOT_WRITING_S. The last snapshot stays.
         """
         new = _key(partition, f"snapshot:{epoch}")
         script = (
-            "if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then redis.call('DEL', KEYS[2]) return 0 end "
-            "redis.call('PERSIST', KEYS[2]) redis.call('RENAME', KEYS[2], KEYS[3]) return 1"
+            "if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then redis.call('DEL', KEYS[2]) return 'FENCED' end "
+            "if redis.call('HGET', KEYS[2], 'sequence') ~= ARGV[2] or redis.call('HLEN', KEYS[2]) ~= tonumber(ARGV[3]) "
+            "then redis.call('DEL', KEYS[2]) return 'PARTIAL' end "
+            "redis.call('PERSIST', KEYS[2]) redis.call('RENAME', KEYS[2], KEYS[3]) return 'DONE'"
         )
         async with self._errors(f"writing a snapshot of {partition}"):
             async with self._redis.pipeline(transaction=True) as pipe:
@@ -209,9 +213,12 @@ class Ledger:
                 length, chunks = length + len(chunk), chunks + 1
             await self._redis.hset(new, mapping={"chunks": chunks, "length": length})
             keys = (_key(partition, "head"), new, _key(partition, "snapshot"))
-            done = await self._redis.eval(script, 3, *keys, str(epoch))
-        if not done:
+            fields = chunks + len(("sequence", "chunks", "length"))
+            became = await self._redis.eval(script, 3, *keys, str(epoch), str(sequence), str(fields))
+        if became == b"FENCED":
             raise FencedError(f"partition {partition} has a later owner than epoch {epoch}")
+        if became != b"DONE":
+            raise UnavailableError(f"a part of the new snapshot of {partition} is gone: the last one stays")
 
     async def read_snapshot(self, partition: str) -> tuple[int, bytes] | None:
         """The newest snapshot and the sequence it holds, or None if there is none.

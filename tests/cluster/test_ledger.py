@@ -207,6 +207,27 @@ async def test_a_snapshot_left_half_written_by_a_killed_owner_does_not_stay(
     assert await ledger.read_snapshot("p0") == (6, b"whole")
 
 
+async def test_a_snapshot_whose_first_parts_have_run_out_of_time_does_not_replace_the_last_one(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I2: the log is trimmed below it. A server's clock may jump, and a machine sleep, while one is written."""
+    taken = await ledger.take("p0", "a")
+    await ledger.write_snapshot("p0", taken.epoch, 5, at_once(b"whole"))
+    monkeypatch.setattr(ledger_module, "SNAPSHOT_WRITING_S", 1)
+
+    async def parts() -> AsyncIterator[bytes]:
+        for part in range(4):
+            yield bytes([part]) * 300_000
+            await asyncio.sleep(0.5)
+
+    with pytest.raises(UnavailableError, match="the last one stays"):
+        await ledger.write_snapshot("p0", taken.epoch, 8, parts())
+    assert await ledger.read_snapshot("p0") == (5, b"whole")
+    monkeypatch.undo()
+    await ledger.write_snapshot("p0", taken.epoch, 8, at_once(b"again"))
+    assert await ledger.read_snapshot("p0") == (8, b"again")
+
+
 async def test_trimming_keeps_the_entry_it_names_and_what_follows(ledger: Ledger) -> None:
     await ledger.take("p0", "a")
     for sequence in range(1, 6):

@@ -149,15 +149,16 @@ class MemoryServer:
         self.hset(keys[0], "address", arguments[1])
         return 1
 
-    def _finish_snapshot(self, keys: Sequence[str], arguments: Sequence[bytes]) -> int:
+    def _finish_snapshot(self, keys: Sequence[str], arguments: Sequence[bytes]) -> bytes:
         head, new, snapshot = keys
         if self.hget(head, "epoch") != arguments[0]:
             self.delete(new)
-            return 0
-        if new not in self.hashes:
-            raise ResponseError("no such key")
+            return b"FENCED"
+        if self.hget(new, "sequence") != arguments[1] or len(self.hashes[new]) != int(arguments[2]):
+            self.delete(new)
+            return b"PARTIAL"
         self.hashes[snapshot] = self.hashes.pop(new)
-        return 1
+        return b"DONE"
 
     def _write_control(self, keys: Sequence[str], arguments: Sequence[bytes]) -> int:
         stored = int(self.hget(keys[0], "version") or -1)
