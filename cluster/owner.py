@@ -476,7 +476,21 @@ class Owner:
             now = self._clock()
             deadlines = [partition.next_deadline() for partition in self.owned.values()]
             if any(deadline is not None and deadline <= now for deadline in deadlines):
-                self._enqueue(0, _assume_passages)
+                self._enqueue(0, self._assume_passages)
+
+    def _assume_passages(self, batch: Batch) -> None:
+        """Some of each partition; the rest after what else has arrived: a crowd's passages are due together."""
+        now_ms = batch.context.moment.time_ms
+        for index, partition in batch.owned.items():
+            due = partition.due(now_ms, SCANS_A_PIECE)
+            decider = batch.decider(index) if due else None
+            for scan_id in due:
+                if decider is not None:
+                    decider.settle(scan_id, gate_pb2.PASSAGE_OUTCOME_ASSUMED)
+            batch.scans += len(due)
+        deadlines = [partition.next_deadline() for partition in batch.owned.values()]
+        if any(deadline is not None and deadline <= now_ms for deadline in deadlines):
+            self._enqueue(0, self._assume_passages)
 
     async def _polls(self) -> None:
         while True:
@@ -487,12 +501,3 @@ class Owner:
                 log.warning("control records not read", owner=self.name, error=str(error))
             except ParkgateError as error:
                 log.critical(DAMAGED_CONTROL, owner=self.name, error=str(error))
-
-
-def _assume_passages(batch: Batch) -> None:
-    for index, partition in batch.owned.items():
-        due = partition.due(batch.context.moment.time_ms)
-        decider = batch.decider(index) if due else None
-        for scan_id in due:
-            if decider is not None:
-                decider.settle(scan_id, gate_pb2.PASSAGE_OUTCOME_ASSUMED)

@@ -280,11 +280,11 @@ class Partition:
         """When the next passage report is overdue; None if none is awaited."""
         return min((queue[0][0] for queue in self.deadlines.values() if queue), default=None)
 
-    def due(self, now_ms: int) -> list[bytes]:
-        """Scans whose passage report has not come in time; each is named once."""
+    def due(self, now_ms: int, about: int) -> list[bytes]:
+        """Scans whose passage report has not come in time, about so many; each is named once."""
         due: list[bytes] = []
         for queue in self.deadlines.values():
-            while queue and queue[0][0] <= now_ms:
+            while queue and queue[0][0] <= now_ms and len(due) < about:
                 held = queue.popleft()[1]
                 scan_ids = held.scan_ids if isinstance(held, AdmissionRun) else (held,)
                 due += [scan_id for scan_id in scan_ids if scan_id in self.holds]

@@ -96,7 +96,7 @@ class Bench:
 
     def assume_passages(self) -> None:
         batch = self.batch()
-        due = self.partition.due(self.now_ms)
+        due = self.partition.due(self.now_ms, 1_000_000)
         decider = batch.decider(0)
         assert decider is not None
         for scan_id in due:

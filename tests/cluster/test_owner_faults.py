@@ -282,3 +282,24 @@ async def test_an_owner_without_a_catalogue_admits_nobody_and_blames_nobody(valk
     (verdict,) = await desk.send(desk.scan(token("day", 1)))
     assert (reason(verdict), verdict.decision) == ("BACKPRESSURE", gate_pb2.DECISION_RETRY)
     await desk.stop()
+
+
+async def test_a_crowds_passages_that_nobody_reported_are_settled_in_pieces_and_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seconds after a full frame from every gate they are all due at once, and others are at the gates by then."""
+    monkeypatch.setattr("cluster.owner.SCANS_A_PIECE", 5)
+    monkeypatch.setattr("cluster.owner.MAX_SCANS_A_TURN", 20)
+    codes = [token("day", number) for number in range(1, 101)]
+    await desk.register(*codes)
+    await asyncio.gather(*(desk.send(desk.scan(code, lane=MAIN)) for code in codes))
+    before = {name: len(await desk.log(name)) for name in ("p0", "p1")}
+    desk.clock.now_ms += 2_001
+    await until(lambda: not any(partition.holds for partition in desk.owner.owned.values()))
+    await until(lambda: desk.owner._appending is None or desk.owner._appending.done())
+    for name in ("p0", "p1"):
+        entries = (await desk.log(name))[before[name] :]
+        settled = [event.passage_recorded.ticket_id for entry in entries for event in elementary(entry)]
+        assert sorted(settled) == sorted(set(settled))
+        assert len(settled) == 50
+        assert len(entries) >= 3
