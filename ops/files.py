@@ -81,7 +81,7 @@ def secret(data_dir: Path, name: str) -> str:
         with exclusive(path.with_name(".lock")):
             if not path.exists():
                 write_atomic(path, secrets.token_urlsafe(SECRET_BYTES).encode())
-    value = path.read_text(encoding="ascii").strip()
+    value = path.read_text(encoding="utf-8").strip()
     if not value:
         raise OpsError(f"The secret {path} is empty.", "Restore it from the backup; a new one would not fit the data.")
     return value

@@ -28,6 +28,10 @@ from ops.settings import Settings
 
 KEY_IDS = range(32)
 NAME_FILE = "PARKGATE_SIGNING_PASSPHRASE_FILE names it; without, it is in secrets/ of the data folder."
+PUT_BACK = (
+    "Put it back, from where it is kept or from the backup's file of it, or name its place with "
+    "signing_passphrase_file (PARKGATE_SIGNING_PASSPHRASE_FILE)."
+)
 RESTORE = "Restore the folder signing/ and secrets/signing from the same backup."
 
 
@@ -43,12 +47,24 @@ class KeyMaterial:
 def passphrase_of(settings: Settings) -> str:
     """The passphrase of the signing keys. Raises: OpsError when the file that should hold it does not."""
     path = settings.signing_passphrase_file
-    if path is None:
-        return secret(settings.data_dir, "signing")
+    return _own_passphrase(settings.data_dir) if path is None else read_passphrase(path)
+
+
+def open_passphrase(settings: Settings) -> str:
+    """The passphrase, tried on the active key; nothing is made. Raises: OpsError when it does not open it."""
+    load_public(settings.data_dir)  # without a ring there would be nothing to try, and a passphrase be made
+    passphrase = passphrase_of(settings)
+    open_ring(settings.data_dir, passphrase)
+    return passphrase
+
+
+def read_passphrase(path: Path) -> str:
+    """The passphrase that a file holds, without space around it. Raises: OpsError when it holds none."""
     try:
         value = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise OpsError(f"The passphrase of the signing keys cannot be read from {path}.", NAME_FILE) from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise OpsError(f"The passphrase of the signing keys cannot be read from {path}: {why}.", NAME_FILE) from error
     if not value:
         raise OpsError(f"The file {path} holds no passphrase.", NAME_FILE)
     return value
@@ -62,7 +78,22 @@ def load_or_create(folder: Path, passphrase: str = "") -> KeyMaterial:
     with _locked(folder):
         if not _ring_path(folder).exists():
             _add_key(folder, {}, 0, passphrase)
-        return _load(folder, passphrase)
+        return open_ring(folder, passphrase)
+
+
+def open_ring(folder: Path, passphrase: str = "") -> KeyMaterial:
+    """The ring that is there. Raises: OpsError when there is none, or the passphrase does not open its active key."""
+    active, keys = load_public(folder)
+    path = _key_path(folder, active)
+    try:
+        private = serialization.load_pem_private_key(path.read_bytes(), _bytes(folder, passphrase))
+    except FileNotFoundError as error:
+        raise OpsError(f"The signing key {path} is missing.", RESTORE) from error
+    except (ValueError, TypeError) as error:
+        raise OpsError(f"The signing key {path} does not open with its passphrase.", RESTORE) from error
+    if not isinstance(private, Ed25519PrivateKey) or _text(private.public_key()) != _text(keys[active]):
+        raise OpsError(f"The signing key {path} is not the one that the ring names.", RESTORE)
+    return KeyMaterial(active, private, keys)
 
 
 def load_public(folder: Path) -> tuple[int, dict[int, Ed25519PublicKey]]:
@@ -90,7 +121,7 @@ def rotate(folder: Path, passphrase: str = "") -> KeyMaterial:
             raise OpsError("All 32 key ids are used.", "A new token version is needed; ask the makers of Parkgate.")
         _add_key(folder, keys, fresh, passphrase)
         _key_path(folder, active).unlink(missing_ok=True)
-        return _load(folder, passphrase)
+        return open_ring(folder, passphrase)
 
 
 def _add_key(folder: Path, keys: Mapping[int, Ed25519PublicKey], key_id: int, passphrase: str) -> None:
@@ -104,21 +135,15 @@ def _add_key(folder: Path, keys: Mapping[int, Ed25519PublicKey], key_id: int, pa
 
 
 def _bytes(folder: Path, passphrase: str) -> bytes:
-    return (passphrase or secret(folder, "signing")).encode()
+    return (passphrase or _own_passphrase(folder)).encode()
 
 
-def _load(folder: Path, passphrase: str) -> KeyMaterial:
-    active, keys = load_public(folder)
-    path = _key_path(folder, active)
-    try:
-        private = serialization.load_pem_private_key(path.read_bytes(), _bytes(folder, passphrase))
-    except FileNotFoundError as error:
-        raise OpsError(f"The signing key {path} is missing.", RESTORE) from error
-    except (ValueError, TypeError) as error:
-        raise OpsError(f"The signing key {path} does not open with its passphrase.", RESTORE) from error
-    if not isinstance(private, Ed25519PrivateKey) or _text(private.public_key()) != _text(keys[active]):
-        raise OpsError(f"The signing key {path} is not the one that the ring names.", RESTORE)
-    return KeyMaterial(active, private, keys)
+def _own_passphrase(folder: Path) -> str:
+    """The one in `secrets/`, made before the first key and never after: a new one would open nothing."""
+    path = folder / "secrets" / "signing"
+    if _ring_path(folder).exists() and not path.exists():
+        raise OpsError(f"{path} is missing, and the signing keys of {folder} open with nothing else.", PUT_BACK)
+    return secret(folder, "signing")
 
 
 def _text(key: Ed25519PublicKey) -> str:

@@ -101,8 +101,10 @@ def verify(path: Path, told: Told) -> Manifest:
     return manifest
 
 
-def extract(path: Path, folder: Path, told: Told) -> None:
+def extract(path: Path, folder: Path, told: Told, within: str = "") -> None:
     """Writes the members of a verified archive into an empty folder, each checked once more as it is written.
+
+    `within`: how the names of those begin that are wanted, for example "pki/".
 
     Raises:
         BadInput: a member is not as the manifest says.
@@ -112,6 +114,8 @@ def extract(path: Path, folder: Path, told: Told) -> None:
         with path.open("rb") as file, _tar(file) as tar:
             manifest = _manifest(tar)
             for name, data in _members(tar, manifest):
+                if not name.startswith(within):
+                    continue
                 told(f"unpacking {name}")
                 target = folder / name
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -47,11 +47,13 @@ def make(settings: Settings, out: Path, now: datetime, told: Callable[[str], Non
 
     Raises:
         BadInput: one of the files exists.
-        OpsError: a server does not do its part, or the disk is full.
+        OpsError: the passphrase does not open the keys (nothing was written), a server does not do its part, or the
+            disk is full.
     """
     phrase = out.with_name(out.name + PHRASE_SUFFIX)
     if out.exists() or phrase.exists():
         raise BadInput(f"{out} or {phrase} exists; a backup is never written over.", "Choose another --out.")
+    passphrase = signing_keys.open_passphrase(settings)
     try:
         folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     except OSError as error:
@@ -61,7 +63,7 @@ def make(settings: Settings, out: Path, now: datetime, told: Callable[[str], Non
         told("copying keys, certificates, catalogue and settings")
         _copy_files(settings, folder)
         manifest = archive.write_archive(folder, _manifest(settings, now, offsets), out, told)
-        write_atomic(phrase, signing_keys.passphrase_of(settings).encode())
+        write_atomic(phrase, passphrase.encode())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Made(out, phrase, manifest)

@@ -33,14 +33,30 @@ def restore(path: Path, passphrase: Path | None, data_dir: Path, told: Told) -> 
     fresh = Path(tempfile.mkdtemp(dir=data_dir.parent, prefix=f".{data_dir.name}."))
     try:
         archive.extract(path, fresh, told)
-        write_atomic(fresh / "secrets" / "signing", phrase)
-        _check_keys(fresh)
+        _check_keys(fresh, phrase)
+        write_atomic(fresh / "secrets" / "signing", phrase.encode())
         _fill_ledger(fresh, manifest, told)
         _fill_postgres(fresh, told)
         _take_place(fresh, data_dir)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return manifest
+
+
+def verify_all(path: Path, passphrase: Path | None, told: Told) -> tuple[Manifest, bool]:
+    """Reads the whole archive, and tries the passphrase if it is given or lies beside it: answers whether it was tried.
+
+    Raises:
+        BadInput: the archive is damaged, or the passphrase is not the one of its keys. Nothing was changed.
+    """
+    manifest = archive.verify(path, told)
+    if passphrase is None and not _beside(path).exists():
+        return manifest, False
+    phrase = _read_passphrase(path, passphrase)
+    with tempfile.TemporaryDirectory(prefix="parkgate-") as folder:  # 0700, and the keys in it stay encrypted
+        archive.extract(path, Path(folder), told, within="signing/")
+        _check_keys(Path(folder), phrase)
+    return manifest, True
 
 
 def _check_empty(data_dir: Path) -> None:
@@ -51,20 +67,23 @@ def _check_empty(data_dir: Path) -> None:
         )
 
 
-def _read_passphrase(path: Path, given: Path | None) -> bytes:
-    source = given or path.with_name(path.name + PHRASE_SUFFIX)
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + PHRASE_SUFFIX)
+
+
+def _read_passphrase(path: Path, given: Path | None) -> str:
     try:
-        return source.read_bytes().strip()
-    except OSError as error:
+        return signing_keys.read_passphrase(given or _beside(path))
+    except OpsError as error:
         raise BadInput(
-            f"The passphrase of the signing keys cannot be read from {source}: {error.strerror}. Nothing was changed.",
+            f"{error.message} Nothing was changed.",
             "The backup left it in a file of its own; name that with --passphrase-file.",
         ) from error
 
 
-def _check_keys(fresh: Path) -> None:
+def _check_keys(fresh: Path, phrase: str) -> None:
     try:
-        signing_keys.load_or_create(fresh)
+        signing_keys.open_ring(fresh, phrase)
     except OpsError as error:
         raise BadInput(
             "The passphrase does not open the signing keys of this backup. Nothing was changed.",

@@ -7,6 +7,12 @@ import typer
 
 from ops.commands.options import Config, DataDir
 
+KEYS_OPEN = "The passphrase opens its signing keys."
+NOT_TRIED = (
+    "[yellow]The passphrase of its signing keys was not tried:[/yellow] it is not beside the archive; name it with "
+    "--passphrase-file."
+)
+
 
 def backup(
     out: Annotated[
@@ -40,22 +46,26 @@ def restore(
     passphrase_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The passphrase's file.", show_default="beside the archive")
     ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Only read the archive and tell what is in it.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only read the archive, and try the passphrase if it is there.")
+    ] = False,
     data_dir: DataDir = None,
 ) -> None:
     """Make the park of an archive, in an empty data folder. A damaged archive is refused before anything is touched."""
-    from ops.backup.archive import verify as read_archive
     from ops.backup.restore import restore as put_back
+    from ops.backup.restore import verify_all
     from ops.screen import OUT
     from ops.settings import load
 
     with OUT.status("Reading") as status:
         if verify:
-            manifest = read_archive(archive, lambda text: status.update(f"{text} ..."))
+            manifest, tried = verify_all(archive, passphrase_file, lambda text: status.update(f"{text} ..."))
         else:
             folder = load(None, {"data_dir": data_dir}).data_dir
             manifest = put_back(archive, passphrase_file, folder, lambda text: status.update(f"{text} ..."))
     made = f"{manifest.venue}, {manifest.made_time}, Parkgate {manifest.parkgate}"
     OUT.print(f"{made}: {len(manifest.members)} files, all of them whole.", soft_wrap=True)
-    if not verify:
+    if verify:
+        OUT.print(KEYS_OPEN if tried else NOT_TRIED, soft_wrap=True)
+    else:
         OUT.print(f"Restored to {folder}. Start it: [cyan]parkgate up --data-dir {folder}[/cyan]", soft_wrap=True)

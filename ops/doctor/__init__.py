@@ -20,6 +20,7 @@ CHECKS: tuple[tuple[str, str, Check], ...] = (
     ("software", "time zone data", software.time_zones),
     ("software", "settings", software.unknown_variables),
     ("machine", "data folder", machine.data_folder),
+    ("machine", "secrets", machine.secrets_private),
     ("machine", "disk space", machine.disk_space),
     ("machine", "disk sync", machine.sync_latency),
     ("machine", "memory", machine.memory),

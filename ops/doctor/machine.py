@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import shutil
 import statistics
 import tempfile
@@ -25,6 +26,8 @@ SYNC_WARNING_MS = 10.0
 """Every verdict waits for one sync: an SSD takes 0.1 to 2 ms, a spinning disk 10 and more."""
 FILES_NEEDED = 4096
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - Ray's place, which is only measured
+OTHERS = 0o077
+"""The rights that nobody but the owner of a secret may have."""
 IN_MEMORY = ("tmpfs", "ramfs")
 
 
@@ -38,6 +41,21 @@ def data_folder(settings: Settings) -> Finding:
             f"{folder} is in memory ({kind})", "Choose a folder on a disk: this one is empty after a reboot."
         )
     return ok(f"{settings.data_dir} ({kind})")
+
+
+def secrets_private(settings: Settings) -> Finding:
+    folder = settings.data_dir / "secrets"
+    try:
+        if not folder.exists():
+            return ok("none yet: the first start makes them")
+        files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        open_ = [path for path in files if path.stat().st_mode & OTHERS]
+    except OSError as error:
+        return warning(f"{folder} cannot be looked at: {error.strerror}", "Run this as the user who runs Parkgate.")
+    if open_:
+        names = " ".join(shlex.quote(str(path)) for path in open_)
+        return warning(f"others may read or change {', '.join(path.name for path in open_)}", f"chmod 600 {names}")
+    return ok(f"{folder}, for its owner only")
 
 
 def disk_space(settings: Settings) -> Finding:

@@ -87,6 +87,19 @@ def foots(stack: CommandLine) -> str:
     return done.stdout
 
 
+def test_a_passphrase_that_is_gone_makes_no_backup(stack: CommandLine, tmp_path: Path) -> None:
+    secret, kept = stack.data_dir / "secrets" / "signing", tmp_path / "kept"
+    secret.rename(kept)
+    try:
+        done = stack.run("backup", "--out", str(tmp_path / "park.backup"))
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "signing_passphrase_file" in done.stdout + done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+        assert not secret.exists()
+    finally:
+        kept.rename(secret)
+
+
 def test_a_restored_park_knows_who_was_admitted_and_its_books_foot(stack: CommandLine, tmp_path: Path) -> None:
     """I1, I2, I6, I9: backed up under traffic."""
     used, unused, sold = tmp_path / "used", tmp_path / "unused", [0]
@@ -104,7 +117,9 @@ def test_a_restored_park_knows_who_was_admitted_and_its_books_foot(stack: Comman
         stack.ok("backup", "--out", str(archive))
         assert len(sold) > before, "nothing was sold while the backup was made"
         time.sleep(0.5)
-    assert "all of them whole" in stack.ok("restore", str(archive), "--verify")
+    said = stack.ok("restore", str(archive), "--verify")
+    assert "all of them whole" in said
+    assert "passphrase opens" in said
     last_sold = max(sold)
     stack.ok("down")
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from ops.backup.archive import HEAD_LENGTH, Manifest, extract, verify, write_archive
-from ops.backup.restore import restore
-from ops.errors import BadInput
+from ops.backup.make import make
+from ops.backup.restore import restore, verify_all
+from ops.errors import BadInput, OpsError
+from ops.settings import load
+from ops.signing_keys import load_or_create
 
 MANIFEST = Manifest("1.0", "2026-05-01T08:00:00+00:00", "Small park", 4, {"p0": 7})
 
@@ -97,3 +101,38 @@ def test_a_damaged_archive_a_missing_passphrase_and_a_folder_in_use_change_nothi
         restore(archive, None, target, quiet)
     assert not target.parent.exists()
     assert [path.name for path in used.iterdir()] == ["kept"]
+
+
+def test_a_backup_with_a_passphrase_that_does_not_open_the_keys_is_not_made(data_dir: Path, tmp_path: Path) -> None:
+    load_or_create(data_dir)
+    secret, out = data_dir / "secrets" / "signing", tmp_path / "out" / "park.backup"
+    out.parent.mkdir()
+    settings = load(environ={"PARKGATE_DATA_DIR": str(data_dir)})
+    secret.write_text("another passphrase")
+    with pytest.raises(OpsError, match="does not open with its passphrase"):
+        make(settings, out, datetime.now(UTC), quiet)
+    secret.unlink()
+    with pytest.raises(OpsError, match="signing_passphrase_file"):
+        make(settings, out, datetime.now(UTC), quiet)
+    assert not secret.exists()
+    assert list(out.parent.iterdir()) == []
+
+
+def test_the_passphrase_is_tried_where_it_is_known_when_an_archive_is_verified(data_dir: Path, tmp_path: Path) -> None:
+    load_or_create(data_dir, "correct horse")
+    archive, given = tmp_path / "keys.backup", tmp_path / "given"
+    write_archive(data_dir, MANIFEST, archive, quiet)
+    assert not verify_all(archive, None, quiet)[1]
+    with pytest.raises(BadInput, match="cannot be read"):
+        verify_all(archive, given, quiet)
+    given.write_text("another")
+    with pytest.raises(BadInput, match="does not open the signing keys"):
+        verify_all(archive, given, quiet)
+    beside = tmp_path / "keys.backup.passphrase"
+    beside.write_text("correct horse\n")
+    assert verify_all(archive, None, quiet)[1]
+    with pytest.raises(BadInput, match="does not open the signing keys"):
+        verify_all(archive, given, quiet)
+    beside.write_bytes(b"\xff")
+    with pytest.raises(BadInput, match="cannot be read"):
+        verify_all(archive, None, quiet)

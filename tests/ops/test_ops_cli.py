@@ -215,6 +215,33 @@ def test_doctor_judges_a_ledger_that_forgets(data_dir: Path, valkey_url: str) ->
     assert found.mend == "Set appendfsync always there."
 
 
+def test_doctor_warns_of_a_secret_that_others_may_read(data_dir: Path) -> None:
+    from ops.doctor.machine import secrets_private
+    from ops.files import secret
+
+    settings = load(environ={"PARKGATE_DATA_DIR": str(data_dir)})
+    assert secrets_private(settings).level == "ok"
+    secret(data_dir, "signing")
+    secret(data_dir, "webhook")
+    path = data_dir / "secrets" / "signing"
+    for mode, level in ((0o400, "ok"), (0o600, "ok"), (0o640, "warning"), (0o604, "warning")):
+        path.chmod(mode)
+        assert secrets_private(settings).level == level, oct(mode)
+    found = secrets_private(settings)
+    assert "signing" in found.found
+    assert "webhook" not in found.found
+    assert found.mend == f"chmod 600 {path}"
+
+
+def test_doctor_says_when_it_cannot_look_at_the_secrets(data_dir: Path) -> None:
+    from ops.doctor.machine import secrets_private
+
+    data_dir.mkdir()
+    (data_dir / "secrets").touch()
+    found = secrets_private(load(environ={"PARKGATE_DATA_DIR": str(data_dir)}))
+    assert (found.level, found.found) == ("warning", f"{data_dir}/secrets cannot be looked at: Not a directory")
+
+
 def test_every_finding_that_is_not_ok_says_how_to_mend_it(data_dir: Path) -> None:
     from ops.doctor import CHECKS, examine
 

@@ -7,8 +7,9 @@ import pytest
 
 from ops.backup.make import _settings_text
 from ops.errors import OpsError
+from ops.services.sales import configuration
 from ops.settings import load
-from ops.signing_keys import load_or_create, load_public, passphrase_of, rotate
+from ops.signing_keys import load_or_create, load_public, open_passphrase, passphrase_of, rotate
 
 
 def test_the_same_key_is_found_again(data_dir: Path) -> None:
@@ -83,8 +84,33 @@ def test_the_passphrase_may_come_from_outside_the_data_folder(data_dir: Path, tm
         load_or_create(data_dir, "correct horse").private_key.private_bytes_raw()
         == first.private_key.private_bytes_raw()
     )
-    with pytest.raises(OpsError, match="does not open with its passphrase"):
+    with pytest.raises(OpsError, match="signing_passphrase_file"):
         load_or_create(data_dir)
+    assert not (data_dir / "secrets" / "signing").exists()
+
+
+def test_a_passphrase_that_is_gone_is_named_and_never_made_anew(data_dir: Path) -> None:
+    """A new one would open nothing, and hide that the old one is wanted."""
+    postgres = "postgresql://a:b@127.0.0.1:1/park"  # sales are configured without asking it
+    settings = load(environ={"PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_POSTGRES_URL": postgres})
+    configuration(settings, "")
+    secret = data_dir / "secrets" / "signing"
+    secret.rename(data_dir / "elsewhere")
+    for start in (passphrase_of, open_passphrase, lambda known: configuration(known, "")):
+        with pytest.raises(OpsError, match=rf"{secret} is missing.*signing_passphrase_file"):
+            start(settings)
+        assert not secret.exists()
+    (data_dir / "elsewhere").rename(secret)
+    configuration(settings, "")
+    assert open_passphrase(settings) == secret.read_text()
+
+
+def test_a_passphrase_need_not_be_of_ascii(data_dir: Path) -> None:
+    """A restore writes it where by default generated ones are."""
+    load_or_create(data_dir, "Schlüssel")
+    (data_dir / "secrets").mkdir()
+    (data_dir / "secrets" / "signing").write_text("Schlüssel\n", encoding="utf-8")
+    assert open_passphrase(load(environ={"PARKGATE_DATA_DIR": str(data_dir)})) == "Schlüssel"
 
 
 @pytest.mark.parametrize("content", [None, "", " \n", b"\xff\xfe"])
