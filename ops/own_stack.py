@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ops import ports, state
-from ops.embedded.base import dying_with_parent
+from ops.embedded.base import dying_with_parent, own_module
 from ops.errors import StartFailed
 from ops.files import make_folder, write_atomic
 from ops.settings import FILE_NAME, PORTS, PREFIX, Settings, load
@@ -42,7 +41,7 @@ class OwnStack:
         log = make_folder(self.data_dir / "logs") / "watcher.log"
         with log.open("wb") as output:
             self._watcher = subprocess.Popen(
-                [*dying_with_parent(signal.SIGTERM), sys.executable, "-m", "ops.watcher"],
+                [*dying_with_parent(signal.SIGTERM), *own_module("ops.watcher")],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

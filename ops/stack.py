@@ -4,14 +4,13 @@ A service is a line in `processes` here and a line in `ops.run.SERVICES`.
 """
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGKILL
 
 from ops import ports
 from ops.embedded import EmbeddedPostgres, EmbeddedValkey, ray_node
-from ops.embedded.base import Command, dying_with_parent, tool
+from ops.embedded.base import Command, dying_with_parent, own_module, tool
 from ops.readiness import is_ready
 from ops.settings import Settings
 from ops.supervise import Process
@@ -111,7 +110,7 @@ def service_command(name: str, data_dir: Path) -> Command:
     When the supervisor is killed its services go at once, without an ordered stop that a new supervisor would wait for:
     what was acknowledged is durable, and callers ask again with the same ids.
     """
-    argv = [*dying_with_parent(SIGKILL), sys.executable, "-m", "ops.run", name]
+    argv = [*dying_with_parent(SIGKILL), *own_module("ops.run", name)]
     return Command(argv=argv, env={**os.environ, "PARKGATE_DATA_DIR": str(data_dir), "PARKGATE_SUPERVISED": "1"})
 
 

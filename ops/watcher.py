@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import state
+from ops.embedded.base import own_module
 from ops.errors import OpsError
 from ops.files import FolderLock
 from ops.processes import Identity, end, is_alive, send, wait_gone
@@ -57,7 +58,7 @@ class Watch:
 
     def _supervise_once(self, arguments: list[str]) -> int:
         child = subprocess.Popen(
-            [sys.executable, "-m", "ops.supervisor", *arguments],
+            own_module("ops.supervisor", *arguments),
             env={**os.environ, "PARKGATE_DATA_DIR": str(self.data_dir)},
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -27,6 +27,7 @@ import uvloop
 
 from loadtest.bench import system
 from loadtest.bench.client import Result
+from ops.embedded.base import own_module
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc
 from parkgate.sales.v1 import sales_pb2 as pb
 from parkgate.sales.v1 import sales_pb2_grpc
@@ -275,9 +276,7 @@ class Orders:
 
 async def _run_client(plan: dict[str, Any]) -> dict[str, Any]:
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loadtest.bench.orders", stdin=pipe, stdout=pipe
-    )
+    process = await asyncio.create_subprocess_exec(*own_module("loadtest.bench.orders"), stdin=pipe, stdout=pipe)
     out, _ = await process.communicate(json.dumps(plan).encode())
     if process.returncode != 0:
         raise RuntimeError("the windows of the order benchmark failed")

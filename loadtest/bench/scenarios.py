@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from loadtest.bench import meters, orders, redis_lua, reporting, system
 from loadtest.bench.client import Plan, Result
+from ops.embedded.base import own_module
 
 SECONDS = 4.0
 FRAME = 200
@@ -86,9 +86,7 @@ class Bench:
 async def run_client(plan: Plan) -> Result:
     """Runs the client in a process of its own."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "loadtest.bench.client",
+        *own_module("loadtest.bench.client"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -101,9 +99,7 @@ async def run_client(plan: Plan) -> Result:
 @asynccontextmanager
 async def serving(module: str, arguments: list[str]) -> AsyncIterator[int]:
     """A peer's server, and its port."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
-    )
+    process = await asyncio.create_subprocess_exec(*own_module(module, *arguments), stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
         yield int(await process.stdout.readline())

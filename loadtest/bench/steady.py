@@ -24,6 +24,7 @@ import grpc
 import uvloop
 
 from loadtest.bench import client
+from ops.embedded.base import own_module
 from parkgate.gate.v1 import gate_pb2
 
 LATE_S = 0.05
@@ -133,7 +134,7 @@ async def measure(plan: Plan, on_ready: Callable[[], None] = lambda: None) -> Re
         RuntimeError: it failed, a scan was not admitted, or the client was the limit.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *own_module(__name__), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdin is not None
     assert process.stdout is not None

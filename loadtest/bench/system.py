@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import grpc
 
+from ops.embedded.base import own_module
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc
 from ticketcore.token import SIGNATURE_LENGTH, TOKEN_LENGTH, Claims, encode_claims, ticket_id_of
 
@@ -53,7 +53,7 @@ class Stack:
         Raises:
             RuntimeError: it failed; with what it said.
         """
-        command = [sys.executable, "-m", "ops.cli", *arguments]
+        command = own_module("ops.cli", *arguments)
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"parkgate {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")

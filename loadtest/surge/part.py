@@ -6,16 +6,17 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from loadtest.surge.parts import Order, Progress, heard
-from ops.embedded.base import dying_with_parent
+from ops.embedded.base import dying_with_parent, own_module
 from ops.errors import OpsError
 
 PIPE_LIMIT = 2**20
 END_S = 20.0
+SHOWN_CHARS = 80
+"""Of a line that is no message: enough to find who prints it."""
 
 
 class Part:
@@ -38,9 +39,7 @@ class Part:
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
                 *dying_with_parent(signal.SIGKILL),
-                sys.executable,
-                "-m",
-                f"loadtest.surge.{name}",
+                *own_module(f"loadtest.surge.{name}"),
                 stdin=pipe,
                 stdout=pipe,
                 stderr=errors,
@@ -92,9 +91,19 @@ class Part:
     async def _listen(self) -> None:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
-            self._hear(heard(line))
+            self._hear(self._message(line))
         if await self._process.wait():
             raise OpsError(f"The generator's {self.name} failed. {self._tail()}", f"All of it is in {self._log}.")
+
+    def _message(self, line: bytes) -> Progress:
+        try:
+            return heard(line)
+        except (ValueError, TypeError) as error:
+            text = line.decode(errors="replace").strip()[:SHOWN_CHARS]
+            raise OpsError(
+                f"The generator's {self.name} wrote a line that is none of its messages: {text!r}.",
+                f"Some module of it prints; what else it said is in {self._log}.",
+            ) from error
 
     def _hear(self, progress: Progress) -> None:
         match progress.kind:

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,13 +60,14 @@ def _here(settings: "Settings", progress: "Progress") -> int:
 
 
 def _detached(settings: "Settings", progress: "Progress") -> int:
+    from ops.embedded.base import own_module
     from ops.errors import StartFailed
     from ops.files import make_folder
 
     log = make_folder(settings.data_dir / "logs") / "watcher.log"
     with log.open("wb") as output:
         watcher = subprocess.Popen(
-            [sys.executable, "-m", "ops.watcher"],
+            own_module("ops.watcher"),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -10,6 +10,7 @@ The kernel ties "dies with its parent" to the *thread* that started the child: s
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -170,6 +171,15 @@ class ChildServer:
 def dying_with_parent(sig: signal.Signals) -> list[str]:
     """The prefix of a command whose process gets this signal when its parent is gone, however that went."""
     return [tool("setpriv"), "--pdeathsig", sig.name.removeprefix("SIG")]
+
+
+def own_module(name: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours, the same wherever the user is.
+
+    Plain `-m` would put the working directory before everything that is installed: a folder `parkgate` there would hide
+    the package, and any file with a library's name would be run.
+    """
+    return [sys.executable, "-P", "-m", name, *arguments]
 
 
 def tool(name: str) -> str:

@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ops.embedded.base import own_module
 from ops.errors import BadInput, OpsError, StartFailed
 from ops.files import FolderLock, make_folder, secret, write_atomic
 from ops.processes import Identity, children, end_all_in, is_alive, program, wait_gone, working_in
@@ -149,7 +149,7 @@ class EmbeddedRay:
         record_path = self.folder / "run" / "ray.json"
         _write_record(record_path, _Record("", str(temp), private))
         self._guard = subprocess.Popen(
-            [sys.executable, "-m", "ops.embedded.ray_guard", str(os.getpid()), str(temp)],
+            own_module("ops.embedded.ray_guard", str(os.getpid()), str(temp)),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
