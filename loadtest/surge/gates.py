@@ -91,6 +91,7 @@ class Gates:
         self._next_device = [count() for _ in self.plan.scenario.entrances]
         self._took_s: list[float] = []
         self._answered = 0
+        self._since = time.monotonic()
         self.delays_s = [{} for _ in self.plan.scenario.entrances]
         self.ramp_tokens: list[bytes] = []
         self._ramp_numbers = count()
@@ -293,11 +294,12 @@ class Gates:
         """How it goes now; `p99_ms`, of what was answered since the last time, only if anything was."""
         took_s, self._took_s = sorted(self._took_s), []
         answered, self._answered = self._answered, 0
+        since, self._since = self._since, time.monotonic()
         answers = self.counted.verdicts
         admitted = sum(number for (decision, _), number in answers.items() if decision == ADMIT)
         values = {
             "day_s": self.clock.day(time.monotonic()),
-            "per_s": answered / TELL_S,
+            "per_s": answered / max(self._since - since, 1e-3),
             "admitted": admitted,
             "refused": sum(answers.values()) - admitted,
             "inside": sum(self.counted.inside.values()),

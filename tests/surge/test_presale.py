@@ -20,7 +20,7 @@ def test_blocks_are_of_one_size_so_that_a_group_is_never_split_into_too_few(coun
     assert sum(blocks) == count
     assert max(blocks, default=0) <= BLOCK
     assert max(blocks, default=0) - min(blocks, default=0) <= 1
-    assert count <= BLOCK or min(blocks) > BLOCK // 2
+    assert count <= BLOCK or min(blocks) >= BLOCK // 2
 
 
 @pytest.mark.parametrize(("more", "room"), [(-1, 0), (0, 0), (1, 1), (85, 85), (86, 86), (87, 86)])
