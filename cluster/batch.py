@@ -170,6 +170,20 @@ class Batch:
         group.partitions.add(decider.partition)
         decider.record_passage(report, receipt)
 
+    def assume_passages(self, about: int) -> bool:
+        """Settles passages that nobody reported in time, about so many of each partition, for a crowd's are due
+        together. Whether more are due."""
+        now_ms = self.context.moment.time_ms
+        for index, partition in self.owned.items():
+            due = partition.due(now_ms, about)
+            decider = self.decider(index) if due else None
+            for scan_id in due:
+                if decider is not None:
+                    decider.settle(scan_id, gate_pb2.PASSAGE_OUTCOME_ASSUMED)
+            self.scans += len(due)
+        deadlines = (partition.next_deadline() for partition in self.owned.values())
+        return any(deadline is not None and deadline <= now_ms for deadline in deadlines)
+
     def _decide_scan(self, group: Group, position: int, scan: gate_pb2.Scan, gate_number: int) -> None:
         """Decides one scan of a group, or puts it among those that wait."""
         decider = self.decider(partition_of_scan(scan.token, scan.scan_id, self.partitions))

@@ -479,18 +479,8 @@ class Owner:
                 self._enqueue(0, self._assume_passages)
 
     def _assume_passages(self, batch: Batch) -> None:
-        """Some of each partition; the rest after what else has arrived: a crowd's passages are due together."""
-        now_ms = batch.context.moment.time_ms
-        for index, partition in batch.owned.items():
-            due = partition.due(now_ms, SCANS_A_PIECE)
-            decider = batch.decider(index) if due else None
-            for scan_id in due:
-                if decider is not None:
-                    decider.settle(scan_id, gate_pb2.PASSAGE_OUTCOME_ASSUMED)
-            batch.scans += len(due)
-        deadlines = [partition.next_deadline() for partition in batch.owned.values()]
-        if any(deadline is not None and deadline <= now_ms for deadline in deadlines):
-            self._enqueue(0, self._assume_passages)
+        if batch.assume_passages(SCANS_A_PIECE):
+            self._enqueue(0, self._assume_passages)  # after what has arrived meanwhile
 
     async def _polls(self) -> None:
         while True:
