@@ -20,6 +20,7 @@ NEEDED = {
 
 def clean_up_when_told_to_end() -> None:
     """SIGTERM becomes what Ctrl-C is: whatever was started, mounted and cut is ended, unmounted and mended."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
