@@ -155,6 +155,7 @@ class Partition:
 
     def join(self, run: AdmissionRun, scan_id: bytes, ticket_id: int, gate_number: int, scan_time_ms: int) -> None:
         """Counts an admission that is like the others of a run, and remembers and holds it. `count_run` must follow."""
+        # Spelled out, not `run.add` and the like: here a call costs as much as what it does.
         run.scan_ids.append(scan_id)
         run.ticket_ids.append(ticket_id)
         run.gate_numbers.append(gate_number)

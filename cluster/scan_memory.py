@@ -7,8 +7,6 @@ be off by `SCAN_MAX_AHEAD_MS`: an id that has been forgotten can never be decide
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from cluster.runs import AdmissionRun
 from parkgate.gate.v1 import gate_pb2
 
@@ -76,13 +74,3 @@ class ScanMemory:
             self.old, self.young = self.young, {}
             self._old_single, self._young_single = self._young_single, 0
             self._young_since_ms = now_ms
-
-    def single(self) -> Iterator[tuple[bytes, bytes]]:
-        """Serialized verdicts by scan id, elder first, of scans that belong to no run; for a snapshot."""
-        for generation in (self.old, self.young):
-            yield from ((scan_id, kept) for scan_id, kept in generation.items() if isinstance(kept, bytes))
-
-    def runs(self) -> Iterator[AdmissionRun]:
-        """Every run that is remembered, once, elder first. All members of one are of the same generation."""
-        for generation in (self.old, self.young):
-            yield from dict.fromkeys(kept for kept in generation.values() if isinstance(kept, AdmissionRun))

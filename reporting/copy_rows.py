@@ -8,11 +8,11 @@
     array     int32 dimensions, flags, type; int32 elements, lower bound; then each element as a field
 
 Scans and passages are kept as the log has them, a row a run: what its members share once, and an array for each of
-ticket, gate and time (measured: a third of the CPU of a row for each scan, over worker and Postgres).
+ticket, gate and time (measured over worker and Postgres: 3.3 to 3.8 µs of CPU a scan, instead of 5.2 to 5.7).
 
 Binary because Postgres would parse, and we would print, every number and instant of a text: together that took half of
 the time of a row (measured, with the worker's other work: 2.3 µs of its CPU an event as text, 0.9 µs so).
-What rows share is packed once; a row is then one call.
+What rows share is packed once.
 """
 
 from __future__ import annotations
