@@ -45,9 +45,6 @@ class ScanMemory:
     def __len__(self) -> int:
         return len(self.young) + len(self.old)
 
-    def __contains__(self, scan_id: bytes) -> bool:
-        return scan_id in self.young or scan_id in self.old
-
     def recall(self, scan_id: bytes, verdict: gate_pb2.Verdict) -> bool:
         """Writes the verdict that a scan was answered with, if it was decided and is not too old to be retried."""
         kept = self.young.get(scan_id) or self.old.get(scan_id)
