@@ -20,6 +20,7 @@ from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, Alike, PassageRun
 from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS
 from cluster.ticket_table import Origin, Row
 from cluster.verdicts import write_uses
+from cluster.visit_keys import ZONE_SHIFT
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
@@ -139,7 +140,7 @@ class Decider:
         scan_id, scan_time_ms, lease = scan.scan_id, scan.scan_time_ms, entrance.lease
         if (
             not self._oldest_ms <= scan_time_ms <= self._newest_ms
-            or ticket_id << 16 | entrance.zone_number in partition.visits
+            or entrance.zone_number << ZONE_SHIFT | ticket_id in partition.visits
             or len(scan_id) != SCAN_ID_LENGTH
             or scan_id in partition.scans.young
             or scan_id in partition.scans.old

@@ -17,6 +17,7 @@ from itertools import islice
 from cluster.runs import AdmissionRun
 from cluster.scan_memory import ScanMemory
 from cluster.ticket_table import Origin, Row, TicketTable
+from cluster.visit_keys import ZONE_SHIFT, visit_key
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import EMPTY_VISIT, Kind, Passing, Visit, apply_passing, undo_passing
@@ -103,11 +104,11 @@ class Partition:
 
     def visit(self, ticket_id: int, zone_number: int) -> Visit:
         """Counters of an entitlement; the shared empty ones if it was never used."""
-        return self.visits.get(ticket_id << 16 | zone_number, EMPTY_VISIT)
+        return self.visits.get(visit_key(ticket_id, zone_number), EMPTY_VISIT)
 
     def visits_of(self, ticket_id: int, zones: Iterable[int]) -> list[Visit]:
         """Counters of a ticket in each of its zones where it was used."""
-        keys = (ticket_id << 16 | zone for zone in zones)
+        keys = (visit_key(ticket_id, zone) for zone in zones)
         return [self.visits[key] for key in keys if key in self.visits]
 
     def admitted(self, ticket_id: int, zones: Iterable[int]) -> int:
@@ -130,7 +131,7 @@ class Partition:
 
     def count_admission(self, scan_id: bytes, passing: Passing) -> None:
         """Counts an admission, and holds it if its passage is awaited."""
-        key = passing.ticket_id << 16 | passing.zone_number
+        key = visit_key(passing.ticket_id, passing.zone_number)
         visit = copy(self.visits.get(key, EMPTY_VISIT))
         apply_passing(visit, passing)
         self.visits[key] = visit
@@ -162,7 +163,7 @@ class Partition:
         run.scan_times_ms.append(scan_time_ms)
         alike = run.alike
         zone_number = alike.zone_number
-        self.visits[ticket_id << 16 | zone_number] = run.visits.get(gate_number) or run.visit(gate_number)
+        self.visits[zone_number << ZONE_SHIFT | ticket_id] = run.visits.get(gate_number) or run.visit(gate_number)
         self.scans.young[scan_id] = run
         if alike.counts_inside:
             lease = self.leases.get(zone_number) or self.zone_lease(zone_number)
@@ -220,7 +221,7 @@ class Partition:
             self.totals[passing.product_number].admitted_first -= first_admission_undone
 
     def _give_back(self, passing: Passing) -> None:
-        key = passing.ticket_id << 16 | passing.zone_number
+        key = visit_key(passing.ticket_id, passing.zone_number)
         visit = copy(self.visits[key])
         undo_passing(visit, passing)
         self.visits[key] = visit

@@ -12,6 +12,7 @@ from operator import itemgetter
 from cluster.partition import Partition, Totals
 from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, scan_ids_of
 from cluster.verdicts import write_uses, write_verdict
+from cluster.visit_keys import visit_key
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit
@@ -184,7 +185,7 @@ def _restore(partition: Partition, record: events_pb2.PartitionSnapshot) -> None
     for seen in record.visits:
         visit = Visit(*seen.counters)
         for ticket_id in seen.ticket_ids:
-            partition.visits[ticket_id << 16 | seen.zone_number] = visit
+            partition.visits[visit_key(ticket_id, seen.zone_number)] = visit
         partition.zone_lease(seen.zone_number).inside += visit.inside * len(seen.ticket_ids)
     _restore_held(partition, record)
     partition.settled = {item.scan_id: item.outcome for item in record.settled}

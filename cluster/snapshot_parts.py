@@ -15,6 +15,7 @@ from typing import TypeVar
 from cluster.partition import Partition, Totals
 from cluster.recovery import COUNTERS, SNAPSHOT_FORMAT, TOTALS
 from cluster.runs import AdmissionRun
+from cluster.visit_keys import ticket_of, visit_key, zone_of
 from parkgate.events.v1 import events_pb2
 from ticketcore.admission import Passing, Visit
 
@@ -119,10 +120,10 @@ def _visit_parts(visits: dict[int, Visit]) -> Iterator[bytes]:
     for some in _portions(visits.items()):
         sharing: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for key, visit in some:
-            sharing[id(visit), key & 0xFFFF].append(key >> 16)
+            sharing[id(visit), zone_of(key)].append(ticket_of(key))
         record = Record()
         for (_, zone_number), ticket_ids in sharing.items():
-            visit = visits[ticket_ids[0] << 16 | zone_number]
+            visit = visits[visit_key(ticket_ids[0], zone_number)]
             counters = [getattr(visit, name) for name in COUNTERS]
             record.visits.add(ticket_ids=ticket_ids, zone_number=zone_number, counters=counters)
         yield record.SerializeToString()
