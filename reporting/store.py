@@ -22,6 +22,12 @@ DAY_LOCK = 0x7061726D
 """Advisory lock for making a day's tables: two workers meet each new day at the same moment."""
 DAILY_TABLES = ("scan_runs", "passage_runs")
 
+_HAS_DAYS = (
+    "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = 'reporting' AND c.relname = ANY(%s)"
+)
+"""Asks the catalogue's tables: `to_regclass` may answer from a cache older than the lock that was waited for."""
+_LOOK = f"SELECT sequence, epoch, ({_HAS_DAYS}) FROM reporting.offsets WHERE partition = %s FOR UPDATE"  # noqa: S608 - ours
 _COPY_TICKETS = (
     b"COPY reporting.ticket_events (park_date, partition, sequence, position, event_time, ticket_id, product_number,"
     b" from_lifecycle, to_lifecycle, price_minor, request_id, registered) FROM STDIN"
@@ -59,23 +65,35 @@ async def write(connection: Connection, batch: Batch, read_from: Offset) -> tupl
         DamagedDataError: the books contradict the ledger (a ticket's first admission comes twice).
         psycopg.OperationalError: Postgres is away; the outcome may be unknown.
     """
-    await _make_days(connection, batch)
-    async with connection.transaction():
-        cursor = await connection.execute(
-            "SELECT sequence, epoch FROM reporting.offsets WHERE partition = %s FOR UPDATE", (batch.partition,)
-        )
-        present = _offset_of(await cursor.fetchone())
-        if present != read_from:
-            return present, False
-        await _copy_events(connection, batch)
+    while True:
+        async with connection.transaction():
+            present, days = await _look(connection, batch)
+            if present != read_from:
+                return present, False
+            if days == len(batch.days):
+                await _write_all(connection, batch)
+                return Offset(batch.last_sequence, batch.last_epoch), True
+        await _make_days(connection, batch)
+
+
+async def _look(connection: Connection, batch: Batch) -> tuple[Offset, int]:
+    """Locks the partition's offset; answers it, and how many of the batch's days have their tables."""
+    cursor = await connection.execute(_LOOK, ([_day_table(day) for day in batch.days], batch.partition))
+    row = await cursor.fetchone()
+    return _offset_of(row), int(str(row[2])) if row is not None else 0
+
+
+async def _write_all(connection: Connection, batch: Batch) -> None:
+    """Everything that a batch says. What needs no answer goes in one message."""
+    await _copy_events(connection, batch)
+    await _write_first_admissions(connection, batch)
+    async with connection.pipeline():
         await _add_sums(connection, batch)
-        await _write_first_admissions(connection, batch)
         await connection.execute(
             "UPDATE reporting.offsets SET sequence = %s, epoch = %s, entry_time = %s, park_date = %s"
             " WHERE partition = %s",
             (batch.last_sequence, batch.last_epoch, utc_text(batch.last_time_ms), batch.last_day, batch.partition),
         )
-    return Offset(batch.last_sequence, batch.last_epoch), True
 
 
 def _offset_of(row: tuple[object, ...] | None) -> Offset:
@@ -85,26 +103,14 @@ def _offset_of(row: tuple[object, ...] | None) -> Offset:
 
 
 async def _make_days(connection: Connection, batch: Batch) -> None:
-    """Makes the tables of days that are new, before the batch's own transaction. Attaching locks out no reader."""
+    """Makes the tables of days that are new, in transactions of their own. Attaching locks out no reader."""
     for day in sorted(batch.days):
         async with connection.transaction():
-            if await _has_day(connection, day):
-                continue
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (DAY_LOCK,))
-            if not await _has_day(connection, day):
+            cursor = await connection.execute(_HAS_DAYS, ([_day_table(day)],))
+            if await cursor.fetchone() == (0,):
                 for table in DAILY_TABLES:
                     await _make_day(connection, table, day)
-
-
-async def _has_day(connection: Connection, day: date) -> bool:
-    """Asks the catalogue's tables: `to_regclass` may answer from a cache older than the lock that was waited for."""
-    cursor = await connection.execute(
-        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = 'reporting' AND c.relname = %s",
-        (_day_table(day),),
-    )
-    row = await cursor.fetchone()
-    return row is not None and row[0] == 1
 
 
 def _day_table(day: date, table: str = DAILY_TABLES[-1]) -> str:

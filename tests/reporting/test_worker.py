@@ -25,7 +25,7 @@ from reporting.log_reader import make_client
 from reporting.queries.counts import postgres_book
 from reporting.reconcile import Count, compare
 from reporting.recount import recount
-from reporting.worker import PartitionWorker
+from reporting.worker import PACE_S, PartitionWorker
 from ticketcore.errors import DamagedDataError
 from ticketcore.seal import seal
 
@@ -221,14 +221,14 @@ async def test_new_entries_are_in_postgres_within_a_blink(
         lags.append(time.monotonic() - began)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert sorted(lags)[10] < 0.25
+    assert sorted(lags)[10] < PACE_S + 0.05
     assert await differences(config) == []
 
 
 WORKER_PROCESS = """
 import asyncio, sys
 from reporting.config import ReportingConfig
-from reporting.worker import PartitionWorker
+from reporting.worker import PACE_S, PartitionWorker
 config = ReportingConfig(sys.argv[1], sys.argv[2], ("p0",), "Europe/Paris")
 print("ready", flush=True)
 asyncio.run(PartitionWorker(config, "p0").run())
