@@ -186,8 +186,9 @@ class Ledger:
             return UnavailableError(f"the log of {partition} was trimmed while it was read: now begin at {snapshot}")
         return DamagedDataError(f"the log of {partition} {what}")
 
-    async def write_snapshot(self, partition: str, epoch: int, sequence: int, parts: AsyncIterable[bytes]) -> None:
+    async def write_snapshot(self, partition: str, epoch: int, sequence: int, parts: AsyncIterable[bytes]) -> int:
         """Replaces the partition's snapshot by one that holds everything up to `sequence`: the parts, joined.
+        Answers how many bytes they are.
 
         Raises:
             FencedError: a later owner has taken over; its snapshot stays, for its log may be trimmed up to it.
@@ -219,6 +220,7 @@ class Ledger:
             raise FencedError(f"partition {partition} has a later owner than epoch {epoch}")
         if became != b"DONE":
             raise UnavailableError(f"a part of the new snapshot of {partition} is gone: the last one stays")
+        return length
 
     async def read_snapshot(self, partition: str) -> tuple[int, bytes] | None:
         """The newest snapshot and the sequence it holds, or None if there is none.

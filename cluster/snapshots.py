@@ -1,5 +1,9 @@
 """When a partition is snapshotted, and how far its log may be trimmed after it.
 
+A snapshot is due when the log has grown by `snapshot_after_events`, or by as many bytes as the last snapshot has if
+these are more: so what snapshots cost stays in proportion to what is logged, also in a park of millions of tickets, and
+what a recovery replays in proportion to what it loads.
+
 A partition's state is taken in one go between two turns (milliseconds), serialized in small parts while scans go on,
 and written as it comes. The log is trimmed only below both the snapshot and what reporting has committed to Postgres
 (I6, I10).
@@ -35,6 +39,8 @@ class Snapshots:
         self._config = config
         self._ledger = ledger
         self._bytes_since: dict[str, int] = {}
+        self._size: dict[str, int] = {}
+        """Bytes of the last snapshot of each partition that was written here."""
         self._writing: set[str] = set()
 
     def count(self, appended: Iterable[tuple[Partition, Append]]) -> None:
@@ -44,8 +50,9 @@ class Snapshots:
 
     def due(self, owned: Iterable[Partition]) -> Iterator[Partition]:
         """At most one partition whose log has grown enough: one at a time keeps turns short."""
-        limit = self._config.snapshot_after_events * BYTES_PER_EVENT
+        least = self._config.snapshot_after_events * BYTES_PER_EVENT
         for partition in owned:
+            limit = max(least, self._size.get(partition.name, 0))
             if self._bytes_since.get(partition.name, 0) > limit and not self._writing:
                 yield partition
                 return
@@ -65,7 +72,8 @@ class Snapshots:
     async def _write(self, partition: Partition, still: Still) -> None:
         name, sequence = partition.name, still.sequence
         try:
-            await self._ledger.write_snapshot(name, partition.epoch, sequence, _gently(still.parts()))
+            parts = _gently(still.parts())
+            self._size[name] = await self._ledger.write_snapshot(name, partition.epoch, sequence, parts)
             partition.snapshot_sequence = sequence
             reported = await self._ledger.reported_sequence(name)
             below = min(sequence, reported) - KEPT_ENTRIES

@@ -38,6 +38,24 @@ async def test_a_snapshot_never_holds_what_is_not_durable_yet(desk: Desk) -> Non
     ]
 
 
+async def test_a_snapshot_waits_until_the_log_is_as_long_as_the_last_one(valkey_url: str) -> None:
+    """Else a park of millions of tickets writes all of them down again for every 20 MB of scans."""
+    desk = await Desk(valkey_url, partitions=1, snapshot_after_events=0).start()
+    partition = desk.owner.owned[0]
+    await desk.register(*(token("day", number) for number in range(1, 301)))  # 18 kB of rows
+    await until(lambda: partition.snapshot_sequence == 1)
+    stored = await desk.real.read_snapshot(partition.name)
+    assert stored is not None
+    appended, number = 0, 300
+    while appended <= len(stored[1]):
+        assert partition.snapshot_sequence == 1, f"after {appended} bytes of log"
+        number += 1
+        await desk.register(token("day", number))
+        appended = sum(len(item.entry) for item in desk.ledger.appends if item.sequence > 1)
+    await until(lambda: partition.snapshot_sequence > 1)
+    await desk.stop()
+
+
 async def test_what_arrives_while_an_append_is_in_flight_is_decided_at_once_and_appended_together(desk: Desk) -> None:
     """Deciding and fsync overlap, and a crowd shares one fsync; nobody is answered before (I2)."""
     codes = [token("day", number) for number in range(2, 12, 2)]  # of one partition
