@@ -1,8 +1,8 @@
 """Turns log entries into rows and sums, purely. The transaction that writes them is the store's.
 
-Scans and passages become rows of COPY's binary format (`reporting.copy_rows`), one a run of them, and first admissions
-one each; tickets, which are rarer, lines of its text format: every value is a number, a date or hexadecimal bytes, so
-that nothing needs escaping. Names of partitions are checked when a worker starts.
+Scans, passages and first admissions become rows of COPY's binary format (`reporting.copy_rows`), one a run of them;
+tickets, which are rarer, lines of its text format: every value is a number, a date or hexadecimal bytes, so that
+nothing needs escaping. Names of partitions are checked when a worker starts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache
 from google.protobuf.json_format import MessageToJson
 
 from parkgate.events.v1 import events_pb2 as pb
-from reporting.copy_rows import LAST_MS, SCAN_ID_LENGTH, EntryRows, boolean, integers, scan_ids_of, smalls
+from reporting.copy_rows import LAST_MS, SCAN_ID_LENGTH, EntryRows, boolean, integers, members_of, smalls
 from ticketcore.errors import DamagedDataError
 from ticketcore.seal import reading
 from ticketcore.token import decode_claims
@@ -50,8 +50,13 @@ class Batch:
     scan_sums: dict[ScanKey, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     passage_sums: dict[PassageKey, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     ticket_sums: dict[TicketKey, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
-    first: dict[int, bytes] = field(default_factory=dict)
-    undone: set[int] = field(default_factory=set)
+    first: bytearray = field(default_factory=bytearray)
+    undone: list[tuple[int, str, int, int]] = field(default_factory=list)
+    """Rows of `undone_first_admissions`."""
+    recognised: set[int] = field(default_factory=set)
+    """Tickets that are recognised at the end of the batch, by one of its admissions."""
+    withdrawn: set[int] = field(default_factory=set)
+    """Tickets that were recognised before the batch, and are so no more by one of its passages."""
 
 
 def batch_of(partition: str, entries: Iterable[pb.LogEntry], zone: tzinfo) -> Batch:
@@ -130,18 +135,23 @@ class _Adder:
         batch.days.add(self._park_date)
         product, persons = alike.product_number, alike.persons
         key = (alike.zone_number, product, alike.direction, alike.decision, alike.reason, alike.kind)
-        batch.scans += self._rows.scans(
-            self._position,
-            (*columns, times_ms),
-            _scan_fields(*key, persons, alike.verification, alike.first_admission),
-        )
+        fields, members = _scan_fields(*key, persons, alike.verification, alike.first_admission), members_of(*columns)
+        batch.scans += self._rows.scans(self._position, fields, members, times_ms)
         for gate, scans in Counter(gates).items():
             sums = batch.scan_sums[self._minute_ms, self._day, gate, *key]
             sums[0] += scans
             sums[1] += scans * persons
         if alike.first_admission:
-            batch.first.update(self._rows.first_admissions((scan_ids_of(columns[0]), ticket_ids, gates), product))
+            batch.first += self._rows.first_admissions(self._position, product, members)
+            self._recognise(ticket_ids)
         return len(ticket_ids)
+
+    def _recognise(self, ticket_ids: Sequence[int]) -> None:
+        recognised, new = self._batch.recognised, set(ticket_ids)
+        if len(new) != len(ticket_ids) or not recognised.isdisjoint(new):
+            twice = {ticket_id for ticket_id, times in Counter(ticket_ids).items() if times > 1} | recognised & new
+            raise second_first_admission(self._entry.partition, self._entry.sequence, twice)
+        recognised |= new
 
     def _passages(self, alike: pb.PassageRecorded, columns: Columns) -> int:
         batch, (_, ticket_ids, gates) = self._batch, columns
@@ -150,15 +160,18 @@ class _Adder:
         zone_number, product, given_back = alike.zone_number, alike.product_number, alike.persons_given_back
         undone = alike.first_admission_undone
         fields = _passage_fields(zone_number, product, alike.outcome, given_back, alike.kind, undone)
-        batch.passages += self._rows.passages(self._position, columns, fields)
+        batch.passages += self._rows.passages(self._position, fields, members_of(*columns))
         for gate, passages in Counter(gates).items():
             key = (self._minute_ms, self._day, gate, zone_number, product, alike.kind, alike.outcome)
             sums = batch.passage_sums[key]
             sums[0] += passages
             sums[1] += passages * given_back
-        for ticket_id in ticket_ids if undone else ():
-            if batch.first.pop(ticket_id, None) is None:
-                batch.undone.add(_signed(ticket_id))
+        for nth, ticket_id in enumerate(ticket_ids if undone else ()):
+            batch.undone.append((_signed(ticket_id), batch.partition, self._entry.sequence, self._position + nth))
+            if ticket_id in batch.recognised:
+                batch.recognised.discard(ticket_id)
+            else:
+                batch.withdrawn.add(ticket_id)
         return len(ticket_ids)
 
     def _keep(self, event: pb.Event, body: str) -> None:
@@ -171,6 +184,14 @@ class _Adder:
         entry = self._entry
         place = (self._day, self._batch.partition, str(entry.sequence), str(self._position), utc_text(entry.time_ms))
         return "\t".join(place)
+
+
+def second_first_admission(partition: str, sequence: int, ticket_ids: Iterable[int]) -> DamagedDataError:
+    """What a ledger is that recognises tickets twice."""
+    named = ", ".join(map(str, sorted(ticket_ids)))
+    return DamagedDataError(
+        f"the ledger of {partition} up to {sequence} has a second first admission of tickets {named}"
+    )
 
 
 def _check(columns: Columns, times: int, entry: pb.LogEntry) -> None:

@@ -18,9 +18,8 @@ What rows share is packed once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
-from functools import lru_cache
 
 SCAN_ID_LENGTH = 16
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -29,27 +28,19 @@ EPOCH_MS = 946_684_800_000
 EPOCH_DAY = date(2000, 1, 1).toordinal()
 LAST_MS = 253_402_300_799_000
 """The end of the year 9999, where Python's calendar ends."""
-SCAN_FIELDS, PASSAGE_FIELDS, FIRST_FIELDS = 18, 14, 7
+SCAN_FIELDS, PASSAGE_FIELDS, FIRST_FIELDS = 18, 14, 9
 BIGINT, INTEGER, INSTANT = 20, 23, 1184
 """Postgres' own numbers of the types of arrays' elements."""
 _BOOLEAN = struct.Struct(">i?")
 _SMALL = struct.Struct(">ih")
 _INTEGER = struct.Struct(">ii")
 _BIG = struct.Struct(">iq")
-_TICKET = struct.Struct(">iQ")
-"""Unsigned: what a forged token claims may not fit bigint and is kept by its bits."""
 _ARRAY = struct.Struct(">iiiiii")
-_SCAN_ID = struct.Struct(f"{SCAN_ID_LENGTH}s")
 
 
 def micros_of(time_ms: int) -> int:
     """An instant as Postgres keeps it. Those beyond the calendar (a mad clock of a device) become its ends."""
     return (min(max(time_ms, 0), LAST_MS) - EPOCH_MS) * 1_000
-
-
-def scan_ids_of(joined: bytes) -> Iterator[bytes]:
-    """The ids of a column. Raises: struct.error when the last one is not whole."""
-    return (scan_id for (scan_id,) in _SCAN_ID.iter_unpack(joined))
 
 
 def integers(*values: int) -> bytes:
@@ -75,7 +66,7 @@ def _text(value: str) -> bytes:
 class EntryRows:
     """Makes the rows of one log entry: its day, partition, sequence and instant are packed once."""
 
-    __slots__ = ("_first", "_instant", "_passage", "_scan", "_when")
+    __slots__ = ("_first", "_instant", "_passage", "_scan")
 
     def __init__(self, partition: str, sequence: int, park_date: date, time_ms: int) -> None:
         name, day = _text(partition), _INTEGER.pack(4, park_date.toordinal() - EPOCH_DAY)
@@ -83,42 +74,31 @@ class EntryRows:
         place = day + name + _BIG.pack(8, sequence)
         self._scan = struct.pack(">h", SCAN_FIELDS) + place
         self._passage = struct.pack(">h", PASSAGE_FIELDS) + place
+        self._first = struct.pack(">h", FIRST_FIELDS) + place
         self._instant = instant
-        self._when = name + day + instant
-        self._first = struct.pack(">hi", FIRST_FIELDS, 8)
 
-    def scans(
-        self,
-        first_position: int,
-        columns: tuple[bytes, Sequence[int], Sequence[int], Sequence[int]],
-        alike: bytes,
-    ) -> bytes:
-        """A row of `scan_runs`. Columns: joined scan ids, tickets, gates, device times; `alike`: what members share."""
-        joined, ticket_ids, gates, times_ms = columns
-        instants = _array(INSTANT, _BIG, _micros_column(times_ms))
-        return self._run(self._scan, first_position, alike, (joined, ticket_ids, gates)) + instants
+    def scans(self, first_position: int, alike: bytes, members: bytes, times_ms: Sequence[int]) -> bytes:
+        """A row of `scan_runs`. `alike`: what members share; `members`: see `members_of`; and their device times."""
+        instants = _array(INSTANT, "q", _micros_column(times_ms))
+        return self._run(self._scan, first_position, alike, members) + instants
 
-    def passages(self, first_position: int, columns: tuple[bytes, Sequence[int], Sequence[int]], alike: bytes) -> bytes:
-        """A row of `passage_runs`. Columns: joined scan ids, tickets, gates; `alike`: what members share."""
-        return self._run(self._passage, first_position, alike, columns)
+    def passages(self, first_position: int, alike: bytes, members: bytes) -> bytes:
+        """A row of `passage_runs`, from the same as above."""
+        return self._run(self._passage, first_position, alike, members)
 
-    def _run(
-        self, start: bytes, first_position: int, alike: bytes, columns: tuple[bytes, Sequence[int], Sequence[int]]
-    ) -> bytes:
-        joined, ticket_ids, gates = columns
-        place = start + _INTEGER.pack(4, first_position) + self._instant
-        members = len(joined).to_bytes(4, "big") + joined + _array(BIGINT, _TICKET, ticket_ids)
-        return place + alike + members + _array(INTEGER, _INTEGER, gates)
+    def first_admissions(self, first_position: int, product_number: int, members: bytes) -> bytes:
+        """A row of `first_admission_runs`."""
+        return self._run(self._first, first_position, _INTEGER.pack(4, product_number), members)
 
-    def first_admissions(
-        self, columns: tuple[Iterable[bytes], Sequence[int], Sequence[int]], product_number: int
-    ) -> Iterator[tuple[int, bytes]]:
-        """Tickets, each with its row of `first_admissions`. Columns: scan, ticket, gate."""
-        pack = _first_row(len(self._when)).pack
-        start, when = self._first, self._when
-        product = _INTEGER.pack(4, product_number) + struct.pack(">i", SCAN_ID_LENGTH)
-        for scan_id, ticket_id, gate in zip(*columns, strict=True):
-            yield ticket_id, pack(start, ticket_id, when, 4, gate, product, scan_id)
+    def _run(self, start: bytes, first_position: int, alike: bytes, members: bytes) -> bytes:
+        return start + _INTEGER.pack(4, first_position) + self._instant + alike + members
+
+
+def members_of(joined: bytes, ticket_ids: Sequence[int], gates: Sequence[int]) -> bytes:
+    """The fields of what members of a run do not share: their joined scan ids, tickets and gates."""
+    # Tickets unsigned: what a forged token claims may not fit bigint and is kept by its bits.
+    columns = _array(BIGINT, "Q", ticket_ids) + _array(INTEGER, "i", gates)
+    return len(joined).to_bytes(4, "big") + joined + columns
 
 
 def _micros_column(times_ms: Sequence[int]) -> list[int]:
@@ -127,14 +107,10 @@ def _micros_column(times_ms: Sequence[int]) -> list[int]:
     return [micros_of(time_ms) for time_ms in times_ms]
 
 
-def _array(kind: int, element: struct.Struct, values: Sequence[int]) -> bytes:
-    """A field that is an array; `element` packs a member's length and the member."""
-    size = element.size - 4
-    pack = element.pack
-    head = _ARRAY.pack(_ARRAY.size - 4 + element.size * len(values), 1, 0, kind, len(values), 1)
-    return head + b"".join([pack(size, value) for value in values])
-
-
-@lru_cache(maxsize=64)
-def _first_row(when: int) -> struct.Struct:
-    return struct.Struct(f">6sQ{when}sii12s16s")
+def _array(kind: int, element: str, values: Sequence[int]) -> bytes:
+    """A field that is an array; `element` is the format of a member, whose length goes before it."""
+    size, count = struct.calcsize(element), len(values)
+    head = _ARRAY.pack(_ARRAY.size - 4 + (4 + size) * count, 1, 0, kind, count, 1)
+    fields = [size] * (2 * count)
+    fields[1::2] = values
+    return head + struct.pack(">" + ("i" + element) * count, *fields)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import psycopg
 from psycopg import sql
 
-from reporting.batch import Batch, utc_text
+from reporting.batch import Batch, second_first_admission, utc_text
 from reporting.copy_rows import HEADER, TRAILER
 from reporting.database import Connection
+from reporting.recognised import BLOCK, blocks_of, tickets_of
 from ticketcore.errors import DamagedDataError
 
 DAY_LOCK = 0x7061726D
@@ -27,6 +27,23 @@ _HAS_DAYS = (
     " WHERE n.nspname = 'reporting' AND c.relname = ANY(%s)"
 )
 """Asks the catalogue's tables: `to_regclass` may answer from a cache older than the lock that was waited for."""
+_BITS = "('x' || encode(m.tickets, 'hex'))::bit(2048)"
+_RECOGNISE = (
+    "INSERT INTO reporting.recognised_tickets AS r (partition, block, tickets)"  # noqa: S608 - ours
+    f" SELECT %s, m.block, {_BITS} FROM unnest(%s::bigint[], %s::bytea[]) AS m (block, tickets)"
+    " ON CONFLICT (partition, block) DO UPDATE SET tickets = r.tickets | excluded.tickets"
+    " WHERE (r.tickets & excluded.tickets) = 0::bit(2048) RETURNING block"
+)
+"""Leaves out, and does not answer, a block of which a ticket is recognised already."""
+_TWICE = (
+    f"SELECT r.block, (r.tickets & {_BITS})::text FROM reporting.recognised_tickets AS r"  # noqa: S608 - ours
+    " JOIN unnest(%s::bigint[], %s::bytea[]) AS m (block, tickets) USING (block)"
+    " WHERE r.partition = %s AND NOT r.block = ANY(%s)"
+)
+_WITHDRAW = (
+    f"UPDATE reporting.recognised_tickets AS r SET tickets = r.tickets & ~ {_BITS}"  # noqa: S608 - ours
+    " FROM unnest(%s::bigint[], %s::bytea[]) AS m (block, tickets) WHERE r.partition = %s AND r.block = m.block"
+)
 _LOOK = f"SELECT sequence, epoch, ({_HAS_DAYS}) FROM reporting.offsets WHERE partition = %s FOR UPDATE"  # noqa: S608 - ours
 _COPY_TICKETS = (
     b"COPY reporting.ticket_events (park_date, partition, sequence, position, event_time, ticket_id, product_number,"
@@ -165,17 +182,27 @@ async def _add_sums(connection: Connection, batch: Batch) -> None:
 
 
 async def _write_first_admissions(connection: Connection, batch: Batch) -> None:
+    await _copy_rows(connection, "first_admission_runs", batch.first)
     if batch.undone:
-        await connection.execute(
-            "DELETE FROM reporting.first_admissions WHERE ticket_id = ANY(%s)", (list(batch.undone),)
-        )
-    try:
-        await _copy_rows(connection, "first_admissions", b"".join(batch.first.values()))
-    except psycopg.errors.UniqueViolation as error:
-        raise DamagedDataError(
-            f"the ledger of {batch.partition} up to {batch.last_sequence} has a second first admission"
-            f" of a ticket: {error.diag.message_detail}"
-        ) from error
+        async with connection.cursor() as cursor:
+            await cursor.executemany(
+                "INSERT INTO reporting.undone_first_admissions VALUES (%s, %s, %s, %s)", batch.undone
+            )
+        withdrawn = blocks_of(batch.withdrawn)
+        await connection.execute(_WITHDRAW, (list(withdrawn), list(withdrawn.values()), batch.partition))
+    if batch.recognised:
+        await _recognise(connection, batch, blocks_of(batch.recognised))
+
+
+async def _recognise(connection: Connection, batch: Batch, blocks: dict[int, bytes]) -> None:
+    columns = (list(blocks), list(blocks.values()))
+    cursor = await connection.execute(_RECOGNISE, (batch.partition, *columns))
+    if cursor.rowcount == len(blocks):
+        return
+    done = [int(str(block)) for (block,) in await cursor.fetchall()]
+    cursor = await connection.execute(_TWICE, (*columns, batch.partition, done))
+    twice = {int(str(block)): int(str(bits), 2).to_bytes(BLOCK // 8) for block, bits in await cursor.fetchall()}
+    raise second_first_admission(batch.partition, batch.last_sequence, tickets_of(twice))
 
 
 def _upsert(table: str, key: str, sums: tuple[str, str]) -> str:

@@ -54,7 +54,7 @@ SPOILS = {
     "UPDATE reporting.scan_minutes SET scans = scans + 1 WHERE gate_number = 2": "scan_sums",
     "UPDATE reporting.passage_minutes SET persons_given_back = 9": "passage_sums",
     "UPDATE reporting.ticket_days SET price_minor = price_minor + 1": "ticket_sums",
-    "DELETE FROM reporting.first_admissions WHERE partition = 'p1'": "recognised in the ledger only",
+    "DELETE FROM reporting.first_admission_runs WHERE partition = 'p1'": "recognised in the ledger only",
     "UPDATE reporting.offsets SET sequence = 79 WHERE partition = 'p0'": "was read up to entry 79 of 80",
 }
 

@@ -8,10 +8,11 @@ from datetime import UTC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.runs import scan_ids_of
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from reporting.batch import batch_of
-from reporting.copy_rows import SCAN_FIELDS, scan_ids_of
+from reporting.copy_rows import FIRST_FIELDS, PASSAGE_FIELDS, SCAN_FIELDS
 from reporting.recount import Recount
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench
@@ -19,8 +20,9 @@ from tests.cluster.small_park import scan, token
 from tests.simulation.servers import copied, numbers_of
 
 CODES = [token("day", number) for number in range(1, 9)] + [token("family", 20), token("pass", 21), token("show", 22)]
-POSITION, SCAN_IDS, PASSAGE_IDS = 3, 14, 11
-"""Where the fields of a row stand."""
+POSITION = 3
+SCAN_IDS = {SCAN_FIELDS: 14, PASSAGE_FIELDS: 11, FIRST_FIELDS: 6}
+"""Where the fields of a row stand; the scan ids by how many there are."""
 PASSED, NOT_PASSED = gate_pb2.PASSAGE_OUTCOME_PASSED, gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
 
 
@@ -51,7 +53,7 @@ def members(rows: bytearray) -> list[tuple[object, ...]]:
     """Every member of rows that are runs: what it shares, its position, scan id, and what each further column says."""
     found: list[tuple[object, ...]] = []
     for fields in copied(rows):
-        first = SCAN_IDS if len(fields) == SCAN_FIELDS else PASSAGE_IDS
+        first = SCAN_IDS[len(fields)]
         columns = (scan_ids_of(fields[first]), *map(numbers_of, fields[first + 1 :]))
         place = int.from_bytes(fields[POSITION], "big")
         shared = (*fields[:POSITION], *fields[POSITION + 1 : first])
@@ -69,7 +71,8 @@ def test_a_run_is_counted_as_its_members_would_be(order: list[tuple[int, int]], 
     together, apart = batch_of("p0", log, UTC), batch_of("p0", taken_apart(log), UTC)
     assert members(together.scans) == members(apart.scans)
     assert members(together.passages) == members(apart.passages)
-    rows = {"scans": bytearray(), "passages": bytearray()}
+    assert members(together.first) == members(apart.first)
+    rows = {"scans": bytearray(), "passages": bytearray(), "first": bytearray()}
     assert replace(together, **rows) == replace(apart, **rows)
     books = []
     for events in ([event for entry in log for event in entry.events], [e for entry in log for e in elementary(entry)]):

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from ledger_writer import PartitionLog, admitted
+from ledger_writer import passage as reported
 
 import reporting
-from reporting import migrate
+from parkgate.gate.v1 import gate_pb2
+from reporting import PartitionWorker, ReportingConfig, migrate
+from ticketcore.errors import DamagedDataError
 
 Row = tuple[object, ...]
 EVENT_TIME = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
@@ -20,6 +25,14 @@ DAYS = (date(2026, 5, 1), date(2026, 5, 2))
 SCANS = "scan_events"
 PASSAGES = "passage_events"
 FOREVER = "FOR VALUES FROM ('{0}') TO (date '{0}' + 1)"
+
+
+RECOGNISED = [
+    (ticket, partition, day, EVENT_TIME, ticket % 3, 1 + ticket % 2, ticket.to_bytes(16, "big"))
+    for day, partition, first in ((DAYS[0], "p0", 1), (DAYS[0], "p1", 2), (DAYS[1], "p0", 9_001))
+    for ticket in range(first, first + 3_000, 500)
+]
+"""Tickets, partitions, days, and when, where and by which scan they were admitted first."""
 
 
 def migrate_to(url: str, revision: str) -> None:
@@ -79,6 +92,7 @@ def old_books(postgres_url: str) -> str:
                 cursor.execute(f"CREATE TABLE {name} PARTITION OF reporting.{table} {values}".encode())
             places = ", ".join(["%s"] * len(rows[0]))
             cursor.executemany(f"INSERT INTO reporting.{table} VALUES ({places})".encode(), rows)
+        cursor.executemany("INSERT INTO reporting.first_admissions VALUES (%s, %s, %s, %s, %s, %s, %s)", RECOGNISED)
     return postgres_url
 
 
@@ -104,3 +118,32 @@ async def test_rows_that_are_alike_became_runs(old_books: str) -> None:
     assert runs == [(0, 3), (4, 1), (5, 2)]
     days = [f"{day:%Y%m%d}" for day in DAYS]
     assert [name for (name,) in tables] == [f"{kind}_runs_{day}" for kind in ("passage", "scan") for day in days]
+
+
+async def test_tickets_that_were_recognised_are_so_still(old_books: str, valkey_url: str) -> None:
+    """I6: every column of every row; and none can be recognised again, though others of its block can."""
+    await migrate(old_books)
+    with psycopg.connect(old_books, options="-c timezone=UTC") as connection:
+        kept = connection.execute("SELECT * FROM reporting.first_admissions ORDER BY ticket_id").fetchall()
+    assert kept == sorted(RECOGNISED)
+    with redis.Redis.from_url(valkey_url) as ledger:
+        log = PartitionLog(ledger, "p0")
+        log.append([admitted(502, 1), reported(admitted(501, 2), gate_pb2.PASSAGE_OUTCOME_NOT_PASSED, undone=True)])
+        log.append([admitted(1_001, 3)])
+    worker = PartitionWorker(ReportingConfig(old_books, valkey_url, ("p0",), "Europe/Paris"), "p0")
+    with pytest.raises(DamagedDataError, match=r"second first admission of tickets 1001$"):
+        await worker.catch_up()
+    await worker.close()
+
+
+async def test_an_admission_of_an_earlier_version_can_be_undone(old_books: str, valkey_url: str) -> None:
+    await migrate(old_books)
+    with redis.Redis.from_url(valkey_url) as ledger:
+        log = PartitionLog(ledger, "p0")
+        log.append([reported(admitted(501, 2), gate_pb2.PASSAGE_OUTCOME_NOT_PASSED, undone=True)])
+    worker = PartitionWorker(ReportingConfig(old_books, valkey_url, ("p0",), "Europe/Paris"), "p0")
+    await worker.catch_up()
+    await worker.close()
+    with psycopg.connect(old_books) as connection:
+        kept = connection.execute("SELECT ticket_id FROM reporting.first_admissions ORDER BY 1").fetchall()
+    assert kept == sorted((ticket,) for ticket, *_ in RECOGNISED if ticket != 501)

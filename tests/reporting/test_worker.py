@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 import psycopg
 import pytest
 import redis
-from ledger_writer import BusyDay, PartitionLog, admitted, changed, passage, refused, registered
+from ledger_writer import BusyDay, PartitionLog, admitted, changed, columns_of, passage, refused, registered
 
 from ops.embedded import EmbeddedPostgres
 from parkgate.events.v1 import events_pb2 as pb
@@ -127,6 +127,44 @@ async def test_a_first_admission_that_is_undone_is_no_longer_recognised(
     log.append([second, passage(second, gate.PASSAGE_OUTCOME_NOT_PASSED, undone=True), admitted(7, 3)])
     await worker.catch_up()
     assert sql(config, "SELECT ticket_id, gate_number FROM reporting.first_admissions") == [(7, 4)]
+
+
+async def test_a_ledger_that_recognises_a_ticket_twice_stops_its_partition(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    """Of all tickets of the block the one is named; nothing of the entry is kept."""
+    log = PartitionLog(ledger, "p0")
+    log.append([admitted(7, 1), admitted(9, 2), admitted(11, 3)])
+    await worker.catch_up()
+    log.append([admitted(8, 4), admitted(9, 5), admitted(7_000, 6)])
+    with pytest.raises(DamagedDataError, match=r"p0 up to 2 has a second first admission of tickets 9$"):
+        await worker.catch_up()
+    assert sql(config, "SELECT ticket_id FROM reporting.first_admissions ORDER BY 1") == [(7,), (9,), (11,)]
+    assert sql(config, "SELECT sequence FROM reporting.offsets") == [(1,)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_an_entry_that_recognises_a_ticket_twice_stops_its_partition(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker, *, together: bool
+) -> None:
+    """As members of one run, or one by one."""
+    twice = [admitted(7, 1), admitted(8, 2), admitted(7, 3)]
+    PartitionLog(ledger, "p0").append([columns_of(twice)] if together else twice)
+    with pytest.raises(DamagedDataError, match=r"p0 up to 1 has a second first admission of tickets 7$"):
+        await worker.catch_up()
+    assert sql(config, "SELECT count(*) FROM reporting.first_admissions") == [(0,)]
+
+
+async def test_what_is_recognised_stays_when_the_events_of_its_day_are_dropped(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    first, second = admitted(7, 1), admitted(8, 2)
+    PartitionLog(ledger, "p0").append([first, second, passage(first, gate.PASSAGE_OUTCOME_NOT_PASSED, undone=True)])
+    await worker.catch_up()
+    for table in ("scan_runs", "passage_runs"):
+        with psycopg.connect(config.postgres_url) as connection:
+            connection.execute(f"DROP TABLE reporting.{table}_20260501".encode())
+    assert sql(config, "SELECT ticket_id FROM reporting.first_admissions") == [(8,)]
 
 
 async def test_a_refund_that_overtakes_its_registration_is_counted_for_its_product(

@@ -17,8 +17,8 @@ import psycopg
 import redis.exceptions
 
 from cluster import ledger as ledger_module
+from cluster.runs import scan_ids_of
 from reporting.batch import Batch
-from reporting.copy_rows import scan_ids_of
 from reporting.store import Offset
 from tests.checker import Books, StoredEntry
 from tests.simulation.loop import PROCESS, Process, VirtualLoop
@@ -214,11 +214,24 @@ class PostgresServer(RemoteServer):
             for key, (count, amount) in theirs.items():
                 before = mine.get((batch.partition, *key), (0, 0))
                 mine[batch.partition, *key] = (before[0] + count, before[1] + amount)
-        for ticket in batch.undone:
-            books.first.pop(ticket, None)
-        if twice := books.first.keys() & batch.first.keys():
+        self._recognise(batch)
+
+    def _recognise(self, batch: Batch) -> None:
+        """First admissions, and those that are undone, in the order of the log."""
+        first = self.books.first
+        for ticket in batch.withdrawn:
+            first.pop(ticket, None)
+        if twice := first.keys() & batch.recognised:
             raise DamagedDataError(f"the ledger has a second first admission of tickets {sorted(twice)}")
-        books.first.update({ticket: next(copied(row))[-1].hex() for ticket, row in batch.first.items()})
+        facts = [fact for fields in copied(batch.first) for fact in _first_admissions(fields)]
+        undone = [((sequence, position), ticket, "") for ticket, _, sequence, position in batch.undone]
+        for _, ticket, scan_id in sorted([*facts, *undone]):
+            if scan_id:
+                first[ticket] = scan_id
+            else:
+                first.pop(ticket, None)
+        if not batch.recognised <= first.keys() or batch.withdrawn - batch.recognised & first.keys():
+            raise AssertionError("what a batch recognises is not what is left of its rows")
 
 
 def copied(rows: bytes | bytearray) -> Iterator[list[bytes]]:
@@ -258,6 +271,13 @@ def _scan_rows(fields: list[bytes]) -> Iterator[tuple[Any, ...]]:
 def _passage_rows(fields: list[bytes]) -> Iterator[tuple[Any, ...]]:
     """Columns as the view `reporting.passage_events`."""
     return _members(fields, fields[11:14], tuple(_number(fields[column]) for column in (7, 8)))
+
+
+def _first_admissions(fields: list[bytes]) -> Iterator[tuple[tuple[int, int], int, str]]:
+    """Place in the log, ticket and scan of each that a row of `reporting.first_admission_runs` holds."""
+    position = _number(fields[3])
+    for nth, (_, sequence, scan_id, ticket_id, _) in enumerate(_members(fields, fields[6:9], ())):
+        yield (sequence, position + nth), ticket_id, scan_id
 
 
 def _members(fields: list[bytes], columns: list[bytes], alike: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
