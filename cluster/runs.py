@@ -58,7 +58,7 @@ class Alike:
 
     def verdict_frame(self, scan_id: bytes, ticket_id: bytes) -> bytes:
         """A server frame that holds only the verdict; the ticket id is little-endian, as protobuf writes it."""
-        return self._before + scan_id + self._between + ticket_id + self._after
+        return b"".join((self._before, scan_id, self._between, ticket_id, self._after))
 
 
 @lru_cache(maxsize=4_096)
