@@ -100,10 +100,6 @@ class OwnerActor:
                 self._freezing = asyncio.create_task(_freeze_garbage())
         return os.getpid()
 
-    async def drop(self, indexes: Sequence[int]) -> None:
-        """Gives partitions up, so that another owner may take them."""
-        self._host.owner.drop(indexes)
-
     async def stop(self) -> None:
         """Stops in order."""
         await self._host.stop()

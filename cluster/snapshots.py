@@ -27,6 +27,8 @@ KEPT_ENTRIES = 1_000
 """Log entries that are kept below the snapshot all the same, for people who look what happened just now."""
 BYTES_PER_EVENT = 100
 """About what one event takes in the log; the appends' bytes stand for events."""
+WAITED = 0.9
+"""Of what the log may grow by, after a snapshot that failed: the next try comes soon, but not with every turn."""
 REST = 3.0
 """After each part of a snapshot: so many times as long as it took."""
 log = structlog.get_logger("cluster.snapshots")
@@ -50,12 +52,14 @@ class Snapshots:
 
     def due(self, owned: Iterable[Partition]) -> Iterator[Partition]:
         """At most one partition whose log has grown enough: one at a time keeps turns short."""
-        least = self._config.snapshot_after_events * BYTES_PER_EVENT
         for partition in owned:
-            limit = max(least, self._size.get(partition.name, 0))
-            if self._bytes_since.get(partition.name, 0) > limit and not self._writing:
+            if self._bytes_since.get(partition.name, 0) > self._limit(partition.name) and not self._writing:
                 yield partition
                 return
+
+    def _limit(self, name: str) -> int:
+        """Bytes that the log may grow by."""
+        return max(self._config.snapshot_after_events * BYTES_PER_EVENT, self._size.get(name, 0))
 
     def is_due(self, owned: Iterable[Partition]) -> bool:
         """Whether a partition should be snapshotted as soon as nothing is in flight."""
@@ -63,7 +67,7 @@ class Snapshots:
 
     def begin(self, partition: Partition) -> Coroutine[Any, Any, None]:
         """Takes a partition's state now, which must be between two turns: during an append it holds what the ledger may
-        not. Awaiting what is returned writes it and trims the log. A failure is tried again when the next one is due.
+        not. Awaiting what is returned writes it and trims the log. A failure is tried again a tenth of the way later.
         """
         self._writing.add(partition.name)
         self._bytes_since[partition.name] = 0
@@ -82,6 +86,7 @@ class Snapshots:
             log.info("snapshot written", partition=name, sequence=sequence, trimmed_below=max(below, 0))
         except TransientError as error:
             log.warning("snapshot not written", partition=name, error=str(error))
+            self._bytes_since[name] += int(self._limit(name) * WAITED)
         finally:
             still.release()
             self._writing.discard(name)

@@ -14,6 +14,7 @@ from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_owner import ARENA, GATES, LOST_AFTER, LOST_BEFORE, MAIN, SIDE, Desk, Fault, until
 from tests.cluster.small_park import NOON_MS, reason, ticket_id, token
+from ticketcore.errors import UnavailableError
 
 
 async def test_a_snapshot_never_holds_what_is_not_durable_yet(desk: Desk) -> None:
@@ -53,6 +54,31 @@ async def test_a_snapshot_waits_until_the_log_is_as_long_as_the_last_one(valkey_
         await desk.register(token("day", number))
         appended = sum(len(item.entry) for item in desk.ledger.appends if item.sequence > 1)
     await until(lambda: partition.snapshot_sequence > 1)
+    await desk.stop()
+
+
+async def test_a_snapshot_that_failed_is_tried_again_soon(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a whole interval of log later, and not with every turn."""
+    desk = await Desk(valkey_url, partitions=1, snapshot_after_events=100).start()  # 10 kB
+    partition, tried = desk.owner.owned[0], list[int]()
+
+    async def away(_: str, __: int, sequence: int, parts: object) -> int:
+        tried.append(sequence)
+        raise UnavailableError("the ledger is away, by the test")
+
+    monkeypatch.setattr(desk.ledger, "write_snapshot", away, raising=False)
+    await desk.register(*(token("day", number) for number in range(1, 301)))
+    await until(lambda: tried == [1])
+    for number in range(301, 401):
+        await desk.register(token("day", number))
+        if len(tried) == 2:
+            break
+    assert len(tried) == 2, "not tried again within 100 entries"
+    assert 5 <= tried[1] <= 25, f"at entry {tried[1]}, some 100 bytes each"
+    monkeypatch.undo()
+    for number in range(401, 501):
+        await desk.register(token("day", number))
+    await until(lambda: partition.snapshot_sequence > tried[-1])
     await desk.stop()
 
 

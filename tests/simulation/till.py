@@ -30,7 +30,7 @@ class Till:
     """All postings of the day, and the transactions that they belong to."""
 
     postings: list[Key] = field(default_factory=list)
-    _booked: set[bytes] = field(default_factory=set)
+    _booked: dict[bytes, Transaction] = field(default_factory=dict)
 
     def sell(self, ticket: int, product: str) -> None:
         """A ticket is paid, in an order of its own."""
@@ -46,10 +46,16 @@ class Till:
         self._book(issue.derive(b"refund", void_id), ticket, booking)
 
     def _book(self, transaction_id: bytes, order_id: int, booking: Transaction) -> None:
-        """As the database: a second transaction of an id is refused, with all of its postings."""
-        if transaction_id in self._booked:
+        """As the database: a second transaction of an id is refused, with all of its postings.
+
+        Raises:
+            AssertionError: it would have booked something else, which the database would refuse unseen.
+        """
+        first = self._booked.setdefault(transaction_id, booking)
+        if first is not booking:
+            if first != booking:
+                raise AssertionError(f"{transaction_id.hex()} was booked as {first}, and now as {booking}")
             return
-        self._booked.add(transaction_id)
         rows = issue.booking_rows([(transaction_id, order_id, booking)], NOON, small_park.TODAY)
         kinds = {head["id"]: head["kind"] for head in rows[transactions_table]}
         self.postings += [_key(line, kinds) for line in rows[postings_table]]
