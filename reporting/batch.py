@@ -57,6 +57,8 @@ class Batch:
     """Tickets that are recognised at the end of the batch, by one of its admissions."""
     withdrawn: set[int] = field(default_factory=set)
     """Tickets that were recognised before the batch, and are so no more by one of its passages."""
+    fleeting: set[int] = field(default_factory=set)
+    """Tickets that the batch recognises and takes back: none of them may be recognised when it does."""
 
 
 def batch_of(partition: str, entries: Iterable[pb.LogEntry], zone: tzinfo) -> Batch:
@@ -170,6 +172,7 @@ class _Adder:
             batch.undone.append((_signed(ticket_id), batch.partition, self._entry.sequence, self._position + nth))
             if ticket_id in batch.recognised:
                 batch.recognised.discard(ticket_id)
+                batch.fleeting.add(ticket_id)
             else:
                 batch.withdrawn.add(ticket_id)
         return len(ticket_ids)

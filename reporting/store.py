@@ -188,10 +188,16 @@ async def _write_first_admissions(connection: Connection, batch: Batch) -> None:
             await cursor.executemany(
                 "INSERT INTO reporting.undone_first_admissions VALUES (%s, %s, %s, %s)", batch.undone
             )
-        withdrawn = blocks_of(batch.withdrawn)
-        await connection.execute(_WITHDRAW, (list(withdrawn), list(withdrawn.values()), batch.partition))
-    if batch.recognised:
-        await _recognise(connection, batch, blocks_of(batch.recognised))
+    await _withdraw(connection, batch, batch.withdrawn)
+    if recognised := batch.recognised | batch.fleeting:
+        await _recognise(connection, batch, blocks_of(recognised))
+    await _withdraw(connection, batch, batch.fleeting - batch.recognised)
+
+
+async def _withdraw(connection: Connection, batch: Batch, ticket_ids: set[int]) -> None:
+    if ticket_ids:
+        blocks = blocks_of(ticket_ids)
+        await connection.execute(_WITHDRAW, (list(blocks), list(blocks.values()), batch.partition))
 
 
 async def _recognise(connection: Connection, batch: Batch, blocks: dict[int, bytes]) -> None:

@@ -66,6 +66,10 @@ def check_books(books: Books, ledger: Ledger, zone: tzinfo = UTC) -> Iterator[Vi
     for ticket in sorted(books.first.keys() ^ count.first.keys()):
         where = "Postgres" if ticket in books.first else "the ledger"
         yield Violation("I6", f"ticket {ticket}", f"its revenue is recognised in {where} only")
+    for ticket in sorted(books.first.keys() & count.first.keys()):
+        if books.first[ticket] != count.first[ticket]:
+            by = f"by {books.first[ticket]} in Postgres, by {count.first[ticket]} in the ledger"
+            yield Violation("I6", f"ticket {ticket}", f"its revenue is recognised {by}")
     yield from check_postings(books)
     if books.postings:
         yield from check_refunds(books, ledger)

@@ -274,6 +274,10 @@ def test_an_entry_that_cannot_be_read_is_named() -> None:
         (lambda books: books.ticket_sums.popitem(), "I6 Postgres sums (0, 0), a recount (1, 1000)"),
         (lambda books: books.first.update({5: "00"}), "I6 its revenue is recognised in Postgres only"),
         (lambda books: books.first.clear(), "I6 its revenue is recognised in the ledger only"),
+        (
+            lambda books: books.first.update(dict.fromkeys(books.first, "00")),
+            f"I6 its revenue is recognised by 00 in Postgres, by {(1).to_bytes(16, 'big').hex()} in the ledger",
+        ),
         (lambda books: books.offsets.update(p0=1), "I6 was read up to entry 1 of 4"),
         (lambda books: books.postings.extend(booking("t", "sale", 5, -4)), "I9 its postings sum to 1 EUR"),
         (

@@ -48,13 +48,26 @@ async def test_books_that_real_workers_kept_are_a_recount_of_the_real_ledger(fil
     assert found(*filled) == []
 
 
+async def test_bits_are_set_for_the_tickets_that_are_recognised(filled: tuple[str, str]) -> None:
+    """I6: else a ticket can be recognised twice, or not again."""
+    bits = (
+        "SELECT partition, block << 11 | place FROM reporting.recognised_tickets, generate_series(0, 2047) AS place"
+        " WHERE get_bit(tickets, place) = 1 ORDER BY 1, 2"
+    )
+    rows = "SELECT partition, ticket_id FROM reporting.first_admissions ORDER BY 1, 2"
+    with psycopg.connect(filled[0]) as connection:
+        assert connection.execute(bits.encode()).fetchall() == connection.execute(rows.encode()).fetchall()
+
+
 SPOILS = {
     "INSERT INTO reporting.scan_runs SELECT * FROM reporting.scan_runs LIMIT 1": "is 2 times in Postgres",
     "DELETE FROM reporting.passage_runs WHERE sequence = 9": "is 0 times in Postgres",
     "UPDATE reporting.scan_minutes SET scans = scans + 1 WHERE gate_number = 2": "scan_sums",
     "UPDATE reporting.passage_minutes SET persons_given_back = 9": "passage_sums",
     "UPDATE reporting.ticket_days SET price_minor = price_minor + 1": "ticket_sums",
+    "INSERT INTO reporting.first_admission_runs SELECT * FROM reporting.first_admission_runs": "is recognised by",
     "DELETE FROM reporting.first_admission_runs WHERE partition = 'p1'": "recognised in the ledger only",
+    "DELETE FROM reporting.undone_first_admissions WHERE partition = 'p0'": "recognised in Postgres only",
     "UPDATE reporting.offsets SET sequence = 79 WHERE partition = 'p0'": "was read up to entry 79 of 80",
 }
 

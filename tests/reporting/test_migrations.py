@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -147,3 +148,19 @@ async def test_an_admission_of_an_earlier_version_can_be_undone(old_books: str, 
     with psycopg.connect(old_books) as connection:
         kept = connection.execute("SELECT ticket_id FROM reporting.first_admissions ORDER BY 1").fetchall()
     assert kept == sorted((ticket,) for ticket, *_ in RECOGNISED if ticket != 501)
+
+
+async def test_what_an_earlier_version_commits_meanwhile_is_moved_too(old_books: str) -> None:
+    """I6: its worker may be in the midst of a transaction; what that recognises must not go with the old table."""
+    late = (12_345, "p1", DAYS[1], EVENT_TIME, 2, 1, bytes(16))
+    with psycopg.connect(old_books) as worker, psycopg.connect(old_books, autocommit=True) as watcher:
+        worker.execute("INSERT INTO reporting.first_admissions VALUES (%s, %s, %s, %s, %s, %s, %s)", late)
+        migrating = asyncio.create_task(migrate(old_books))
+        waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'reporting.first_admissions'::regclass"
+        async with asyncio.timeout(10):
+            while watcher.execute(waits).fetchone() != (1,):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.01)
+        worker.commit()
+        await migrating
+        kept = watcher.execute("SELECT ticket_id FROM reporting.first_admissions ORDER BY 1").fetchall()
+    assert kept == sorted((ticket,) for ticket, *_ in [*RECOGNISED, late])

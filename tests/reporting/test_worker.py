@@ -143,6 +143,45 @@ async def test_a_ledger_that_recognises_a_ticket_twice_stops_its_partition(
     assert sql(config, "SELECT sequence FROM reporting.offsets") == [(1,)]
 
 
+async def test_a_second_first_admission_stops_its_partition_though_it_is_undone_at_once(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    """Else what is found depends on where a batch ends, and undoing the second takes back the first."""
+    log, second = PartitionLog(ledger, "p0"), admitted(9, 5)
+    log.append([admitted(9, 2)])
+    await worker.catch_up()
+    log.append([second, passage(second, gate.PASSAGE_OUTCOME_NOT_PASSED, undone=True)])
+    with pytest.raises(DamagedDataError, match=r"p0 up to 2 has a second first admission of tickets 9$"):
+        await worker.catch_up()
+    assert sql(config, "SELECT ticket_id FROM reporting.first_admissions") == [(9,)]
+
+
+async def test_tickets_that_are_recognised_and_undone_again_and_again_may_be_recognised(
+    config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    """Within an entry and from one to the next; the bits say at each end what the rows say."""
+    log = PartitionLog(ledger, "p0")
+    for scan in range(1, 20, 3):
+        one, two, three = (admitted(9, scan + nth) for nth in range(3))
+        undo_one, undo_two, undo_three = (
+            passage(event, gate.PASSAGE_OUTCOME_NOT_PASSED, undone=True) for event in (one, two, three)
+        )
+        for events, kept in (
+            ([one, undo_one], []),
+            ([one, undo_one, two], [(9,)]),
+            ([undo_two, three, undo_three], []),
+            ([one], [(9,)]),
+            ([undo_one, two, undo_two, three], [(9,)]),
+            ([undo_three], []),
+        ):
+            log.append(events)
+            await worker.catch_up()
+            assert sql(config, "SELECT ticket_id FROM reporting.first_admissions") == kept
+            assert sql(config, "SELECT coalesce(sum(bit_count(tickets)), 0) FROM reporting.recognised_tickets") == [
+                (len(kept),)
+            ]
+
+
 @pytest.mark.parametrize("together", [True, False])
 async def test_an_entry_that_recognises_a_ticket_twice_stops_its_partition(
     config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker, *, together: bool
@@ -266,7 +305,7 @@ async def test_new_entries_are_in_postgres_within_a_blink(
 WORKER_PROCESS = """
 import asyncio, sys
 from reporting.config import ReportingConfig
-from reporting.worker import PACE_S, PartitionWorker
+from reporting.worker import PartitionWorker
 config = ReportingConfig(sys.argv[1], sys.argv[2], ("p0",), "Europe/Paris")
 print("ready", flush=True)
 asyncio.run(PartitionWorker(config, "p0").run())

@@ -221,7 +221,7 @@ class PostgresServer(RemoteServer):
         first = self.books.first
         for ticket in batch.withdrawn:
             first.pop(ticket, None)
-        if twice := first.keys() & batch.recognised:
+        if twice := first.keys() & (batch.recognised | batch.fleeting):
             raise DamagedDataError(f"the ledger has a second first admission of tickets {sorted(twice)}")
         facts = [fact for fields in copied(batch.first) for fact in _first_admissions(fields)]
         undone = [((sequence, position), ticket, "") for ticket, _, sequence, position in batch.undone]
@@ -230,7 +230,7 @@ class PostgresServer(RemoteServer):
                 first[ticket] = scan_id
             else:
                 first.pop(ticket, None)
-        if not batch.recognised <= first.keys() or batch.withdrawn - batch.recognised & first.keys():
+        if not batch.recognised <= first.keys() or (batch.withdrawn | batch.fleeting) - batch.recognised & first.keys():
             raise AssertionError("what a batch recognises is not what is left of its rows")
 
 

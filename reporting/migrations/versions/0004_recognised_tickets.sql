@@ -36,6 +36,9 @@ CREATE TABLE reporting.recognised_tickets (
     PRIMARY KEY (partition, block)
 ) WITH (fillfactor = 50);
 
+-- A worker of an earlier version may be in the midst of a transaction: what it commits is moved too.
+LOCK TABLE reporting.first_admissions IN ACCESS EXCLUSIVE MODE;
+
 INSERT INTO reporting.first_admission_runs
 SELECT
     park_date, partition, 0, 0, admit_time, product_number, string_agg(scan_id, ''::bytea ORDER BY ticket_id),
