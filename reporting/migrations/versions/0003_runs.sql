@@ -1,3 +1,6 @@
+-- A worker of the version before may be writing: what it commits now would be dropped unread.
+LOCK TABLE reporting.scan_events, reporting.passage_events IN ACCESS EXCLUSIVE MODE;
+
 ALTER TABLE reporting.scan_events RENAME TO scan_rows;
 ALTER TABLE reporting.passage_events RENAME TO passage_rows;
 
