@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -24,13 +24,26 @@ FIRST = (
 
 
 def ledger_of(url: str, partitions: Sequence[str]) -> list[StoredEntry]:
-    """All entries of these partitions. A log that was trimmed begins with a gap, and the checker will say so."""
+    """All entries of these partitions. A log that was trimmed begins with a gap, and the checker will say so, unless
+    what was trimmed had been read before: see `with_what_was_trimmed`."""
     stored: list[StoredEntry] = []
     with redis.Redis.from_url(url) as client:
         for name in partitions:
             rows: Any = client.xrange(f"pg:{{{name}}}:log")
             stored += [StoredEntry(name, int(key.split(b"-")[0]), fields[b"e"]) for key, fields in rows]
     return stored
+
+
+def with_what_was_trimmed(before: Iterable[StoredEntry], now: Sequence[StoredEntry]) -> list[StoredEntry]:
+    """What there is now, and what lay below it when the ledger was read before: a snapshot stands for it since.
+
+    Only what is below a log's first entry can have been trimmed. Whatever else is missing is missing, and an entry that
+    is another than before comes instead of it: the checker will see both.
+    """
+    begins: dict[str, int] = {}
+    for entry in now:
+        begins[entry.partition] = min(entry.number, begins.get(entry.partition, entry.number))
+    return [*(entry for entry in before if entry.number < begins.get(entry.partition, 0)), *now]
 
 
 def books_of(url: str, *, sales: bool = False) -> Books:

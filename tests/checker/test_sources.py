@@ -13,7 +13,7 @@ from reporting.config import ReportingConfig
 from reporting.database import migrate
 from reporting.worker import PartitionWorker
 from tests.checker import check_books, read_ledger
-from tests.checker.sources import books_of, ledger_of
+from tests.checker.sources import books_of, ledger_of, with_what_was_trimmed
 from tests.reporting.ledger_writer import BusyDay, PartitionLog
 
 ZONE = "Europe/Paris"
@@ -46,6 +46,28 @@ async def test_books_that_real_workers_kept_are_a_recount_of_the_real_ledger(fil
     books = books_of(filled[0])
     assert min(map(len, (books.scans, books.passages, books.tickets, books.first))) > 20
     assert found(*filled) == []
+
+
+async def test_what_was_trimmed_after_it_was_read_is_still_known(filled: tuple[str, str]) -> None:
+    """A snapshot stands for it; an installation that lives long enough is trimmed."""
+    before = ledger_of(filled[1], PARTITIONS)
+    with redis.Redis.from_url(filled[1]) as client:
+        client.xtrim(f"pg:{{{PARTITIONS[0]}}}:log", minid="41-0", approximate=False)
+    now = ledger_of(filled[1], PARTITIONS)
+    assert [item.what for item in read_ledger(now).violations] == ["follows entry 0: the log has a gap or a repeat"]
+    whole = with_what_was_trimmed(before, now)
+    assert (len(whole), read_ledger(whole).violations) == (len(before), [])
+    assert with_what_was_trimmed(whole, now) == whole
+
+
+@pytest.mark.parametrize("lost", ["40-0", "80-0"])
+async def test_what_is_lost_is_not_taken_for_trimmed(filled: tuple[str, str], lost: str) -> None:
+    """In the middle of a log, and at its end."""
+    before = ledger_of(filled[1], PARTITIONS)
+    with redis.Redis.from_url(filled[1]) as client:
+        client.xdel(f"pg:{{{PARTITIONS[0]}}}:log", lost)
+    whole = with_what_was_trimmed(before, ledger_of(filled[1], PARTITIONS))
+    assert len(whole) == len(before) - 1
 
 
 async def test_bits_are_set_for_the_tickets_that_are_recognised(filled: tuple[str, str]) -> None:

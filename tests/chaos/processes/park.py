@@ -16,7 +16,7 @@ from ops.files import sync_tree
 from ops.pki import Kind
 from sales.catalogue_folder import load_folder
 from tests.checker import Books, History, StoredEntry
-from tests.checker.sources import books_of, ledger_of
+from tests.checker.sources import books_of, ledger_of, with_what_was_trimmed
 from tests.system import traffic
 from tests.system.stack import QUOTA, Stack
 from ticketcore.catalogue_document import parse_catalogue
@@ -51,6 +51,7 @@ class Park:
     addresses: tuple[str, ...] = ()
     """Where turnstiles connect; on one node any connection may reach any gateway."""
     _devices: dict[str, Credentials] = field(default_factory=dict)
+    _entries: list[StoredEntry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.addresses = self.addresses or (f"localhost:{self.stack.settings.gate_port}",)
@@ -99,9 +100,12 @@ class Park:
     # What it has written
 
     def entries(self) -> list[StoredEntry]:
-        """The ledger, whole."""
+        """The ledger, whole: what was trimmed since it was read before is kept here."""
         names = [f"p{number}" for number in range(self.stack.settings.partitions)]
-        return ledger_of(self.stack.endpoints.ledger_url, [*names, QUOTA_LOG])
+        self._entries = with_what_was_trimmed(
+            self._entries, ledger_of(self.stack.endpoints.ledger_url, [*names, QUOTA_LOG])
+        )
+        return self._entries
 
     def books(self) -> Books:
         """Postgres."""
