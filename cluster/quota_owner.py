@@ -22,6 +22,7 @@ from cluster.link import Connection
 from cluster.owner import APPEND_RETRY_S, BUSY, TICK_S, wall_clock_ms
 from cluster.quota_state import Change, QuotaState, ZoneAlert, replay, restore, snapshot, write_event
 from cluster.routes import Routes
+from cluster.snapshots import trim_after
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from ticketcore.errors import DamagedDataError, FencedError, TransientError, UnavailableError, UnknownOutcomeError
@@ -376,9 +377,7 @@ class QuotaOwner:
         """One at a time: two that are written at once, in one place, are neither the one nor the other."""
         try:
             await self.ledger.write_snapshot(self.state.name, self.state.epoch, sequence, at_once(data))
-            reported = await self.ledger.reported_sequence(self.state.name)
-            if min(sequence, reported) > 1:
-                await self.ledger.trim(self.state.name, min(sequence, reported))
+            await trim_after(self.ledger, self.state.name, sequence)
         except TransientError as error:
             log.warning("snapshot not written", error=str(error))
         finally:

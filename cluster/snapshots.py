@@ -79,17 +79,22 @@ class Snapshots:
             parts = _gently(still.parts())
             self._size[name] = await self._ledger.write_snapshot(name, partition.epoch, sequence, parts)
             partition.snapshot_sequence = sequence
-            reported = await self._ledger.reported_sequence(name)
-            below = min(sequence, reported) - KEPT_ENTRIES
-            if below > 0:
-                await self._ledger.trim(name, below)
-            log.info("snapshot written", partition=name, sequence=sequence, trimmed_below=max(below, 0))
+            below = await trim_after(self._ledger, name, sequence)
+            log.info("snapshot written", partition=name, sequence=sequence, trimmed_below=below)
         except TransientError as error:
             log.warning("snapshot not written", partition=name, error=str(error))
             self._bytes_since[name] += int(self._limit(name) * WAITED)
         finally:
             still.release()
             self._writing.discard(name)
+
+
+async def trim_after(ledger: Ledger, name: str, sequence: int) -> int:
+    """Trims a log after its snapshot of `sequence`; answers below which entry, 0 for not at all."""
+    below = max(min(sequence, await ledger.reported_sequence(name)) - KEPT_ENTRIES, 0)
+    if below:
+        await ledger.trim(name, below)
+    return below
 
 
 async def _gently(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
