@@ -49,6 +49,8 @@ def with_what_was_trimmed(before: Iterable[StoredEntry], now: Sequence[StoredEnt
 def books_of(url: str, *, sales: bool = False) -> Books:
     """What Postgres holds of the ledger; with `sales`, their double entries and tickets too."""
     with psycopg.connect(url, options="-c timezone=UTC") as connection:
+        # All of one instant: a worker that commits between two queries would be taken for one that loses rows.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
 
         def rows(statement: str) -> list[Key]:
             return connection.execute(statement.encode()).fetchall()
