@@ -98,8 +98,9 @@ class ZoneLease:
     received_total: int = 0
     returned_total: int = 0
     inside: int = 0
-    _returned_before: int = field(default=0, compare=False, repr=False)
-    _return_sequence: int = field(default=0, compare=False, repr=False)
+    _returns: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+    """The last two log entries that gave something back, each with the total before it: of the entry that is being
+    appended and of the one that is being decided neither may be durable."""
 
     @property
     def spare(self) -> int:
@@ -116,12 +117,12 @@ class ZoneLease:
     def give_back(self, wanted: int, sequence: int) -> int:
         """Gives up to `wanted` spare units back, in the log entry of that sequence, and says how many."""
         units = max(min(self.spare, wanted), 0)
-        if units and sequence > self._return_sequence:
-            self._returned_before, self._return_sequence = self.returned_total, sequence
+        if units and all(sequence > before for before, _ in self._returns):
+            self._returns = (*self._returns[-1:], (sequence, self.returned_total))
         self.returned_total += units
         return units
 
     def returned_by(self, sequence: int) -> int:
         """Units that were ever given back by the entries up to `sequence`, the last that is durable. More than these
         the capacity owner must not hear of: if the entry is fenced, the next owner of the partition spends them."""
-        return self.returned_total if sequence >= self._return_sequence else self._returned_before
+        return next((total for later, total in self._returns if later > sequence), self.returned_total)
