@@ -29,9 +29,9 @@ COUNT_RANGE = (16, 5_000)
 """Entries asked for at once. One entry may hold 1,000 events."""
 FULL_SHARE = 0.5
 """Of TARGET_EVENTS: what holds more follows at once, for then the worker is catching up."""
-PACE_S = 0.3
+PACE_S = 0.2
 """From one transaction to the next that is not full. A transaction costs Postgres an fsync and some 20 statements
-whatever it holds, on the cores and the disk that gates want; reports may lag by a third of a second, guests may not."""
+whatever it holds, on the cores and the disk that gates want; reports may lag by a fifth of a second, guests may not."""
 BACKOFF_S = (0.1, 5.0)
 PARTITION_NAME = re.compile(r"[a-z][0-9]{1,5}")
 

@@ -55,13 +55,13 @@ async def test_a_broken_connection_is_told_once_and_made_again(echo: HeldScript,
 @pytest.mark.parametrize("how", ["time-out", "cancelled"])
 async def test_the_answer_to_a_call_that_was_given_up_is_never_that_to_the_next(valkey_url: str, how: str) -> None:
     """I2: an append that is done would else be taken for another one that is not."""
-    script = HeldScript(valkey_url, SLOW, 5.0)
+    script = HeldScript(valkey_url, SLOW, 2.0)
     await script(keys=["calls"], args=["1", "1"])
     if how == "time-out":
         script._timeout_s = 0.05  # for this call only: on a busy machine an ordinary one may take as long
         with pytest.raises(TimeoutError):
             await script(keys=["calls"], args=["2", TURNS])
-        script._timeout_s = 5.0
+        script._timeout_s = 2.0
     else:
         call = asyncio.create_task(script(keys=["calls"], args=["2", TURNS]))
         await asyncio.sleep(0.05)
