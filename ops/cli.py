@@ -27,6 +27,7 @@ from ops.commands import (
 )
 from ops.errors import EXIT_FAILURE, OpsError
 from ops.plugins import add_commands
+from ops.polling import prefer_plain_polling
 
 STACK, PARK, MACHINE = "The stack", "The park", "This installation"
 EPILOG = """
@@ -93,6 +94,7 @@ def root(version: bool = typer.Option(False, "--version", help="Show the version
 
 def main() -> None:
     """The entry point: no traceback reaches a user, except with PARKGATE_DEBUG=1."""
+    prefer_plain_polling()
     try:
         app()
     except OpsError as error:

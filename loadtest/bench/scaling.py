@@ -24,6 +24,7 @@ from rich.table import Table
 
 from loadtest.bench import meters, scenarios, steady, system
 from loadtest.bench.client import Plan
+from ops.polling import prefer_plain_polling
 
 BUILD = Path("build")
 BASE_PORT = 23_560
@@ -142,6 +143,7 @@ def show(costs: list[Cost]) -> None:
 
 def main() -> None:
     """Every layout in turn."""
+    prefer_plain_polling()
     BUILD.mkdir(exist_ok=True)
     costs: list[Cost] = []
     for owners in (1, 2, 4, 8):

@@ -26,6 +26,7 @@ from ops.embedded import EmbeddedPostgres, EmbeddedValkey
 from ops.embedded.base import Command
 from ops.embedded.ray_node import EMBEDDED_ENVIRONMENT
 from ops.files import secret
+from ops.polling import PLAIN_POLLING
 from ops.processes import Identity, children, descendants, end_all_in, send
 from tests.chaos.processes.clock import Clock
 from tests.chaos.processes.namespace import Namespace, Way
@@ -95,6 +96,7 @@ class Site:
         self.environ = {
             **EMBEDDED_ENVIRONMENT,
             **HEALTH_CHECK,
+            **PLAIN_POLLING,
             "RAY_AUTH_TOKEN_PATH": str(folder / "secrets" / "ray"),
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "protos")]),
         }
