@@ -4,7 +4,7 @@ A frame is a 4-byte big-endian length and a LinkRequest (towards the owner) or a
 the same socket, frames cost a third of the CPU a batch, so they carry the scans. A broken link is an unknown outcome.
 
 `LinkClient.call` is for everything that is asked one by one, `LinkClient.scan` for groups of scans: groups that arrive
-within one turn of the event loop travel together.
+within one turn of the event loop travel together, and in a crowd those of a millisecond.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ MAX_BATCH = 4 * 1024 * 1024
 """Bytes of client frames after which another link frame is begun, so that no crowd of gates can make one too large."""
 MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait in a link's send buffer before callers are told to retry."""
+GATHER_S = 0.001
+"""From one frame of scans to the next while a crowd waits for answers. Each frame wakes the owner and costs both sides
+a system call; an owner appends every 2 ms in a crowd, so that what travels alone only waits there."""
+FEW_GROUPS = 3
+"""Waiting for answers: the guests of a turnstile or two, who are not made to wait for each other."""
 CONNECT_TIMEOUT_S = 2.0
 IDENTITY = "parkgate://service/cluster"
 _LENGTH = 4
@@ -123,6 +128,8 @@ class LinkClient:
         self._groups: dict[int, ScanAnswer] = {}
         self._outgoing: list[link_pb2.LinkRequest] = []
         self._outgoing_bytes = 0
+        self._flush_time = 0.0
+        """When scans were last sent, by the loop's clock."""
         self._next_id = 1
         self.broken = False
 
@@ -154,7 +161,7 @@ class LinkClient:
             return group_id
         self._groups[group_id] = answer
         if not self._outgoing:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._flush_soon()
         if not self._outgoing or self._outgoing_bytes > MAX_BATCH:
             self._outgoing.append(link_pb2.LinkRequest())
             self._outgoing_bytes = 0
@@ -166,7 +173,16 @@ class LinkClient:
         """Nobody waits for that group any more."""
         self._groups.pop(group_id, None)
 
+    def _flush_soon(self) -> None:
+        loop = asyncio.get_running_loop()
+        early_s = self._flush_time + GATHER_S - loop.time() if len(self._groups) > FEW_GROUPS else 0.0
+        if early_s > 0:
+            loop.call_later(early_s, self._flush)
+        else:
+            loop.call_soon(self._flush)
+
     def _flush(self) -> None:
+        self._flush_time = asyncio.get_running_loop().time()
         requests, self._outgoing = self._outgoing, []
         for request in requests:
             self._framing.send(request.SerializeToString())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.link import MAX_BATCH, MAX_FRAME, Address, Connection, LinkClient, LinkServer, _Framing
+from cluster.link import FEW_GROUPS, MAX_BATCH, MAX_FRAME, Address, Connection, LinkClient, LinkServer, _Framing
 from parkgate.cluster.v1 import link_pb2
 from ticketcore.errors import UnavailableError, UnknownOutcomeError
 
@@ -105,6 +105,36 @@ async def test_groups_of_one_turn_travel_together_and_a_crowd_of_large_ones_in_s
     await _until(lambda: len(answers) == 50)
     assert all(answer is not None for answer in answers)
     assert len(owner.requests) >= 40 * 1024 * 1024 // (MAX_BATCH + 2 * 1024 * 1024)
+    link.close()
+
+
+async def test_what_comes_one_by_one_in_a_crowd_travels_together(
+    echo: tuple[Echo, LinkServer, Address], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.link.GATHER_S", 0.2)
+    owner, _, address = echo
+    owner.answering = False
+    link = await LinkClient.connect(address, "here", None)
+    for number in range(FEW_GROUPS + 20):
+        link.scan(b"%010d" % number, [1], lambda _: None)
+        await asyncio.sleep(0)
+    await _until(lambda: sum(len(request.scans.groups) for request in owner.requests) == FEW_GROUPS + 20)
+    assert len(owner.requests) == FEW_GROUPS + 1
+    link.close()
+
+
+async def test_a_turnstile_or_two_wait_for_nobody(
+    echo: tuple[Echo, LinkServer, Address], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.link.GATHER_S", 60.0)
+    _, _, address = echo
+    link = await LinkClient.connect(address, "here", None)
+    answers: list[link_pb2.VerdictGroup | None] = []
+    for scans in range(1, 10):
+        for _ in range(FEW_GROUPS):
+            link.scan(b"frame", [1], answers.append)
+            await asyncio.sleep(0)
+        await _until(lambda wanted=scans * FEW_GROUPS: len(answers) == wanted)  # type: ignore[misc]
     link.close()
 
 
