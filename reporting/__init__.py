@@ -3,6 +3,7 @@
 from reporting.actors import ReportingActor
 from reporting.config import ReportingConfig
 from reporting.database import migrate
+from reporting.joint import JointWriter
 from reporting.reconcile import Count, CountBook, Difference, compare
 from reporting.recount import recount
 from reporting.service import serve
@@ -12,6 +13,7 @@ __all__ = [
     "Count",
     "CountBook",
     "Difference",
+    "JointWriter",
     "PartitionWorker",
     "ReportingActor",
     "ReportingConfig",

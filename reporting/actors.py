@@ -11,6 +11,7 @@ from prometheus_client import start_http_server
 
 from reporting.config import ReportingConfig
 from reporting.database import migrate
+from reporting.joint import JointWriter
 from reporting.worker import PartitionWorker, WorkerState
 from ticketcore.errors import DamagedDataError, UnavailableError
 
@@ -33,9 +34,8 @@ class ReportingActor:
     ) -> None:
         prepare("reporting-0")
         self._config = config
-        # One transaction at a time: eight at once take Postgres' share of the cores eight times, and save nothing.
-        turn = asyncio.Semaphore()
-        self._workers = [PartitionWorker(config, partition, turn) for partition in partitions]
+        self._writer = JointWriter(config.postgres_url, len(partitions))
+        self._workers = [PartitionWorker(config, partition, self._writer) for partition in partitions]
         self._metrics_port = metrics_port
         self._niceness = niceness
         self._running: asyncio.Task[None] | None = None
@@ -60,6 +60,7 @@ class ReportingActor:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
+        await self._writer.close()
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
     async def _run(self) -> None:

@@ -16,22 +16,17 @@ import psycopg
 from reporting import metrics
 from reporting.batch import Batch, batch_of
 from reporting.config import ReportingConfig
-from reporting.database import Connection, connect
+from reporting.joint import PACE_S, TARGET_EVENTS, JointWriter
 from reporting.log_reader import LogReader, make_client
-from reporting.store import Offset, read_offset, write
+from reporting.store import Offset
 from ticketcore.errors import DamagedDataError, InvalidInputError, UnavailableError
 
 log = logging.getLogger(__name__)
 
-TARGET_EVENTS = 50_000
-"""A transaction of about this many events costs one fsync in 0.15 s of work; more only adds memory and lag."""
 COUNT_RANGE = (16, 5_000)
 """Entries asked for at once. One entry may hold 1,000 events."""
 FULL_SHARE = 0.5
 """Of TARGET_EVENTS: what holds more follows at once, for then the worker is catching up."""
-PACE_S = 0.2
-"""From one transaction to the next that is not full. A transaction costs Postgres an fsync and some 20 statements
-whatever it holds, on the cores and the disk that gates want; reports may lag by a fifth of a second, guests may not."""
 BACKOFF_S = (0.1, 5.0)
 PARTITION_NAME = re.compile(r"[a-z][0-9]{1,5}")
 
@@ -49,8 +44,8 @@ class WorkerState:
 class PartitionWorker:
     """Reads one partition. `run` goes on until cancelled; `catch_up` until the log's present end."""
 
-    def __init__(self, config: ReportingConfig, partition: str, turn: asyncio.Semaphore | None = None) -> None:
-        """Workers that are given the same `turn` write one after the other."""
+    def __init__(self, config: ReportingConfig, partition: str, writer: JointWriter | None = None) -> None:
+        """Workers that are given the same `writer`, which is theirs to close who made it, write together."""
         if not PARTITION_NAME.fullmatch(partition):
             raise InvalidInputError(f"partition {partition!r} is not a letter and a number, like p0")
         self._config = config
@@ -58,8 +53,9 @@ class PartitionWorker:
         self._zone = ZoneInfo(config.time_zone)
         self._client = make_client(config.redis_url)
         self._log = LogReader(self._client, partition)
-        self._turn = turn or asyncio.Semaphore()
-        self._connection: Connection | None = None
+        self._own_writer = JointWriter(config.postgres_url) if writer is None else None
+        self._writer = writer or self._own_writer or JointWriter(config.postgres_url)
+        self._begun = False
         self._offset = Offset()
         self._count = COUNT_RANGE[0]
         self._events = 0
@@ -90,7 +86,8 @@ class PartitionWorker:
 
     async def close(self) -> None:
         """Hangs up."""
-        await self._drop_connection()
+        if self._own_writer is not None:
+            await self._own_writer.close()
         await self._client.aclose()
 
     async def _work(self, to_sequence: int | None) -> None:
@@ -98,11 +95,11 @@ class PartitionWorker:
         while True:
             _heed_cancellation()
             try:
-                if self._connection is None:
+                if not self._begun:
                     await self._begin()
                 if to_sequence is not None and self._offset.sequence >= to_sequence:
                     return
-                pause_s = await self._step()
+                pause_s = await self._step(at_once=to_sequence is not None)
                 failures = 0
                 if to_sequence is None:
                     await asyncio.sleep(pause_s)
@@ -111,29 +108,24 @@ class PartitionWorker:
                 await self._wait("redis", error, failures)
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 failures += 1
-                await self._drop_connection()
+                self._begun = False
                 await self._wait("postgres", error, failures)
             except (DamagedDataError, psycopg.DataError, psycopg.IntegrityError) as error:
                 raise self._damaged(error) from error
 
     async def _begin(self) -> None:
-        """Connects, and takes the offset that Postgres holds: after a crash or an unknown commit it is the truth."""
-        connection = await connect(self._config.postgres_url)
-        try:
-            self._offset = await read_offset(connection, self._partition)
-            last = await self._log.last_sequence()
-            if last < self._offset.sequence:
-                raise DamagedDataError(
-                    f"partition {self._partition}: Postgres holds entry {self._offset.sequence}, "
-                    f"but the ledger ends at {last}: the ledger has lost entries"
-                )
-            await self._publish()
-        except BaseException:
-            await connection.close()
-            raise
-        self._connection = connection
+        """Takes the offset that Postgres holds: after a crash or an unknown commit it is the truth."""
+        self._offset = await self._writer.read_offset(self._partition)
+        last = await self._log.last_sequence()
+        if last < self._offset.sequence:
+            raise DamagedDataError(
+                f"partition {self._partition}: Postgres holds entry {self._offset.sequence}, "
+                f"but the ledger ends at {last}: the ledger has lost entries"
+            )
+        await self._publish()
+        self._begun = True
 
-    async def _step(self) -> float:
+    async def _step(self, *, at_once: bool) -> float:
         """Writes the next entries, once there are any; returns how long to let more of them gather."""
         try:
             entries = await self._log.read_after(self._offset, self._count)
@@ -141,21 +133,20 @@ class PartitionWorker:
             if await self._was_overtaken():
                 return 0.0
             raise
-        if not entries or self._connection is None:
+        if not entries:
             metrics.LAG_ENTRIES.labels(self._partition).set(0)
             return 0.0
         batch = batch_of(self._partition, entries, self._zone)
-        async with self._turn:
-            self._offset, written = await write(self._connection, batch, self._offset)
+        full = batch.events > FULL_SHARE * TARGET_EVENTS
+        self._offset, written = await self._writer.write(batch, self._offset, at_once=at_once or full)
         if written:
             self._record(batch)
         await self._publish()
-        return 0.0 if batch.events > FULL_SHARE * TARGET_EVENTS else PACE_S
+        return 0.0 if full else PACE_S
 
     async def _was_overtaken(self) -> bool:
         """Whether another worker has moved the offset: then what seems to be missing was trimmed after it was read."""
-        assert self._connection is not None
-        known, self._offset = self._offset, await read_offset(self._connection, self._partition)
+        known, self._offset = self._offset, await self._writer.read_offset(self._partition)
         return self._offset != known
 
     def _record(self, batch: Batch) -> None:
@@ -185,12 +176,6 @@ class PartitionWorker:
         self._damage = str(error)
         log.critical("partition %s is stopped: %s", self._partition, error)
         return error if isinstance(error, DamagedDataError) else DamagedDataError(f"{self._partition}: {error}")
-
-    async def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(psycopg.Error, OSError):
-                await connection.close()
 
 
 def _heed_cancellation() -> None:

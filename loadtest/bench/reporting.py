@@ -23,7 +23,7 @@ from psycopg import sql
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
-from reporting import PartitionWorker, ReportingConfig, migrate
+from reporting import JointWriter, PartitionWorker, ReportingConfig, migrate
 from ticketcore.seal import seal
 
 PARTITIONS = ("p0", "p1", "p2", "p3")
@@ -68,11 +68,12 @@ async def measure(postgres_url: str, valkey_url: str) -> CaughtUp:
 async def catch_up(config: ReportingConfig) -> float:
     """Lets workers of all partitions catch up, one transaction at a time as in production; answers the seconds."""
     await migrate(config.postgres_url)
-    turn = asyncio.Semaphore()
-    workers = [PartitionWorker(config, name, turn) for name in config.partitions]
+    writer = JointWriter(config.postgres_url, len(config.partitions))
+    workers = [PartitionWorker(config, name, writer) for name in config.partitions]
     began = time.perf_counter()
     await asyncio.gather(*(worker.catch_up() for worker in workers))
     seconds = time.perf_counter() - began
+    await writer.close()
     await asyncio.gather(*(worker.close() for worker in workers))
     return seconds
 

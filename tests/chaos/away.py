@@ -22,6 +22,7 @@ from ops.embedded import EmbeddedPostgres, EmbeddedValkey
 from parkgate.gate.v1 import gate_pb2
 from reporting.config import ReportingConfig
 from reporting.database import migrate
+from reporting.joint import JointWriter
 from reporting.worker import PartitionWorker
 from tests.chaos.rows import Row
 from tests.checker import check_books, read_ledger
@@ -106,8 +107,8 @@ async def an_hour_without_postgres(folder: Path, scans: int, faster: float = FAS
 @asynccontextmanager
 async def _reporting(config: ReportingConfig):  # type: ignore[no-untyped-def]
     """The workers of all partitions, as their actor runs them."""
-    turn = asyncio.Semaphore()
-    workers = [PartitionWorker(config, name, turn) for name in config.partitions]
+    writer = JointWriter(config.postgres_url, len(config.partitions))
+    workers = [PartitionWorker(config, name, writer) for name in config.partitions]
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
         yield workers
@@ -115,6 +116,7 @@ async def _reporting(config: ReportingConfig):  # type: ignore[no-untyped-def]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await writer.close()
         for worker in workers:
             await worker.close()
 

@@ -25,7 +25,7 @@ from cluster.quota_state import QuotaState
 from cluster.scan_memory import ScanMemory
 from gateclient.session import Session
 from parkgate.gate.v1 import gate_pb2
-from reporting import worker
+from reporting import joint, worker
 from reporting.store import Offset
 from sales.usecases import issue
 from tests.checker import OK
@@ -104,8 +104,7 @@ def _new_id_on_retry(simulation: Any) -> Iterator[None]:
 def _offset_outside(simulation: Any) -> Iterator[None]:
     postgres = simulation.park.postgres
 
-    async def write(_connection: object, batch: Any, read_from: Offset) -> tuple[Offset, bool]:
-        """Rows in one transaction, the offset in the next."""
+    async def write_one(batch: Any, read_from: Offset) -> tuple[Offset, bool]:
         present = await postgres.read_offset(None, batch.partition)
         if present != read_from:
             return present, False
@@ -113,7 +112,11 @@ def _offset_outside(simulation: Any) -> Iterator[None]:
         await postgres._ask(lambda: postgres.move_offset(batch))
         return postgres.offsets[batch.partition], True
 
-    with replaced((worker, "write", write)):
+    async def write(_connection: object, batches: Any) -> dict[str, tuple[Offset, bool]]:
+        """Rows in one transaction, the offset in the next."""
+        return {batch.partition: await write_one(batch, read_from) for batch, read_from in batches}
+
+    with replaced((joint, "write", write)):
         yield
 
 

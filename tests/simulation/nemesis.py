@@ -117,10 +117,10 @@ class Nemesis:
         self._kill(self.chance.choice(self.park.gateway_slots))
 
     def kill_worker(self) -> None:
-        self._kill(self.chance.choice(self.park.workers))
+        self._kill(self.park.reporting)
 
     def double_worker(self) -> None:
-        self.park.start(self.chance.choice(self.park.workers))
+        self.park.start(self.park.reporting)
 
     def restart_gate(self) -> None:
         """A turnstile's program ends, with whatever is on its way, and another begins."""

@@ -24,6 +24,7 @@ from cluster.hosting import OwnerHost, QuotaHost
 from cluster.identity import Revoked
 from cluster.routes import Routes
 from reporting.config import ReportingConfig
+from reporting.joint import JointWriter
 from reporting.worker import PartitionWorker
 from tests.cluster.small_park import NOON_MS
 from tests.simulation.loop import Process, State, VirtualLoop
@@ -66,9 +67,8 @@ class Park:
         self.owners = [Slot(f"owner-{number}", self._owner) for number in range(config.owners)]
         self.quota = Slot("quota-0", self._quota)
         self.gateway_slots = [Slot(name, self._gateway) for name in self.gateways]
-        names = (*config.partition_names, QUOTA_PARTITION)
-        self.workers = [Slot(f"worker-{name}", self._worker) for name in names]
-        self.slots = [*self.owners, self.quota, *self.gateway_slots, *self.workers]
+        self.reporting = Slot("reporting", self._reporting)
+        self.slots = [*self.owners, self.quota, *self.gateway_slots, self.reporting]
         self._numbers = count(1)
         self._reviving: set[str] = set()
         self.controls: dict[str, ControlService] = {}
@@ -165,11 +165,10 @@ class Park:
                     if await control.refresh():
                         gates.announce()
 
-    async def _worker(self, slot: Slot, process: Process) -> None:
-        partition = slot.name.removeprefix("worker-")
-        reports = ReportingConfig("", "", tuple(self.config.partition_names), "UTC")
-        worker = PartitionWorker(reports, partition)
-        await worker.run()
+    async def _reporting(self, _slot: Slot, _process: Process) -> None:
+        names = (*self.config.partition_names, QUOTA_PARTITION)
+        reports, writer = ReportingConfig("", "", names, "UTC"), JointWriter("", len(names))
+        await asyncio.gather(*(PartitionWorker(reports, name, writer).run() for name in names))
 
     # Control calls
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
@@ -175,9 +175,13 @@ class PostgresServer(RemoteServer):
         offset: Offset = await self._ask(lambda: self.offsets.get(partition, Offset()))
         return offset
 
-    async def write(self, _connection: object, batch: Batch, read_from: Offset) -> tuple[Offset, bool]:
+    async def write(
+        self, _connection: object, batches: Sequence[tuple[Batch, Offset]]
+    ) -> dict[str, tuple[Offset, bool]]:
         """As `reporting.store.write`."""
-        answer: tuple[Offset, bool] = await self._ask(lambda: self.commit(batch, read_from))
+        answer: dict[str, tuple[Offset, bool]] = await self._ask(
+            lambda: {batch.partition: self.commit(batch, read_from) for batch, read_from in batches}
+        )
         return answer
 
     async def _ask(self, operation: Operation) -> Any:
@@ -187,7 +191,8 @@ class PostgresServer(RemoteServer):
             raise psycopg.OperationalError("timeout expired") from error
 
     def commit(self, batch: Batch, read_from: Offset) -> tuple[Offset, bool]:
-        """The transaction: all of it, or nothing because the offset has moved."""
+        """A partition's part of the transaction: all of it, or nothing because the offset has moved. That a batch which
+        cannot be takes those before it back is tried on the real Postgres."""
         present = self.offsets.get(batch.partition, Offset())
         if present != read_from:
             return present, False

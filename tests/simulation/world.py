@@ -19,7 +19,7 @@ import structlog
 
 from cluster import control, gate_service, hosting, quota_owner, snapshots
 from cluster.identity import Identity
-from reporting import worker
+from reporting import joint, worker
 from tests.simulation import remembered
 from tests.simulation.loop import PROCESS
 from tests.simulation.park import Park
@@ -57,9 +57,9 @@ def as_one_world(park: Park, chance: random.Random) -> Iterator[None]:
             (worker, "random", chance),
             (worker, "metrics", _Unmeasured()),
             (worker, "make_client", lambda _url: park.ledger.client()),
-            (worker, "connect", park.postgres.connect),
-            (worker, "read_offset", park.postgres.read_offset),
-            (worker, "write", park.postgres.write),
+            (joint, "connect", park.postgres.connect),
+            (joint, "read_offset", park.postgres.read_offset),
+            (joint, "write", park.postgres.write),
             (gate_service, "identity_of", _identity_of),
             (gate_service, "wall_clock_ms", park.clock("gateway")),
             (snapshots, "KEPT_ENTRIES", 0),
