@@ -8,7 +8,7 @@ nothing needs escaping. Names of partitions are checked when a worker starts.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 from functools import lru_cache
@@ -89,14 +89,27 @@ def _second_text(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
 
 
+@lru_cache(maxsize=256)
+def _day_of(minute: int, zone: tzinfo) -> tuple[date, str]:
+    """The civil day of a minute since 1970, and how it is written. Clocks' offsets are whole minutes, so that a day
+    begins with one."""
+    day = datetime.fromtimestamp(minute * 60, zone).date()
+    return day, day.isoformat()
+
+
+def _times(gates: Sequence[int]) -> Mapping[int, int]:
+    """How often each gate is among them."""
+    return {gates[0]: 1} if len(gates) == 1 else Counter(gates)
+
+
 class _Adder:
     """Adds the events of one entry to a batch. A position is a fact's: a run takes as many as it has members."""
 
     def __init__(self, batch: Batch, entry: pb.LogEntry, zone: tzinfo) -> None:
         self._batch = batch
-        self._park_date = datetime.fromtimestamp(entry.time_ms / 1000, zone).date()
-        self._day = self._park_date.isoformat()
-        self._minute_ms = entry.time_ms // MINUTE_MS * MINUTE_MS
+        minute = entry.time_ms // MINUTE_MS
+        self._park_date, self._day = _day_of(minute, zone)
+        self._minute_ms = minute * MINUTE_MS
         self._entry = entry
         self._position = 0
         self._rows = EntryRows(batch.partition, entry.sequence, self._park_date, entry.time_ms)
@@ -139,7 +152,7 @@ class _Adder:
         key = (alike.zone_number, product, alike.direction, alike.decision, alike.reason, alike.kind)
         fields, members = _scan_fields(*key, persons, alike.verification, alike.first_admission), members_of(*columns)
         batch.scans += self._rows.scans(self._position, fields, members, times_ms)
-        for gate, scans in Counter(gates).items():
+        for gate, scans in _times(gates).items():
             sums = batch.scan_sums[self._minute_ms, self._day, gate, *key]
             sums[0] += scans
             sums[1] += scans * persons
@@ -163,7 +176,7 @@ class _Adder:
         undone = alike.first_admission_undone
         fields = _passage_fields(zone_number, product, alike.outcome, given_back, alike.kind, undone)
         batch.passages += self._rows.passages(self._position, fields, members_of(*columns))
-        for gate, passages in Counter(gates).items():
+        for gate, passages in _times(gates).items():
             key = (self._minute_ms, self._day, gate, zone_number, product, alike.kind, alike.outcome)
             sums = batch.passage_sums[key]
             sums[0] += passages

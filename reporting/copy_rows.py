@@ -20,6 +20,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 
 SCAN_ID_LENGTH = 16
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -58,6 +59,13 @@ def boolean(value: bool) -> bytes:
     return _BOOLEAN.pack(1, value)
 
 
+@lru_cache(maxsize=256)
+def _starts(partition: str, park_date: date) -> tuple[bytes, ...]:
+    """How rows of scans, passages and first admissions begin: number of fields, day, partition."""
+    place = _INTEGER.pack(4, park_date.toordinal() - EPOCH_DAY) + _text(partition)
+    return tuple(struct.pack(">h", fields) + place for fields in (SCAN_FIELDS, PASSAGE_FIELDS, FIRST_FIELDS))
+
+
 def _text(value: str) -> bytes:
     data = value.encode()
     return struct.pack(f">i{len(data)}s", len(data), data)
@@ -69,13 +77,10 @@ class EntryRows:
     __slots__ = ("_first", "_instant", "_passage", "_scan")
 
     def __init__(self, partition: str, sequence: int, park_date: date, time_ms: int) -> None:
-        name, day = _text(partition), _INTEGER.pack(4, park_date.toordinal() - EPOCH_DAY)
-        instant = _BIG.pack(8, micros_of(time_ms))
-        place = day + name + _BIG.pack(8, sequence)
-        self._scan = struct.pack(">h", SCAN_FIELDS) + place
-        self._passage = struct.pack(">h", PASSAGE_FIELDS) + place
-        self._first = struct.pack(">h", FIRST_FIELDS) + place
-        self._instant = instant
+        scan, passage, first = _starts(partition, park_date)
+        place = _BIG.pack(8, sequence)
+        self._scan, self._passage, self._first = scan + place, passage + place, first + place
+        self._instant = _BIG.pack(8, micros_of(time_ms))
 
     def scans(self, first_position: int, alike: bytes, members: bytes, times_ms: Sequence[int]) -> bytes:
         """A row of `scan_runs`. `alike`: what members share; `members`: see `members_of`; and their device times."""
@@ -109,8 +114,17 @@ def _micros_column(times_ms: Sequence[int]) -> list[int]:
 
 def _array(kind: int, element: str, values: Sequence[int]) -> bytes:
     """A field that is an array; `element` is the format of a member, whose length goes before it."""
-    size, count = struct.calcsize(element), len(values)
-    head = _ARRAY.pack(_ARRAY.size - 4 + (4 + size) * count, 1, 0, kind, count, 1)
-    fields = [size] * (2 * count)
+    head, members, size = _layout(kind, element, len(values))
+    if len(values) == 1:  # most, where turnstiles show one ticket at a time
+        return head + members.pack(size, values[0])
+    fields = [size] * (2 * len(values))
     fields[1::2] = values
-    return head + struct.pack(">" + ("i" + element) * count, *fields)
+    return head + members.pack(*fields)
+
+
+@lru_cache(maxsize=256)
+def _layout(kind: int, element: str, count: int) -> tuple[bytes, struct.Struct, int]:
+    """An array's head, the format of its members with their lengths, and the length of one."""
+    size = struct.calcsize(element)
+    head = _ARRAY.pack(_ARRAY.size - 4 + (4 + size) * count, 1, 0, kind, count, 1)
+    return head, struct.Struct(">" + ("i" + element) * count), size
