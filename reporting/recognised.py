@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 BLOCK_BITS = 11
 BLOCK = 1 << BLOCK_BITS
 """Tickets of a block: few enough that one ticket alone is cheap, enough that a crowd shares blocks."""
+BLOCK_BYTES = BLOCK // 8
 _PLACE = BLOCK - 1
 
 
@@ -21,7 +22,7 @@ def blocks_of(ticket_ids: Iterable[int]) -> dict[int, bytes]:
     for ticket_id in ticket_ids:
         block = blocks.get(ticket_id >> BLOCK_BITS)
         if block is None:
-            block = blocks[ticket_id >> BLOCK_BITS] = bytearray(BLOCK // 8)
+            block = blocks[ticket_id >> BLOCK_BITS] = bytearray(BLOCK_BYTES)
         place = ticket_id & _PLACE
         block[place >> 3] |= 0x80 >> (place & 7)
     return {_signed(number): bytes(block) for number, block in blocks.items()}

@@ -16,7 +16,7 @@ from psycopg import sql
 from reporting.batch import Batch, second_first_admission, utc_text
 from reporting.copy_rows import HEADER, TRAILER
 from reporting.database import Connection
-from reporting.recognised import BLOCK, blocks_of, tickets_of
+from reporting.recognised import BLOCK_BYTES, blocks_of, tickets_of
 from ticketcore.errors import DamagedDataError
 
 DAY_LOCK = 0x7061726D
@@ -29,7 +29,12 @@ _HAS_DAYS = (
 )
 """Asks the catalogue's tables: `to_regclass` may answer from a cache older than the lock that was waited for."""
 _BITS = "('x' || encode(m.tickets, 'hex'))::bit(2048)"
-_MARKED = "unnest(%s::text[], %s::bigint[], %s::bytea[]) AS m (partition, block, tickets)"
+_MARKED = (
+    f"(SELECT partition, block, substring(%b::bytea FROM ({BLOCK_BYTES} * (nth - 1) + 1)::integer FOR {BLOCK_BYTES})"  # noqa: S608
+    " FROM unnest(%s::text[], %s::bigint[]) WITH ORDINALITY AS b (partition, block, nth))"
+    " AS m (partition, block, tickets)"
+)
+"""The bits of all blocks come in one piece: as an array they took the client 8 µs a block."""
 _RECOGNISE = (
     "INSERT INTO reporting.recognised_tickets AS r (partition, block, tickets)"  # noqa: S608 - ours
     f" SELECT m.partition, m.block, {_BITS} FROM {_MARKED}"
@@ -229,29 +234,37 @@ async def _write_first_admissions(connection: Connection, batches: Sequence[Batc
     await _withdraw(connection, [(batch.partition, batch.fleeting - batch.recognised) for batch in batches])
 
 
-def _blocks(tickets: Iterable[tuple[str, set[int]]]) -> list[tuple[object, ...]]:
-    """Partition, block and its bits, of tickets by partition."""
+Blocks = list[tuple[str, int, bytes]]
+"""Partition, number and bits of each."""
+
+
+def _blocks(tickets: Iterable[tuple[str, set[int]]]) -> Blocks:
     return [(partition, *block) for partition, ids in tickets for block in blocks_of(ids).items()]
+
+
+def _marked(blocks: Blocks) -> tuple[object, ...]:
+    """The values of `_MARKED`."""
+    partitions, numbers, bits = zip(*blocks, strict=True)
+    return b"".join(bits), list(partitions), list(numbers)
 
 
 async def _withdraw(connection: Connection, tickets: Iterable[tuple[str, set[int]]]) -> None:
     if blocks := _blocks(tickets):
-        await connection.execute(_WITHDRAW, _columns(blocks))
+        await connection.execute(_WITHDRAW, _marked(blocks))
 
 
 async def _recognise(connection: Connection, batches: Sequence[Batch]) -> None:
     blocks = _blocks((batch.partition, batch.recognised | batch.fleeting) for batch in batches)
     if not blocks:
         return
-    cursor = await connection.execute(_RECOGNISE, _columns(blocks))
+    cursor = await connection.execute(_RECOGNISE, _marked(blocks))
     if cursor.rowcount == len(blocks):
         return
     done = {(str(partition), int(str(block))) for partition, block in await cursor.fetchall()}
-    missed = [row for row in blocks if row[:2] not in done]
+    missed = [block for block in blocks if block[:2] not in done]
     first = next(batch for batch in batches if batch.partition == missed[0][0])
-    of_first = [row for row in missed if row[0] == first.partition]
-    cursor = await connection.execute(_TWICE, _columns(of_first))
-    twice = {int(str(block)): int(str(bits), 2).to_bytes(BLOCK // 8) for block, bits in await cursor.fetchall()}
+    cursor = await connection.execute(_TWICE, _marked([block for block in missed if block[0] == first.partition]))
+    twice = {int(str(block)): int(str(bits), 2).to_bytes(BLOCK_BYTES) for block, bits in await cursor.fetchall()}
     raise second_first_admission(first.partition, first.last_sequence, tickets_of(twice))
 
 
