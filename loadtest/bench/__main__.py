@@ -12,6 +12,7 @@ import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import psycopg
 from rich.console import Console
@@ -36,6 +37,8 @@ class Whole:
 
     bench: scenarios.Bench
     service: system.Files
+    registered: Path
+    """The tokens in the order in which they are registered; the bench has them as they are shown."""
     found: dict[str, float] = field(default_factory=dict)
 
     async def measure(self) -> dict[str, float]:
@@ -73,17 +76,18 @@ class Whole:
 
     async def _delays(self, steady: costs.Steady) -> None:
         saturation = figures.summary(self.bench.results)["system_single_400"].per_s
-        result, lag_s = await steady.half_load(saturation)
-        console.print(
-            f"half of saturation, {saturation / 2:,.0f} scans a second from {costs.TURNSTILES} turnstiles: p50 "
-            f"{result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms ({result.late} of {result.scans:,} sent late)"
-        )
-        self.found["half_load_p99_ms"] = result.p99_ms
-        self.found["half_load_p99_vs_p50"] = result.p99_ms / result.p50_ms
-        self.found["reporting_lag_p99_s"] = lag_s
+        runs = [await steady.half_load(saturation) for _ in range(ROUNDS)]
+        for result, _ in runs:
+            console.print(
+                f"half of saturation, {saturation / 2:,.0f} scans a second from {costs.TURNSTILES} turnstiles: p50 "
+                f"{result.p50_ms:.1f} ms, p99 {result.p99_ms:.1f} ms ({result.late} of {result.scans:,} sent late)"
+            )
+        self.found["half_load_p99_ms"] = median(result.p99_ms for result, _ in runs)
+        self.found["half_load_p99_vs_p50"] = median(result.p99_ms / result.p50_ms for result, _ in runs)
+        self.found["reporting_lag_p99_s"] = max(lag_s for _, lag_s in runs)
 
     def _register(self, first: int, count: int) -> None:
-        calls = system.register(self.bench.stack, self.service, self.bench.tokens, first, count)
+        calls = system.register(self.bench.stack, self.service, self.registered, first, count)
         label = f"registering {count:,} tickets"
         for _ in track(calls, label, total=-(-count // system.REGISTER_AT_ONCE), console=console):
             pass
@@ -108,6 +112,7 @@ def main() -> int:
     """The exit code: 0 when every bar is met."""
     prefer_plain_polling()
     BUILD.mkdir(exist_ok=True)
+    (BUILD / "bench.json").unlink(missing_ok=True)  # a run that breaks off leaves none that looks like its own
     peers = BUILD / "bench-peers"
     shutil.rmtree(peers, ignore_errors=True)
     with console.status("a cold start ..."):
@@ -122,10 +127,12 @@ def main() -> int:
         tokens = BUILD / "bench-data" / "tokens"
         with console.status(f"writing {costs.MANY_TICKETS:,} tokens ..."):
             system.write_tokens(tokens, costs.MANY_TICKETS, TIME_ZONE)
+            shown = tokens.with_name("shown")
+            system.write_shown(shown, tokens, (costs.FEW_TICKETS, PEER_TOKENS, costs.MANY_TICKETS))
         prepare_postgres(postgres.url, PEER_TOKENS)
         sales = orders.Orders(stack, stack.enroll("service", "bench-orders"), scenarios.SECONDS)
-        bench = scenarios.Bench(stack, gate, tokens, valkey.url, postgres.url, sales, PEER_TOKENS)
-        found = {"cold_start_s": cold_s} | asyncio.run(Whole(bench, service).measure())
+        bench = scenarios.Bench(stack, gate, shown, valkey.url, postgres.url, sales, PEER_TOKENS)
+        found = {"cold_start_s": cold_s} | asyncio.run(Whole(bench, service, tokens).measure())
     shutil.rmtree(peers, ignore_errors=True)
     medians = figures.summary(bench.results)
     figures.show(console, medians, found)

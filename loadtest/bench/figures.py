@@ -62,6 +62,7 @@ def ratios(figures: Mapping[str, Result]) -> dict[str, float]:
     redis = [figure.per_s for name, figure in figures.items() if name.startswith("redis_lua")]
     found = {
         "single_vs_echo": figures["system_single_400"].per_s / figures["echo_400"].per_s,
+        "single_vs_echo_polling": figures["system_single_400"].per_s / figures["echo_400_polling"].per_s,
         "single_vs_postgres": figures["system_single_400"].per_s / figures["postgres_400"].per_s,
         "orders_per_s": max(figures[f"orders_{form}"].per_s for form in orders.FORMS),
         "reporting_per_s": figures["reporting_catch_up"].per_s,
@@ -97,6 +98,7 @@ def show(console: Console, figures: Mapping[str, Result], found: Mapping[str, fl
         )
         bars.add_row(name, f"{value:,.2f}", limit, verdict)
     console.print(bars)
+    console.print(f"Against an echo that polls as we do: {found.get('single_vs_echo_polling', math.nan):.2f} (no bar)")
 
 
 def write(path: Path, figures: Mapping[str, Result], found: Mapping[str, float]) -> None:

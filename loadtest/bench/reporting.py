@@ -31,6 +31,8 @@ BATCH = 250
 """Admissions of one entry: what a turn of an owner holds when 1,000 arrive at once for its four partitions."""
 ENTRIES = 250
 """Entries a partition: half a million events in all."""
+SOLD = 20
+"""Tickets that were sold, for each that comes: those who come are strewn among five million."""
 START_MS = 1_777_622_400_000
 ENTRY_MS = 25
 GATES = 12
@@ -95,21 +97,22 @@ def write_ledger(url: str) -> int:
     with redis.Redis.from_url(url) as client:
         for index, name in enumerate(PARTITIONS):
             client.delete(f"pg:{{{name}}}:log", f"pg:{{{name}}}:reported")
+            tickets = chance.sample(range(SOLD * ENTRIES * BATCH), ENTRIES * BATCH)
             with client.pipeline(transaction=False) as pipe:
                 for sequence in range(1, ENTRIES + 1):
-                    entry = _entry(name, sequence, index, chance)
+                    shown = tickets[(sequence - 1) * BATCH : sequence * BATCH]
+                    entry = _entry(name, sequence, [1 + index + len(PARTITIONS) * one for one in shown], chance)
                     persons += entry.events[0].scans_admitted.alike.persons * BATCH
                     pipe.xadd(f"pg:{{{name}}}:log", {"e": seal(entry.SerializeToString())}, id=f"{sequence}-0")
                 pipe.execute()
     return persons
 
 
-def _entry(partition: str, sequence: int, index: int, chance: random.Random) -> pb.LogEntry:
+def _entry(partition: str, sequence: int, ticket_ids: list[int], chance: random.Random) -> pb.LogEntry:
     time_ms = START_MS + sequence * ENTRY_MS
-    first = (sequence * BATCH) * len(PARTITIONS) + index
     columns: dict[str, Any] = {
         "scan_ids": os.urandom(SCAN_ID_LENGTH * BATCH),
-        "ticket_ids": range(first, first + BATCH * len(PARTITIONS), len(PARTITIONS)),
+        "ticket_ids": ticket_ids,
         "gate_numbers": chance.choices(range(1, GATES + 1), k=BATCH),
     }
     product = chance.randrange(len(PERSONS))

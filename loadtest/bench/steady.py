@@ -131,7 +131,7 @@ async def measure(plan: Plan, on_ready: Callable[[], None] = lambda: None) -> Re
     """Runs the client in a process of its own. `on_ready` is called when its streams are open, before the first scan.
 
     Raises:
-        RuntimeError: it failed, a scan was not admitted, or the client was the limit.
+        RuntimeError: it failed, or a scan was not admitted. Whether the client was late is in the result.
     """
     process = await asyncio.create_subprocess_exec(
         *own_module(__name__), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -47,8 +48,8 @@ class Stack:
     metrics_ports: Sequence[int]
     environment: dict[str, str]
 
-    def parkgate(self, *arguments: str) -> None:
-        """Runs the command against this stack.
+    def parkgate(self, *arguments: str) -> str:
+        """Runs the command against this stack; answers what it said.
 
         Raises:
             RuntimeError: it failed; with what it said.
@@ -57,6 +58,7 @@ class Stack:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"parkgate {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
 
     def enroll(self, kind: str, name: str, *more: str) -> Files:
         """A client certificate."""
@@ -129,6 +131,18 @@ def write_tokens(path: Path, count: int, time_zone: str) -> None:
                 0, ticket_id_of(BENCH_ISSUER, sequence), DAY_TICKET, today, valid_days=2
             )  # a run may pass midnight
             file.write(encode_claims(claims) + os.urandom(SIGNATURE_LENGTH))
+
+
+def write_shown(path: Path, tokens: Path, ends: Sequence[int]) -> None:
+    """The same tokens in the order in which guests show them, which is none: those up to each end among themselves.
+    A park's tickets were sold over months, and neighbours of one sale do not come together."""
+    data, chance, begin = tokens.read_bytes(), random.Random(1), 0
+    with path.open("wb") as file:
+        for end in ends:
+            order = list(range(begin, end))
+            chance.shuffle(order)
+            file.writelines(data[number * TOKEN_LENGTH : (number + 1) * TOKEN_LENGTH] for number in order)
+            begin = end
 
 
 def register(stack: Stack, service: Files, tokens: Path, first: int, count: int) -> Iterator[int]:

@@ -19,8 +19,11 @@ def cold_start_s(folder: Path, base_port: int) -> float:
     with system.running(folder, base_port) as stack:
         tickets = folder / "first"
         stack.parkgate("sell", "--product", "day", "--out", str(tickets))
-        stack.parkgate("gate", "run", "--gate", "main-1", "--source", f"file:{tickets}")
-        return time.monotonic() - since
+        said = stack.parkgate("gate", "run", "--gate", "main-1", "--source", f"file:{tickets}")
+        taken = time.monotonic() - since
+    if "ADMIT" not in said:
+        raise RuntimeError(f"the first ticket was not admitted: {said}")
+    return taken
 
 
 def bulk_issue_s(stack: system.Stack) -> float:
