@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import platform
 import signal
@@ -165,7 +166,7 @@ async def _day(
     target, screen, clock, stop = around
     struck: list[Happened] = []
     gates, shop = parts
-    ramp = asyncio.create_task(_ramp(plan.scenario, gates))
+    ramp = asyncio.create_task(_ramp(plan.scenario, gates, _room(target, plan)))
     ending = asyncio.gather(gates.done(), shop.done(), ramp)
     tasks = [asyncio.create_task(_strike(fault, (gates, target, clock), struck)) for fault in rehearsal.faults]
     tasks += [asyncio.create_task(_stopped(stop, parts)), ramp]
@@ -184,13 +185,13 @@ async def _day(
     return struck
 
 
-async def _ramp(scenario: Scenario, gates: GateParts) -> None:
+async def _ramp(scenario: Scenario, gates: GateParts, room: float) -> None:
     """Once the day is over: the steps of the ramp, if the scenario has any, and the gates' end."""
     await gates.settled()
     ramp = scenario.ramp
     if ramp is not None and ramp.steps and not gates.stopping:
         gates.climbing = True
-        await climb(ramp, lambda per_s: gates.held(per_s, ramp))
+        await climb(ramp, lambda per_s: gates.held(per_s, ramp, room))
     gates.tell("end")
 
 
@@ -273,6 +274,10 @@ def _gate_orders(rehearsal: Rehearsal, target: Target, plan: Plan) -> list[Order
     ]
 
 
+ROOM_SHARE = 0.8
+"""Of a zone's capacity: guests come by chance, and a few more than expected must find room too."""
+
+
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0))
@@ -281,9 +286,20 @@ def cores() -> int:
 def _zones(target: Target, plan: Plan) -> list[tuple[int, bool]]:
     """Where each entrance leads, and whether its gates tell who went through."""
     ramp = plan.scenario.ramp
-    names = [entrance.gates[0] for entrance in plan.scenario.entrances] + list(ramp.gates[:1] if ramp else ())
-    first = [target.catalogue.gates[name] for name in names]
+    first = [target.catalogue.gates[name] for name in (*_entrances(plan), *(ramp.gates[:1] if ramp else ()))]
     return [(target.catalogue.zones[gate.zone].number, gate.passage_reported) for gate in first]
+
+
+def _entrances(plan: Plan) -> list[str]:
+    return [entrance.gates[0] for entrance in plan.scenario.entrances]
+
+
+def _room(target: Target, plan: Plan) -> float:
+    """How many guests a step of the ramp may have, so that no zone that they enter is full; infinite without limits."""
+    ramp = plan.scenario.ramp
+    gates = (ramp.gates[:1] if ramp is not None else ()) or _entrances(plan)
+    zones = [target.catalogue.zones[target.catalogue.gates[name].zone] for name in gates]
+    return min((zone.capacity * ROOM_SHARE for zone in zones if zone.capacity), default=math.inf)
 
 
 def _usage(watched: Watched, clock: DayClock) -> dict[str, Any]:

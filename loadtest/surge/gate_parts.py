@@ -11,7 +11,7 @@ from typing import Any
 from loadtest.surge import merge
 from loadtest.surge.part import Part, result_of
 from loadtest.surge.parts import Order, Phase
-from loadtest.surge.ramp import Step
+from loadtest.surge.ramp import Step, step_seconds
 from loadtest.surge.scenario import Ramp
 
 PAUSE_S = 0.3
@@ -68,12 +68,12 @@ class GateParts:
         """Waits until each has every answer of its day. Raises: OpsError."""
         self._left = [one["left"] for one in await self._say("settled")]
 
-    async def held(self, per_s: float, ramp: Ramp) -> bool:
-        """Makes a step of the ramp, if there are tickets for it; answers whether it was held."""
-        count = len(self._parts)
-        if self.stopping or min(self._left) < per_s / count * ramp.seconds:
+    async def held(self, per_s: float, ramp: Ramp, room: float) -> bool:
+        """Makes a step of the ramp, if there are tickets and room for its guests; answers whether it was held."""
+        count, seconds = len(self._parts), step_seconds(ramp, per_s, room)
+        if self.stopping or not seconds or min(self._left) < per_s / count * seconds:
             return False
-        self.tell(f"step {per_s / count} {ramp.seconds} {time.monotonic() + PAUSE_S}")
+        self.tell(f"step {per_s / count} {seconds} {time.monotonic() + PAUSE_S}")
         self._left = [one["left"] for one in await self._say("stepped")]
         found = [await asyncio.to_thread(result_of, Path(order.step)) for order in self._orders]
         self.steps.append(merge.step(per_s, found))

@@ -57,14 +57,15 @@ class Turn:
 
 @dataclass(slots=True)
 class Plan:
-    """The day. `turns` by party, each in the order of time; `comings` by entrance, in the order of time."""
+    """The day. `turns` by party, each in the order of time; `comings` by entrance, in the order of time, also of those
+    who had no turn before closing time."""
 
     scenario: Scenario
     guests: list[Guests]
     turns: list[list[Turn]]
     comings: list[list[Coming]] = field(default_factory=list)
-    turned_away: int = 0
-    """Parties whose turn would have come after closing time."""
+    turned_away: list[int] = field(default_factory=list)
+    """By entrance: parties whose turn would have come after closing time."""
 
     @property
     def starts_s(self) -> float:
@@ -105,7 +106,9 @@ class _Step:
 def make(scenario: Scenario) -> Plan:
     """Plays the day through the lanes. The same scenario gives the same plan."""
     guests = invite(scenario)
-    plan = Plan(scenario, guests, [[] for _ in guests], [[] for _ in scenario.entrances])
+    plan = Plan(
+        scenario, guests, [[] for _ in guests], [[] for _ in scenario.entrances], [0 for _ in scenario.entrances]
+    )
     lanes = [Lanes(entrance.lanes) for entrance in scenario.entrances]
     numbers = count()
     steps = [
@@ -135,11 +138,11 @@ def _walk(plan: Plan, lanes: list[Lanes], step: _Step) -> list[tuple[float, Way]
     entrance = plan.scenario.entrances[step.guests.entrance]
     coming = Coming(step.at_s, service_s(step.guests, step.way, entrance.pace_seconds))
     served = lanes[step.guests.entrance].serve(coming)
-    if served.start_s >= plan.scenario.closes:
-        plan.turned_away += 1
-        return []
     comings = plan.comings[step.guests.entrance]
     comings.append(coming)
+    if served.start_s >= plan.scenario.closes:
+        plan.turned_away[step.guests.entrance] += 1
+        return []
     _note(plan, step, (served.start_s, served.lane, len(comings) - 1), coming.service_s)
     return _after(step, served.start_s + coming.service_s)
 

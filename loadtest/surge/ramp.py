@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from loadtest.surge.scenario import Ramp
 
 LIMIT_MS = 100.0
+SHORTEST_S = 1.0
 HALVINGS = 4
 """Slower steps that are tried where not even the first is held: down to a sixteenth."""
 
@@ -37,6 +38,13 @@ class Step:
     def held(self) -> bool:
         """Whether everybody was admitted, and in time."""
         return self.sent > 0 and self.admitted == self.sent and self.p99_ms <= LIMIT_MS
+
+
+def step_seconds(ramp: Ramp, per_s: float, room: float) -> float:
+    """How long a step lasts: as the ramp says, or until there is no room for more guests, who leave when it is over; a
+    full park refuses, however quick it is. 0: it would be too short to say anything."""
+    seconds = min(ramp.seconds, room / per_s)
+    return seconds if seconds >= min(SHORTEST_S, ramp.seconds) else 0.0
 
 
 async def climb(ramp: Ramp, held: Callable[[float], Awaitable[bool]]) -> None:

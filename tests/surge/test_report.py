@@ -92,7 +92,8 @@ def test_the_busiest_minute_is_that_of_the_busiest_five() -> None:
     for at_s in (0, 10, 299, 301, 2_000):
         samples.add(at_s, (0, 1), (Way.ENTRY, "ADMIT"), (0, 2))
     samples.add(5, (0, 1), (Way.EXIT, "ADMIT"), (0, 50))
-    assert series.busiest_minute(samples) == pytest.approx(6 / 5)
+    samples.add(6, (0, 1), (Way.ENTRY, "ALREADY_USED"), (0, 0))
+    assert series.busiest_minute(samples) == pytest.approx(5 / 5)
 
 
 def test_the_answers_own_time_is_added_to_the_queue() -> None:
@@ -102,6 +103,19 @@ def test_the_answers_own_time_is_added_to_the_queue() -> None:
     slow = series.queue(plan, 0, dict.fromkeys(range(len(plan.comings[0])), 90.0), bins)
     assert slow.verdict.longest_wait_s > quick.verdict.longest_wait_s + 60
     assert slow.verdict.needed > quick.verdict.needed
+
+
+def test_who_did_not_get_in_counts_for_the_lanes_that_are_needed() -> None:
+    """Lanes for those who did get in are fewer, and the next day is as bad."""
+    plan = planning.make(scenario(visitors=20_000))
+    crowded = max(range(len(plan.comings)), key=plan.turned_away.__getitem__)
+    verdict = series.queue(plan, crowded, {}, Bins.of_day(plan.starts_s, plan.ends_s)).verdict
+    assert verdict.turned_away == plan.turned_away[crowded]
+    assert "parties still in the queue at closing time" in verdict.says
+    enough = scenario(visitors=20_000)
+    entrances = [one.model_copy(update={"lanes": verdict.needed}) for one in enough.entrances]
+    again = planning.make(enough.model_copy(update={"entrances": tuple(entrances)}))
+    assert again.turned_away[crowded] == 0
 
 
 def test_percentiles_have_gaps_where_nobody_came() -> None:

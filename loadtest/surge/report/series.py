@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loadtest.surge.clock import of_day
 from loadtest.surge.plan import Plan, Way
@@ -77,12 +77,9 @@ def admissions(samples: Samples, bins: Bins) -> tuple[list[float], list[float]]:
 
 
 def busiest_minute(samples: Samples, window_s: float = 300) -> float:
-    """Guests a minute who are let in during the busiest five minutes."""
-    times: list[float] = []
-    for row, (way, answer) in enumerate(samples.answered()):
-        if answer == "ADMIT" and way in INTO:
-            times += [samples.due_s[row]] * samples.persons[row]
-    times.sort()
+    """Scans a minute in the busiest five minutes, whichever way and whatever the answer: a storm that sends everybody
+    out asks as much of the system as the morning."""
+    times = sorted(samples.due_s)
     most = max((bisect_right(times, start + window_s) - index for index, start in enumerate(times)), default=0)
     return most / (window_s / 60)
 
@@ -154,7 +151,11 @@ def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> 
         Coming(coming.at_s, coming.service_s + delays_s.get(number, 0.0))
         for number, coming in enumerate(plan.comings[entrance])
     ]
-    served = serve_all(comings, kept.lanes)
+    closes_s = float(plan.scenario.closes)  # who stands in the queue then goes away
+    served = [
+        replace(one, start_s=max(coming.at_s, min(one.start_s, closes_s)))
+        for coming, one in zip(comings, serve_all(comings, kept.lanes), strict=True)
+    ]
     waits = [one.start_s - coming.at_s for coming, one in zip(comings, served, strict=True)]
     longest = max(range(len(waits)), key=waits.__getitem__, default=None)
     needed = lanes_needed(comings)
@@ -165,6 +166,7 @@ def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> 
         of_day(comings[longest].at_s) if longest is not None else "-",
         needed,
         longest_wait_s(comings, needed),
+        plan.turned_away[entrance],
     )
     by_bin: list[float] = [0.0] * bins.count
     for coming, wait in zip(comings, waits, strict=True):

@@ -128,6 +128,8 @@ class LaneVerdict:
     at: str
     needed: int
     wait_with_needed_s: float
+    turned_away: int = 0
+    """Parties that still stood in the queue when it closed, and did not get in."""
 
     @property
     def enough(self) -> bool:
@@ -138,6 +140,8 @@ class LaneVerdict:
     def says(self) -> str:
         """In a sentence."""
         waited = f"longest wait {minutes(self.longest_wait_s)} at {self.at}"
+        if self.turned_away:
+            waited += f", and {self.turned_away:,} parties still in the queue at closing time"
         if not self.enough:
             return (
                 f"needs {self.needed} lanes instead of {self.lanes}: {waited}, "
@@ -177,5 +181,5 @@ def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
     ended = limit_sentence(found).removesuffix(".")
     return (
         f"{most}{found.guests_a_minute:,} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
-        f"the day's busiest minute asks for ({busiest_a_minute:,.0f}). {ended}"
+        f"the day's busiest minute asks for ({busiest_a_minute:,.0f} scans, in and out). {ended}"
     )
