@@ -315,6 +315,30 @@ BUGS = {
     ),
     "stale worker stops": Bug(
         "a second worker takes for damage what was trimmed meanwhile", "reporting",
-        _patch((worker.PartitionWorker, "_was_overtaken", _not_overtaken)), 100,
+        _patch((worker.PartitionWorker, "_was_overtaken", _not_overtaken)), 400,
     ),
 }  # fmt: skip
+
+BREAKS = {
+    "fence ignored": ("I1", "I2"),
+    "answer before append": ("I2", "I7"),
+    "retry with a new id": ("I2", "I3"),
+    "scan ids begin anew": ("I3",),
+    "scan forgotten": ("I3",),
+    "offset outside": ("I6",),
+    "lease by the clock": ("I4",),
+    "refund unasked": ("I5",),
+    "refund booked twice": ("I9",),
+    "posting forgotten": ("I9",),
+    "lapsed hold confirmed": ("I4",),
+    "return told too soon": ("I4",),
+    "full too soon": ("I4",),
+    "grant lost": ("I4",),
+    "fenced quota owner talks": ("I4",),
+    "caller gives up first": ("I4", "I10"),
+    "snapshots mixed": ("I10",),
+    "recovery on top": ("I4",),
+    "taken, not announced": ("I10",),
+    "stale worker stops": ("I8",),
+}
+"""The promises of which each bug must break one: a program that merely falls over is not caught for its bug."""

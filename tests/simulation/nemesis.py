@@ -102,7 +102,7 @@ class Nemesis:
         self.takeovers.append(Takeover(int(self._loop.time() * 1_000), epochs))
         return slot
 
-    # The quota owner, gateways, workers
+    # The quota owner, gateways, reporting
 
     def kill_quota(self) -> None:
         self._kill(self.park.quota)
@@ -116,10 +116,13 @@ class Nemesis:
     def kill_gateway(self) -> None:
         self._kill(self.chance.choice(self.park.gateway_slots))
 
-    def kill_worker(self) -> None:
+    def kill_reporting(self) -> None:
         self._kill(self.park.reporting)
 
-    def double_worker(self) -> None:
+    def stop_reporting(self) -> None:
+        self._stop(self.park.reporting)
+
+    def double_reporting(self) -> None:
         self.park.start(self.park.reporting)
 
     def restart_gate(self) -> None:

@@ -51,15 +51,15 @@ PROFILES = {
                 every_s=(0.1, 0.9)),
         Profile("gateways", "gateways killed under their streams", ROUGH, attacks=("kill_gateway",)),
         Profile(
-            "reporting", "workers killed and doubled, commits with no answer, Postgres away", CALM,
-            postgres=FLAKY, attacks=("kill_worker", "double_worker", "stop_postgres"),
+            "reporting", "reporting killed, stopped and doubled, commits with no answer, Postgres away", CALM,
+            postgres=FLAKY, attacks=("kill_reporting", "stop_reporting", "double_reporting", "stop_postgres"),
         ),
         Profile("clocks", "clocks of owners and gates up to 110 s apart, and owners killed", ROUGH,
                 attacks=("kill_owner", "turn_clock"), skew_ms=55_000),
         Profile(
             "everything", "all of it at once", ROUGH, SHAKY, FLAKY,
             ("kill_owner", "stop_owner", "double_owner", "wake", "kill_quota", "stop_quota", "kill_gateway", "cut",
-             "cut_replies", "restart_gate", "kill_worker", "stop_ledger", "turn_clock"),
+             "cut_replies", "restart_gate", "kill_reporting", "stop_ledger", "turn_clock"),
             skew_ms=20_000,
         ),
     )

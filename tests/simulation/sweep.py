@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from tests.checker import Violation
-from tests.simulation.bugs import BUGS
+from tests.simulation.bugs import BREAKS, BUGS
 from tests.simulation.day import run_day
 
 AHEAD = 4
@@ -47,7 +47,7 @@ class Hunt:
     tried: int
     seed: int | None
     violation: Violation | None
-    """The first that was found."""
+    """The first that was found, of a promise that the bug must break."""
 
 
 def one_day(asked: tuple[str, int]) -> Outcome:
@@ -61,14 +61,16 @@ def one_day(asked: tuple[str, int]) -> Outcome:
 
 
 def hunt(name: str, seeds: int | None = None) -> Hunt:
-    """Plants a bug on one day after the other until the checker catches it, or its seeds are used up."""
+    """Plants a bug on one day after the other until the checker catches it, or its seeds are used up. Caught: a promise
+    of which the bug must break one is broken, and the same day without the bug breaks none."""
     bug = BUGS[name]
     limit = seeds if seeds is not None else bug.seeds
     for seed in range(1, limit + 1):
         violations = run_day(seed, bug.profile, name).violations
         _tidy_up()
-        if violations:
-            return Hunt(name, bug.says, bug.profile, seed, seed, violations[0])
+        caught = next((one for one in violations if one.promise in BREAKS[name]), None)
+        if caught is not None and not run_day(seed, bug.profile).violations:
+            return Hunt(name, bug.says, bug.profile, seed, seed, caught)
     return Hunt(name, bug.says, bug.profile, limit, None, None)
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cluster.owner import Owner
 from tests.checker import report
-from tests.simulation.bugs import BUGS
+from tests.simulation.bugs import BREAKS, BUGS
 from tests.simulation.day import run_day
 from tests.simulation.profiles import PROFILES
 from tests.simulation.sweep import hunt
+from tests.simulation.world import replaced
 
 ROOT = Path(__file__).parents[2]
 QUICK = [name for name, bug in BUGS.items() if bug.seeds <= 100]
@@ -45,6 +48,21 @@ def test_a_day_that_once_failed_is_kept(profile: str, seed: int) -> None:
 def test_a_planted_bug_is_caught(bug: str) -> None:
     """A checker that never finds anything proves nothing."""
     assert hunt(bug).violation is not None
+
+
+def test_every_planted_bug_has_the_promises_that_it_must_break() -> None:
+    assert BREAKS.keys() == BUGS.keys()
+
+
+def test_a_program_that_merely_falls_over_is_not_caught_for_its_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = replace(BUGS["scan forgotten"], plant=lambda _: replaced((Owner, "_commit", _nothing)))
+    monkeypatch.setitem(BUGS, "scan forgotten", silent)
+    assert hunt("scan forgotten", seeds=2).violation is None
+    assert run_day(1, silent.profile, "scan forgotten").violations
+
+
+async def _nothing(*_: object) -> None:
+    """Never answers."""
 
 
 def test_a_seed_is_the_same_day_in_every_process() -> None:
