@@ -223,5 +223,8 @@ def _find_or_make(plan: ActorPlan, turn: int) -> Any:
 
 
 def _node_in_turn(turn: int) -> str:
-    nodes = sorted(str(node["NodeID"]) for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
-    return nodes[turn % len(nodes)]
+    """By address, so that what is started anew stands where it stood."""
+    live = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    places = [(str(node["NodeManagerAddress"]), str(node["NodeID"])) for node in live]
+    places.sort(key=lambda place: (len(place[0]), place))
+    return places[turn % len(places)][1]

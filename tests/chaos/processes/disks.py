@@ -118,6 +118,8 @@ def slow_disk(*servers: str) -> Inject:
         tracer = _strace(pids, f"inject={SYNC}:delay_enter={SLOW_US}")
 
         async def heal() -> None:
+            if tracer.poll() is not None:
+                raise RuntimeError(f"strace ended by itself with {tracer.returncode}: no disk was slow")
             tracer.terminate()
             tracer.wait()
 
@@ -145,14 +147,22 @@ def killed_in_mid_write(server: str) -> Inject:
 
 
 def _strace(pids: list[int], what: str) -> subprocess.Popen[bytes]:
-    """Attached when this returns: strace says so."""
+    """Attached when this returns: strace says so.
+
+    Raises:
+        RuntimeError: it may not, or the process is gone.
+    """
     # Every call of the server waits for strace twice: on a busy machine it must not wait for its turn as well.
     command = [tool("nice"), "-n", "-15", tool("strace"), "-f", "-o", "/dev/null", "-e", f"trace={SYNC}", "-e", what]
     for pid in pids:
         command += ["-p", str(pid)]
     tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert tracer.stderr is not None
-    tracer.stderr.readline()
+    said = tracer.stderr.readline().decode()
+    if "attached" not in said:
+        tracer.kill()
+        tracer.wait()
+        raise RuntimeError(f"strace cannot attach: {said.strip()}")
     return tracer
 
 

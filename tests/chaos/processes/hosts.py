@@ -113,7 +113,8 @@ def _cutting(site: Site, cut: Callable[[Park], None]) -> Inject:
         await asyncio.to_thread(cut, park)
 
         async def heal() -> None:
-            await asyncio.to_thread(site.namespace.mend)
+            if not await asyncio.to_thread(site.namespace.mend):
+                raise RuntimeError("the wire was cut, but nobody had anything to say on it: nothing was tried")
 
         return heal
 

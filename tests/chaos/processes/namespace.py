@@ -6,6 +6,7 @@ Rules are set inside of the namespace only: whatever else runs on this machine i
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 
 from ops.processes import Identity, identity
 from tests.chaos.processes.tools import run, tool
+
+DROP = "counter drop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +89,19 @@ class Namespace:
     def cut_all_but(self, *ways: Way) -> None:
         """Everything to this machine but some ways."""
         self._filter(
-            [*(f"{way.arriving()} accept" for way in ways), f"ip saddr {self.here} drop"],
-            [*(f"{way.leaving()} accept" for way in ways), f"ip daddr {self.here} drop"],
+            [*(f"{way.arriving()} accept" for way in ways), f"ip saddr {self.here} {DROP}"],
+            [*(f"{way.leaving()} accept" for way in ways), f"ip daddr {self.here} {DROP}"],
         )
 
-    def mend(self) -> None:
-        """No cut any more."""
+    def mend(self) -> int:
+        """No cut any more; answers how many packets were dropped."""
+        told = run(*self.enter(), "nft", "-j", "list", "ruleset")
         run(*self.enter(), "nft", "flush", "ruleset")
+        rules = [item["rule"] for item in json.loads(told)["nftables"] if "rule" in item]
+        return sum(part["counter"]["packets"] for rule in rules for part in rule["expr"] if "counter" in part)
 
     def _drop(self, arriving: Iterable[str], leaving: Iterable[str]) -> None:
-        self._filter([f"{rule} drop" for rule in arriving], [f"{rule} drop" for rule in leaving])
+        self._filter([f"{rule} {DROP}" for rule in arriving], [f"{rule} {DROP}" for rule in leaving])
 
     def _filter(self, arriving: list[str], leaving: list[str]) -> None:
         chains = [

@@ -36,8 +36,8 @@ def tool(name: str) -> str:
     return shutil.which(name, path=PATH) or name
 
 
-def run(*command: str) -> None:
-    """Runs a program to its end.
+def run(*command: str) -> str:
+    """Runs a program to its end; answers what it said.
 
     Raises:
         RuntimeError: it failed; with what it said.
@@ -48,3 +48,4 @@ def run(*command: str) -> None:
     done = subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
