@@ -273,9 +273,8 @@ class QuotaOwner:
         response = control_pb2.GetQuotasResponse()
         for key in request.quota_keys or sorted(counters):
             counter = counters.get(key, Counter())
-            response.quotas.add(
-                quota_key=key, limit=counter.limit, held=counter.held, pinned=counter.pinned, sold=counter.sold
-            )
+            sold = max(counter.sold, 0)  # below zero: returned early, and counted as pinned until it is confirmed
+            response.quotas.add(quota_key=key, limit=counter.limit, held=counter.held, pinned=counter.pinned, sold=sold)
         return response
 
     # Capacity

@@ -9,6 +9,10 @@
 
 Invariant (I4): held + pinned + sold <= limit for every key, whenever a hold is granted.
 
+A refund may be told before the confirmation of what it refunds, for the two travel apart. `sold` is then below zero: a
+credit against units that are pinned, which the confirmation uses up. Until it has come the units count as pinned and
+nobody else gets them. A credit is never more than what is pinned, for nothing else can still become sold.
+
 Commands look and return `(outcome, change)`; `apply` is the only place where state moves, live and in recovery alike.
 The caller appends the changes to the ledger before it answers. A hold is all its lines or none.
 """
@@ -112,12 +116,17 @@ class Counter:
     held: int = 0
     pinned: int = 0
     sold: int = 0
+    """Below zero: units that were returned before they were confirmed."""
     alerted_percent: int = 0
 
     @property
     def taken(self) -> int:
         """Units that cannot be sold now."""
-        return self.held + self.pinned + self.sold
+        return self.held + self.pinned + max(self.sold, 0)
+
+    def bound_credit(self) -> None:
+        """Returns of what was never sold change nothing."""
+        self.sold = max(self.sold, -self.pinned)
 
 
 @dataclass(slots=True)
@@ -213,8 +222,9 @@ class QuotaBook:
                 _forget_oldest(self.returned)
                 for line in lines:
                     counter = self.counters.get(line.quota_key)
-                    if counter is not None:  # else nothing of it was ever sold
-                        counter.sold = max(counter.sold - line.units, 0)
+                    if counter is not None:  # else nothing of it was ever held
+                        counter.sold -= line.units
+                        counter.bound_credit()
             case LimitChange(key, limit, version):
                 counter = self.counters.setdefault(key, Counter())
                 counter.limit, counter.catalogue_version, counter.alerted_percent = limit, version, 0
@@ -231,6 +241,8 @@ class QuotaBook:
         self._count(hold.lines, hold.state, -1)
         hold.state = change.state
         self._count(hold.lines, hold.state, 1)
+        for line in hold.lines:
+            self.counters[line.quota_key].bound_credit()
         if hold.state in FINISHED:
             self.finished[change.hold_id] = None
             for forgotten in _forget_oldest(self.finished):

@@ -144,6 +144,9 @@ async def test_the_state_comes_back_from_the_log_and_from_a_snapshot(quotas: Quo
         await quotas.move(what, number)
     line = events_pb2.QuotaLine(quota_key="a", units=1)
     await quotas.ask(return_units=control_pb2.ReturnUnitsRequest(request_id=b"r" * 16, lines=[line]))
+    await quotas.ask(return_units=control_pb2.ReturnUnitsRequest(request_id=b"s" * 16, lines=[line]))
+    assert quotas.owner.state.book.counters["a"].sold == -1, "that of a pinned hold, before its confirmation"
+    assert (await quotas.quota()).sold == 0
     await quotas.capacity("p0", 0, 0, 3)
     await quotas.capacity("p1", 0, 0, 9)
     live = quotas.owner.state
