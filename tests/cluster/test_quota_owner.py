@@ -14,7 +14,7 @@ from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
 from tests.cluster.harness import LocalCluster, scan, ticket_id
 from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
-from tests.cluster.plain_quota import QuotaDesk
+from tests.cluster.plain_quota import QuotaDesk, Returning, Silent
 from tests.cluster.test_gate_day import ADMIT, EXIT, document_with_capacity, reason, send_until_decided
 
 DONE, SOLD_OUT, GONE = (
@@ -168,6 +168,7 @@ async def test_the_state_comes_back_from_the_log_and_from_a_snapshot(quotas: Quo
 
 async def test_leases_outlive_their_owner(quotas: QuotaDesk) -> None:
     """I4: the arena holds five."""
+    quotas.links.append(Returning(p0=0))
     first = await quotas.capacity("p0", 0, 0, 3)
     await quotas.owner.stop()
     await quotas.take_over()
@@ -177,7 +178,42 @@ async def test_leases_outlive_their_owner(quotas: QuotaDesk) -> None:
     assert again.granted_total == 3, "a grant whose answer was lost is found again, not given twice"
     returned = await quotas.capacity("p0", 3, 2, 0)
     assert returned.granted_total == 3
+    quotas.links[:] = [Returning(p0=2)]
     assert (await quotas.capacity("p1", 2, 0, 9)).granted_total == 4
+
+
+@pytest.mark.parametrize("links", [[], [Silent()], [Returning(p1=0)]], ids=["away", "silent", "no longer its owner"])
+async def test_nobody_is_told_full_while_units_may_lie_unused_where_nobody_answers(
+    quotas: QuotaDesk, links: list[Returning | Silent]
+) -> None:
+    """I4, I7: the owner of p0 does not answer, and all five units may be unused there."""
+    quotas.links[:] = links
+    await quotas.capacity("p0", 0, 0, 5)
+    answer = await quotas.ask_capacity("p1", 0, 0, 1)
+    assert answer.fault == "units of zone 2 may lie unused at p0"
+    assert not answer.HasField("capacity")
+
+
+async def test_what_is_free_is_granted_though_not_all_answer(quotas: QuotaDesk) -> None:
+    """I4"""
+    quotas.links[:] = [Silent()]
+    await quotas.capacity("p0", 0, 0, 3)
+    some = await quotas.capacity("p1", 0, 0, 4)
+    assert (some.granted_total, some.full) == (2, False)
+    assert "p0" in (await quotas.ask_capacity("p1", 2, 0, 2)).fault
+
+
+async def test_full_is_told_once_all_that_have_units_have_answered_that_they_need_them(quotas: QuotaDesk) -> None:
+    """I4: whoever has no units, and the partition that asks, need not answer."""
+    quotas.links[:] = [Silent(), Returning(p0=0)]
+    await quotas.capacity("p0", 0, 0, 3)
+    await quotas.capacity("p1", 0, 0, 2)
+    full = await quotas.capacity("p1", 2, 0, 1)
+    assert (full.granted_total, full.full) == (2, True)
+    assert (await quotas.capacity("p2", 0, 0, 0)).full is False, "who asks for nothing is refused nothing"
+    quotas.links[:] = [Silent(), Returning(p0=2)]
+    rest = await quotas.capacity("p1", 2, 0, 1)
+    assert (rest.granted_total, rest.full) == (3, False)
 
 
 async def test_a_zone_without_a_limit_needs_no_lease(quotas: QuotaDesk) -> None:
