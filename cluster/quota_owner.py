@@ -25,6 +25,7 @@ from cluster.routes import Routes
 from cluster.snapshots import trim_after
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
+from ticketcore.capacity import Grant
 from ticketcore.errors import DamagedDataError, FencedError, TransientError, UnavailableError, UnknownOutcomeError
 from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, highest_level
 
@@ -303,7 +304,9 @@ class QuotaOwner:
         short = granted < request.received_total + request.wanted
         if silent and granted <= request.received_total:
             raise UnavailableError(f"units of zone {zone_number} may lie unused at {', '.join(silent[:MAX_NAMED])}")
-        return link_pb2.CapacityResponse(granted_total=granted, full=short and not silent)
+        response = link_pb2.CapacityResponse(granted_total=granted, full=short and not silent)
+        response.returned_total = self.state.zone(zone_number).grants.get(request.partition, Grant()).returned_total
+        return response
 
     def _grant(self, request: link_pb2.CapacityRequest, capacity: int, changes: Changes) -> int:
         zone = self.state.zone(request.zone_number)
