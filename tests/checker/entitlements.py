@@ -1,4 +1,4 @@
-"""I1, I3, I5 and I8 in the ledger: entitlements replayed by their products' rules, tickets by their lifecycle.
+"""I1, I3, I5, I7 and I8 in the ledger: entitlements replayed by their products' rules, tickets by their lifecycle.
 
 An entitlement is a ticket in one zone. Its counters follow from the facts alone: entries and re-entries add, exits
 subtract, NOT_PASSED gives back what its admission took.
@@ -14,6 +14,7 @@ from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
 from tests.checker.history import History
 from tests.checker.ledger import Fact, Ledger
+from tests.checker.refusals import shown_codes, untrue_code, untrue_use
 from tests.checker.tickets import ENTRY, EXIT, Entitlement, Terms, Ticket, park_day
 from tests.checker.violation import Violation
 
@@ -28,6 +29,7 @@ class Entitlements:
 
     def __init__(self, history: History, zone: tzinfo) -> None:
         self._zone = zone
+        self._shown = shown_codes(history)
         self._terms: dict[int, Terms] = {item.request["ticket"]: item.request for item in history.of("issue")}
         self._tickets: dict[int, Ticket] = defaultdict(Ticket)
         self._scans: dict[bytes, Fact] = {}
@@ -56,6 +58,8 @@ class Entitlements:
         self._scans[scan.scan_id] = fact
         if scan.decision == ADMIT:
             yield from self._admission(fact)
+        else:
+            yield from self._refusal(fact)
 
     def _admission(self, fact: Fact) -> Iterator[Violation]:
         scan, terms = fact.body, self._terms.get(fact.body.ticket_id)
@@ -69,10 +73,27 @@ class Entitlements:
             promise = "I5" if ticket.lifecycle in VOIDED else "I1"
             yield Violation(promise, subject, f"was admitted while {state}", fact.where)
         yield from self._first(ticket, fact)
+        ticket.seen = True
         zone = ticket.zones[scan.zone_number]
         day = park_day(fact.time_ms, self._zone)
         zone.count(scan, day, 1)
         yield from (Violation("I1", subject, what, fact.where) for what in _beyond(zone, terms, day))
+
+    def _refusal(self, fact: Fact) -> Iterator[Violation]:
+        scan, code = fact.body, self._shown.get(fact.body.scan_id)
+        said = gate.Reason.Name(scan.reason).removeprefix("REASON_")
+        if code is not None and code.ticket in self._terms:
+            registered = self._tickets[code.ticket].registered_in == fact.partition
+            if untrue_code(scan, code, registered):
+                yield Violation("I7", f"ticket {code.ticket}", f"a genuine code was told {said}", fact.where)
+        terms = self._terms.get(scan.ticket_id)
+        if terms is None:
+            return
+        day = park_day(fact.time_ms, self._zone)
+        known = untrue_use(scan, self._tickets[scan.ticket_id], terms, day, code)
+        if known:
+            subject = f"ticket {scan.ticket_id} in zone {scan.zone_number}"
+            yield Violation("I7", subject, f"was told {said}, and {known}", fact.where)
 
     def _first(self, ticket: Ticket, fact: Fact) -> Iterator[Violation]:
         """Revenue is recognised with the first entry, and again only after it was undone."""
@@ -119,9 +140,11 @@ class Entitlements:
     def _register(self, fact: Fact) -> Iterator[Violation]:
         ticket_id = int.from_bytes(fact.body.claims[1:9], "big")
         ticket = self._tickets[ticket_id]
-        if ticket.registered:
+        if ticket.registered_in:
             yield Violation("I6", f"ticket {ticket_id}", "is registered twice", fact.where)
-        ticket.registered = True
+        ticket.registered_in = fact.partition
+        if not ticket.requests and not ticket.seen:  # one that was seen or changed before stays what it is
+            ticket.lifecycle = fact.body.lifecycle
 
 
 def _beyond(zone: Entitlement, terms: Terms, day: date) -> Iterator[str]:

@@ -38,7 +38,10 @@ class Ticket:
     zones: dict[int, Entitlement] = field(default_factory=lambda: defaultdict(Entitlement))
     lifecycle: int = pb.LIFECYCLE_ACTIVE
     requests: set[bytes] = field(default_factory=set)
-    registered: bool = False
+    registered_in: str = ""
+    """The partition whose log says so; empty: none has."""
+    seen: bool = False
+    """It was admitted before, wherever and whatever became of it."""
     first: bool = False
 
     @property
