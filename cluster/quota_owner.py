@@ -142,7 +142,7 @@ class QuotaOwner:
                 await self._commit(lambda changes: self._return(request.return_units, changes))
                 response.return_units.SetInParent()
             case "get_quotas":
-                response.get_quotas.CopyFrom(self._quotas(request.get_quotas))
+                response.get_quotas.CopyFrom(await self._commit(lambda _: self._quotas(request.get_quotas)))
             case "capacity":
                 response.capacity.CopyFrom(await self._capacity(request.capacity))
             case "occupancy":

@@ -78,6 +78,29 @@ async def test_a_fenced_quota_owner_answers_nothing(quotas: QuotaDesk) -> None:
     answer.cancel()
 
 
+async def test_quotas_are_told_of_once_they_are_durable_and_by_their_owner_only(quotas: QuotaDesk) -> None:
+    """I2, I4: a hold that is still on its way to the ledger may never be."""
+    held, zombie = asyncio.Event(), quotas.owner
+    quotas.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    placing = asyncio.ensure_future(quotas.place(1, units=4))
+    await until(lambda: not quotas.ledger.faults)
+    asking = asyncio.ensure_future(quotas.quota())
+    await asyncio.sleep(0.05)
+    assert not asking.done()
+    held.set()
+    assert (await placing).outcome == DONE
+    assert (await asking).held == 4
+    await quotas.take_over()
+    late, quotas.owner = quotas.owner, zombie
+    for _ in range(2):  # also once it has noticed
+        asking = asyncio.ensure_future(quotas.quota())
+        await until(lambda: zombie.failure is not None)
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        asking.cancel()
+    quotas.owner = late
+
+
 async def test_holds_that_race_never_take_more_than_the_limit_and_end_exactly_full(quotas: QuotaDesk) -> None:
     """I4"""
     random.seed(7)
