@@ -227,7 +227,9 @@ class QuotaBook:
                         counter.bound_credit()
             case LimitChange(key, limit, version):
                 counter = self.counters.setdefault(key, Counter())
-                counter.limit, counter.catalogue_version, counter.alerted_percent = limit, version, 0
+                if limit != counter.limit:
+                    counter.alerted_percent = 0
+                counter.limit, counter.catalogue_version = limit, version
             case Alert(key, level):
                 self.counters[key].alerted_percent = level
 
@@ -265,7 +267,7 @@ class QuotaBook:
         changes: list[LimitChange] = []
         for line in lines:
             known = self.counters.get(line.quota_key)
-            if known is None or (version > known.catalogue_version and line.limit != known.limit):
+            if known is None or version > known.catalogue_version:  # also with the same limit: none before it counts
                 changes.append(LimitChange(line.quota_key, line.limit, version))
         return tuple(changes)
 
@@ -275,7 +277,7 @@ class QuotaBook:
             counter = self.counters.get(line.quota_key, Counter())
             limit = limit_of.get(line.quota_key, counter.limit)
             level = highest_level(counter.taken + line.units, limit, self.alert_levels_percent)
-            alerted = 0 if line.quota_key in limit_of else counter.alerted_percent
+            alerted = counter.alerted_percent if limit == counter.limit else 0
             if level > alerted:
                 alerts.append(Alert(line.quota_key, level, counter.taken + line.units, limit))
         return tuple(alerts)

@@ -278,6 +278,26 @@ def test_a_limit_follows_the_newest_catalogue_only() -> None:
     assert book.counters["a"].taken == 4, "a lowered limit takes nothing back, and sells nothing more"
 
 
+def test_a_catalogue_that_leaves_a_limit_as_it_was_outdates_the_ones_before_it() -> None:
+    """A call that was on its way for two catalogues came and set a limit that had been taken back."""
+    book = QuotaBook()
+    for hold_id, limit, version in ((b"1", 100, 1), (b"2", 100, 3), (b"3", 500, 2)):
+        apply(book, book.place(hold_id, (LimitedLine("a", 1, limit),), 10, version))
+        assert book.counters["a"].limit == 100
+    assert book.counters["a"].catalogue_version == 3
+    again = book.place(b"4", (LimitedLine("a", 1, 100),), 10, 3)
+    assert not any(isinstance(change, LimitChange) for change in again.changes), "once a catalogue"
+
+
+def test_a_level_is_not_told_again_by_a_catalogue_that_leaves_its_limit_as_it_was() -> None:
+    book = QuotaBook(alert_levels_percent=(80,))
+    raised = []
+    for number, (limit, version) in enumerate([(10, 1)] * 8 + [(10, 2), (11, 3)]):
+        answer = apply(book, book.place(bytes([number]), (LimitedLine("a", 1, limit),), 10, version))
+        raised += [change.taken for change in answer.changes if isinstance(change, Alert)]
+    assert raised == [8, 10], "with another limit, it is"
+
+
 def test_levels_are_told_once_each_as_they_are_reached() -> None:
     book = QuotaBook(alert_levels_percent=(80, 100))
     raised = []
