@@ -40,7 +40,7 @@ from ticketcore import admission, postings, quota
 from ticketcore.capacity import CapacityMove, Grant, ZoneBook, ZoneLease
 from ticketcore.errors import TransientError
 from ticketcore.postings import Transaction
-from ticketcore.quota import HoldState
+from ticketcore.quota import Counter, HoldState
 from ticketcore.reasons import Reason
 
 LEASE_MS = 1_000
@@ -207,6 +207,10 @@ def _believe_full(self: Owner, batch: Any, first: Any, answer: Any) -> bool:
 _RECEIVE_LEASE = Owner._receive_lease
 
 
+def _no_credit(self: Counter) -> None:
+    self.sold = max(self.sold, 0)
+
+
 async def _start_without_looking(self: OwnerHost, indexes: Sequence[int]) -> None:
     """Takes over what is missing; what was taken and never announced is not."""
     with replaced((OwnerHost, "_drop_lost", lambda *_: None), (OwnerHost, "_serves", _is_owned)):
@@ -314,6 +318,10 @@ BUGS = {
     "full on its way": Bug(
         "full is believed while units that were given back are on their way", "everything",
         _patch((Owner, "_receive_lease", _believe_full)),
+    ),
+    "returned early": Bug(
+        "units that are returned before their sale is confirmed are lost", "calm",
+        _patch((Counter, "bound_credit", _no_credit)),
     ),
     "full too soon": Bug(
         "a question that overtakes an answer is told that the zone is full", "ledger",
