@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cluster import quota_owner
+from cluster.partition import partition_of
 from cluster.quota_state import replay, restore, snapshot
-from parkgate.cluster.v1 import control_pb2
+from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
+from parkgate.gate.v1 import gate_pb2
 from tests.cluster.harness import LocalCluster, scan, ticket_id
 from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
 from tests.cluster.plain_quota import QuotaDesk, Returning, Silent
@@ -273,6 +275,33 @@ async def test_a_full_zone_stays_exactly_full_through_restarts_of_owner_and_capa
     waiting = [code for code in codes if ticket_id(code) not in inside]
     again = await send_until_decided(gate, [scan(code) for code in waiting])
     assert [verdict.decision for verdict in again].count(ADMIT) == 3
+
+
+async def test_guests_are_told_retry_while_the_owner_of_the_last_units_is_away_and_admitted_once_it_is_back(
+    two_owners: LocalCluster,
+) -> None:
+    """I4, I7: over real links; all units are leased by a partition of the owner that is away."""
+    cluster = two_owners
+    await cluster.publish(document_with_capacity(cluster, "park", 3), 2)
+    park = next(zone.number for zone in cluster.catalogue.zones.values() if zone.id == "park")
+    await cluster.quota.owner.control.refresh()
+    leased = link_pb2.CapacityRequest(zone_number=park, partition=cluster.config.partition_names[0], wanted=3)
+    assert (await cluster.quota.owner._capacity(leased)).granted_total == 3
+    codes = [code for code in (cluster.token("day") for _ in range(16)) if _owner_of(cluster, code) == 1][:4]
+    await cluster.register(*codes)
+    await cluster.owners[0].stop()
+    gate = await cluster.gate("main-1")
+    for _ in range(2):
+        (verdict,) = await gate.send(scan(codes[0]))
+        assert (verdict.decision, reason(verdict)) == (gate_pb2.DECISION_RETRY, "INTERNAL_ERROR")
+        assert verdict.retry_after_ms > 0
+    await cluster.replace_owner(0)
+    verdicts = await send_until_decided(gate, [scan(code) for code in codes])
+    assert sorted(reason(verdict) for verdict in verdicts) == ["CAPACITY_FULL"] + ["UNSPECIFIED"] * 3
+
+
+def _owner_of(cluster: LocalCluster, code: bytes) -> int:
+    return partition_of(ticket_id(code), cluster.config.partitions) % len(cluster.owners)
 
 
 async def test_a_hold_that_has_lapsed_stays_lapsed_under_a_later_owner_with_a_slower_clock(quotas: QuotaDesk) -> None:
