@@ -394,8 +394,8 @@ class Owner:
         self._enqueue(len(waiting), lambda batch: self._resume(batch, waiting, answer))
 
     def _resume(self, batch: Batch, waiting: list[WaitingScan], answer: link_pb2.CapacityResponse | None) -> None:
-        if answer is not None:
-            self._receive_lease(batch, waiting[0], answer)
+        if answer is not None and not self._receive_lease(batch, waiting[0], answer):
+            answer = None
         for item in waiting:
             group = item.group
             group.waiting -= 1
@@ -406,16 +406,21 @@ class Owner:
             if not group.waiting:
                 batch.ready_groups.append(group)
 
-    def _receive_lease(self, batch: Batch, first: WaitingScan, answer: link_pb2.CapacityResponse) -> None:
+    def _receive_lease(self, batch: Batch, first: WaitingScan, answer: link_pb2.CapacityResponse) -> bool:
+        """Takes an answer over. False if it says nothing: no units, and "full" without those that were given back and
+        are on their way, which may be free yet."""
         key = (first.partition, first.zone_number)
         index = self.config.partition_names.index(first.partition)
         decider = batch.decider(index)
         if decider is None:
-            return
-        if decider.partition.zone_lease(first.zone_number).receive(answer.granted_total):
+            return True
+        lease = decider.partition.zone_lease(first.zone_number)
+        if lease.receive(answer.granted_total):
             commands.add_lease_event(decider, first.zone_number)
-        if answer.full:
+        outdated = answer.full and lease.returned_total > answer.returned_total
+        if answer.full and not outdated:
             batch.context.full_zones = batch.context.full_zones | {key}
+        return not outdated or lease.spare > 0
 
     # Commands
 

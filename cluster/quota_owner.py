@@ -25,6 +25,7 @@ from cluster.routes import Routes
 from cluster.snapshots import trim_after
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
+from ticketcore.capacity import Grant
 from ticketcore.errors import DamagedDataError, FencedError, TransientError, UnavailableError, UnknownOutcomeError
 from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, highest_level
 
@@ -33,6 +34,8 @@ MAX_LINES = 64
 RECALL_TIMEOUT_S = 0.5
 MAX_CALLS = 2_000
 """Calls under way: sales send theirs in batches, and each partition has one question a zone. Beyond: ask again."""
+MAX_NAMED = 5
+"""Partitions that one message names."""
 SNAPSHOT_AFTER_ENTRIES = 20_000
 LEVELS_PERCENT = (80, 90, 100)
 MOVE_OF_COMMAND = {"pin": HoldState.PINNED, "confirm": HoldState.CONFIRMED, "release": HoldState.RELEASED}
@@ -139,7 +142,7 @@ class QuotaOwner:
                 await self._commit(lambda changes: self._return(request.return_units, changes))
                 response.return_units.SetInParent()
             case "get_quotas":
-                response.get_quotas.CopyFrom(self._quotas(request.get_quotas))
+                response.get_quotas.CopyFrom(await self._commit(lambda _: self._quotas(request.get_quotas)))
             case "capacity":
                 response.capacity.CopyFrom(await self._capacity(request.capacity))
             case "occupancy":
@@ -273,15 +276,18 @@ class QuotaOwner:
         response = control_pb2.GetQuotasResponse()
         for key in request.quota_keys or sorted(counters):
             counter = counters.get(key, Counter())
-            response.quotas.add(
-                quota_key=key, limit=counter.limit, held=counter.held, pinned=counter.pinned, sold=counter.sold
-            )
+            sold = max(counter.sold, 0)  # below zero: returned early, and counted as pinned until it is confirmed
+            response.quotas.add(quota_key=key, limit=counter.limit, held=counter.held, pinned=counter.pinned, sold=sold)
         return response
 
     # Capacity
 
     async def _capacity(self, request: link_pb2.CapacityRequest) -> link_pb2.CapacityResponse:
-        """Grants units; when they run short, unused ones are recalled from all others before anyone is told "full"."""
+        """Grants units; when they run short, unused ones are recalled from all others before anyone is told "full".
+
+        Raises:
+            UnavailableError: nothing is free, and not all who may have unused units have answered.
+        """
         zone_number = request.zone_number
         capacity = self.control.rules.capacity_of_zone.get(zone_number, 0) if self.control.rules else 0
         if capacity == 0:
@@ -290,10 +296,16 @@ class QuotaOwner:
         async with lock:
             granted = await self._commit(lambda changes: self._grant(request, capacity, changes))
             missing = request.received_total + request.wanted - granted
-            if missing > 0 and await self._recall(request, missing):
-                granted = await self._commit(lambda changes: self._grant_more(request, missing, changes))
-        response = link_pb2.CapacityResponse(granted_total=granted)
-        response.full = granted < request.received_total + request.wanted
+            silent: list[str] = []
+            if missing > 0:
+                totals = await self._recall(request, missing)
+                silent = self._silent(request, totals)
+                granted = await self._commit(lambda changes: self._grant_rest(request, missing, totals, changes))
+        short = granted < request.received_total + request.wanted
+        if silent and granted <= request.received_total:
+            raise UnavailableError(f"units of zone {zone_number} may lie unused at {', '.join(silent[:MAX_NAMED])}")
+        response = link_pb2.CapacityResponse(granted_total=granted, full=short and not silent)
+        response.returned_total = self.state.zone(zone_number).grants.get(request.partition, Grant()).returned_total
         return response
 
     def _grant(self, request: link_pb2.CapacityRequest, capacity: int, changes: Changes) -> int:
@@ -324,8 +336,8 @@ class QuotaOwner:
         if level > self.state.zone(zone_number).alerted_percent:
             changes.append(ZoneAlert(zone_number, level, taken, limit))
 
-    async def _recall(self, request: link_pb2.CapacityRequest, missing: int) -> bool:
-        """Asks every other partition's owner for unused units; says whether any came back."""
+    async def _recall(self, request: link_pb2.CapacityRequest, missing: int) -> list[link_pb2.CapacityRequest]:
+        """Asks every other partition's owner for unused units; returns the totals of those that answered."""
         await self._routes.look_up()
         recall = link_pb2.LinkRequest()
         recall.recall.zone_number, recall.recall.wanted = request.zone_number, missing
@@ -334,18 +346,30 @@ class QuotaOwner:
             recall.recall.granted_totals[partition] = grant.granted_total
         calls = [link.call(_copy(recall), RECALL_TIMEOUT_S) for link in self._routes.links()]
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        totals = [
+        return [
             item for answer in answers if isinstance(answer, link_pb2.LinkResponse) for item in answer.recall.totals
         ]
-        return bool(await self._commit(lambda changes: self._note_returns(totals, changes)))
 
-    def _note_returns(self, totals: list[link_pb2.CapacityRequest], changes: Changes) -> int:
-        moves = [
-            self.state.zone(total.zone_number).note_return(total.partition, total.returned_total) for total in totals
-        ]
-        news = [move for move in moves if move is not None]
-        changes += news
-        return len(news)
+    def _silent(self, request: link_pb2.CapacityRequest, totals: list[link_pb2.CapacityRequest]) -> list[str]:
+        """Other partitions that have units and did not answer: theirs may be unused."""
+        answered = {request.partition, *(total.partition for total in totals)}
+        grants = self.state.zone(request.zone_number).grants
+        return [partition for partition, grant in grants.items() if grant.leased and partition not in answered]
+
+    def _grant_rest(
+        self,
+        request: link_pb2.CapacityRequest,
+        missing: int,
+        totals: list[link_pb2.CapacityRequest],
+        changes: Changes,
+    ) -> int:
+        zone = self.state.zone(request.zone_number)
+        for total in totals:
+            returned = zone.note_return(total.partition, total.returned_total)
+            if returned is not None:
+                zone.apply(returned)
+                changes.append(returned)
+        return self._grant_more(request, missing, changes)
 
     def _leases(self) -> control_pb2.GetOccupancyResponse:
         response = control_pb2.GetOccupancyResponse()

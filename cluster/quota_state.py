@@ -140,8 +140,9 @@ def snapshot(state: QuotaState) -> bytes:
             quota_key=key,
             limit=counter.limit,
             catalogue_version=counter.catalogue_version,
-            sold=counter.sold,
+            sold=max(counter.sold, 0),
             alerted_percent=counter.alerted_percent,
+            returned_early=max(-counter.sold, 0),
         )
     for hold_id, hold in state.book.holds.items():
         lines = [_line(line) for line in hold.lines]
@@ -182,7 +183,7 @@ def _restore(state: QuotaState, record: events_pb2.QuotaSnapshot) -> None:
             catalogue_version=counter.catalogue_version,
             held=held.held,
             pinned=held.pinned,
-            sold=counter.sold,
+            sold=counter.sold - counter.returned_early,
             alerted_percent=counter.alerted_percent,
         )
     book.returned = dict.fromkeys(record.returned)

@@ -9,6 +9,10 @@
 
 Invariant (I4): held + pinned + sold <= limit for every key, whenever a hold is granted.
 
+A refund may be told before the confirmation of what it refunds, for the two travel apart. `sold` is then below zero: a
+credit against units that are pinned, which the confirmation uses up. Until it has come the units count as pinned and
+nobody else gets them. A credit is never more than what is pinned, for nothing else can still become sold.
+
 Commands look and return `(outcome, change)`; `apply` is the only place where state moves, live and in recovery alike.
 The caller appends the changes to the ledger before it answers. A hold is all its lines or none.
 """
@@ -112,12 +116,17 @@ class Counter:
     held: int = 0
     pinned: int = 0
     sold: int = 0
+    """Below zero: units that were returned before they were confirmed."""
     alerted_percent: int = 0
 
     @property
     def taken(self) -> int:
         """Units that cannot be sold now."""
-        return self.held + self.pinned + self.sold
+        return self.held + self.pinned + max(self.sold, 0)
+
+    def bound_credit(self) -> None:
+        """Returns of what was never sold change nothing."""
+        self.sold = max(self.sold, -self.pinned)
 
 
 @dataclass(slots=True)
@@ -213,11 +222,14 @@ class QuotaBook:
                 _forget_oldest(self.returned)
                 for line in lines:
                     counter = self.counters.get(line.quota_key)
-                    if counter is not None:  # else nothing of it was ever sold
-                        counter.sold = max(counter.sold - line.units, 0)
+                    if counter is not None:  # else nothing of it was ever held
+                        counter.sold -= line.units
+                        counter.bound_credit()
             case LimitChange(key, limit, version):
                 counter = self.counters.setdefault(key, Counter())
-                counter.limit, counter.catalogue_version, counter.alerted_percent = limit, version, 0
+                if limit != counter.limit:
+                    counter.alerted_percent = 0
+                counter.limit, counter.catalogue_version = limit, version
             case Alert(key, level):
                 self.counters[key].alerted_percent = level
 
@@ -231,6 +243,8 @@ class QuotaBook:
         self._count(hold.lines, hold.state, -1)
         hold.state = change.state
         self._count(hold.lines, hold.state, 1)
+        for line in hold.lines:
+            self.counters[line.quota_key].bound_credit()
         if hold.state in FINISHED:
             self.finished[change.hold_id] = None
             for forgotten in _forget_oldest(self.finished):
@@ -253,7 +267,7 @@ class QuotaBook:
         changes: list[LimitChange] = []
         for line in lines:
             known = self.counters.get(line.quota_key)
-            if known is None or (version > known.catalogue_version and line.limit != known.limit):
+            if known is None or version > known.catalogue_version:  # also with the same limit: none before it counts
                 changes.append(LimitChange(line.quota_key, line.limit, version))
         return tuple(changes)
 
@@ -263,7 +277,7 @@ class QuotaBook:
             counter = self.counters.get(line.quota_key, Counter())
             limit = limit_of.get(line.quota_key, counter.limit)
             level = highest_level(counter.taken + line.units, limit, self.alert_levels_percent)
-            alerted = 0 if line.quota_key in limit_of else counter.alerted_percent
+            alerted = counter.alerted_percent if limit == counter.limit else 0
             if level > alerted:
                 alerts.append(Alert(line.quota_key, level, counter.taken + line.units, limit))
         return tuple(alerts)

@@ -43,7 +43,7 @@ def check(history: History, stored: Iterable[StoredEntry], books: Books | None =
     park = next(history.of("park"), None)
     zone = ZoneInfo(park.request["time_zone"] if park is not None else "UTC")
     violations = list(ledger.violations)
-    violations += Entitlements(history).replay(ledger)
+    violations += Entitlements(history, zone).replay(ledger)
     violations += check_hearing(history, ledger)
     violations += check_limits(history, ledger)
     if books is not None:

@@ -1,4 +1,4 @@
-"""I1, I3, I5 and I8 in the ledger: entitlements replayed by the rules of their products, tickets by their lifecycle.
+"""I1, I3, I5, I7 and I8 in the ledger: entitlements replayed by their products' rules, tickets by their lifecycle.
 
 An entitlement is a ticket in one zone. Its counters follow from the facts alone: entries and re-entries add, exits
 subtract, NOT_PASSED gives back what its admission took.
@@ -8,49 +8,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from datetime import date, tzinfo
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
 from tests.checker.history import History
 from tests.checker.ledger import Fact, Ledger
+from tests.checker.refusals import shown_codes, untrue_code, untrue_use
+from tests.checker.tickets import ENTRY, EXIT, Entitlement, Terms, Ticket, park_day
 from tests.checker.violation import Violation
 
 ADMIT = gate.DECISION_ADMIT
-ENTRY, REENTRY, EXIT = gate.ADMISSION_KIND_ENTRY, gate.ADMISSION_KIND_REENTRY, gate.ADMISSION_KIND_EXIT
 NOT_PASSED = gate.PASSAGE_OUTCOME_NOT_PASSED
 VOIDED = {pb.LIFECYCLE_REFUNDED, pb.LIFECYCLE_CANCELED, pb.LIFECYCLE_RESCHEDULED}
 CLOSED = VOIDED | {pb.LIFECYCLE_REVOKED, pb.LIFECYCLE_BLOCKED}
-DAY_MS = 86_400_000
-
-
-@dataclass(slots=True)
-class _Entitlement:
-    admitted: int = 0
-    inside: int = 0
-    by_day: dict[int, int] = field(default_factory=lambda: defaultdict(int))
-
-
-@dataclass(slots=True)
-class _Ticket:
-    zones: dict[int, _Entitlement] = field(default_factory=lambda: defaultdict(_Entitlement))
-    lifecycle: int = pb.LIFECYCLE_ACTIVE
-    requests: set[bytes] = field(default_factory=set)
-    registered: bool = False
-    first: bool = False
-
-    @property
-    def admitted(self) -> int:
-        return sum(zone.admitted for zone in self.zones.values())
 
 
 class Entitlements:
-    """Replays the facts of ticket partitions."""
+    """Replays the facts of ticket partitions. Days are those of the park's time zone."""
 
-    def __init__(self, history: History) -> None:
-        self._terms: dict[int, dict[str, Any]] = {item.request["ticket"]: item.request for item in history.of("issue")}
-        self._tickets: dict[int, _Ticket] = defaultdict(_Ticket)
+    def __init__(self, history: History, zone: tzinfo) -> None:
+        self._zone = zone
+        self._shown = shown_codes(history)
+        self._terms: dict[int, Terms] = {item.request["ticket"]: item.request for item in history.of("issue")}
+        self._tickets: dict[int, Ticket] = defaultdict(Ticket)
         self._scans: dict[bytes, Fact] = {}
         self._settled: dict[bytes, Fact] = {}
         self.violations: list[Violation] = []
@@ -77,6 +58,8 @@ class Entitlements:
         self._scans[scan.scan_id] = fact
         if scan.decision == ADMIT:
             yield from self._admission(fact)
+        else:
+            yield from self._refusal(fact)
 
     def _admission(self, fact: Fact) -> Iterator[Violation]:
         scan, terms = fact.body, self._terms.get(fact.body.ticket_id)
@@ -90,11 +73,29 @@ class Entitlements:
             promise = "I5" if ticket.lifecycle in VOIDED else "I1"
             yield Violation(promise, subject, f"was admitted while {state}", fact.where)
         yield from self._first(ticket, fact)
+        ticket.seen = True
         zone = ticket.zones[scan.zone_number]
-        _count(zone, scan, fact.time_ms, 1)
-        yield from (Violation("I1", subject, what, fact.where) for what in _beyond(zone, terms, fact.time_ms))
+        day = park_day(fact.time_ms, self._zone)
+        zone.count(scan, day, 1)
+        yield from (Violation("I1", subject, what, fact.where) for what in _beyond(zone, terms, day))
 
-    def _first(self, ticket: _Ticket, fact: Fact) -> Iterator[Violation]:
+    def _refusal(self, fact: Fact) -> Iterator[Violation]:
+        scan, code = fact.body, self._shown.get(fact.body.scan_id)
+        said = gate.Reason.Name(scan.reason).removeprefix("REASON_")
+        if code is not None and code.ticket in self._terms:
+            registered = self._tickets[code.ticket].registered_in == fact.partition
+            if untrue_code(scan, code, registered):
+                yield Violation("I7", f"ticket {code.ticket}", f"a genuine code was told {said}", fact.where)
+        terms = self._terms.get(scan.ticket_id)
+        if terms is None:
+            return
+        day = park_day(fact.time_ms, self._zone)
+        known = untrue_use(scan, self._tickets[scan.ticket_id], terms, day, code)
+        if known:
+            subject = f"ticket {scan.ticket_id} in zone {scan.zone_number}"
+            yield Violation("I7", subject, f"was told {said}, and {known}", fact.where)
+
+    def _first(self, ticket: Ticket, fact: Fact) -> Iterator[Violation]:
         """Revenue is recognised with the first entry, and again only after it was undone."""
         is_first = fact.body.kind == ENTRY and not ticket.first
         if fact.body.first_admission != is_first:
@@ -119,7 +120,8 @@ class Entitlements:
             took, gave = admission.body.persons, passage.persons_given_back
             yield Violation("I1", subject, f"{took} persons were admitted and {gave} given back", fact.where)
         ticket = self._tickets[passage.ticket_id]
-        _count(ticket.zones[passage.zone_number], admission.body, admission.time_ms, -1)
+        day = park_day(admission.time_ms, self._zone)
+        ticket.zones[passage.zone_number].count(admission.body, day, -1)
         if passage.first_admission_undone != (ticket.first and ticket.admitted == 0):
             yield Violation("I6", f"ticket {passage.ticket_id}", "its first admission is undone wrongly", fact.where)
         ticket.first = ticket.first and not passage.first_admission_undone
@@ -138,27 +140,20 @@ class Entitlements:
     def _register(self, fact: Fact) -> Iterator[Violation]:
         ticket_id = int.from_bytes(fact.body.claims[1:9], "big")
         ticket = self._tickets[ticket_id]
-        if ticket.registered:
+        if ticket.registered_in:
             yield Violation("I6", f"ticket {ticket_id}", "is registered twice", fact.where)
-        ticket.registered = True
+        ticket.registered_in = fact.partition
+        if not ticket.requests and not ticket.seen:  # one that was seen or changed before stays what it is
+            ticket.lifecycle = fact.body.lifecycle
 
 
-def _count(zone: _Entitlement, scan: Any, time_ms: int, sign: int) -> None:
-    persons = sign * scan.persons
-    if scan.kind == ENTRY:
-        zone.admitted += persons
-        zone.by_day[time_ms // DAY_MS] += persons
-    if scan.counts_inside:
-        zone.inside += -persons if scan.kind == EXIT else persons
-
-
-def _beyond(zone: _Entitlement, terms: dict[str, Any], time_ms: int) -> Iterator[str]:
+def _beyond(zone: Entitlement, terms: Terms, day: date) -> Iterator[str]:
     """What of an entitlement's limits is broken."""
     party, entries, daily = terms["party"], terms["entries"], terms.get("daily_entries", 0)
     if entries and zone.admitted > entries * party:
         yield f"{zone.admitted} person-entries were admitted, {entries * party} are allowed"
-    if daily and zone.by_day[time_ms // DAY_MS] > daily * party:
-        yield f"{zone.by_day[time_ms // DAY_MS]} person-entries on one day, {daily * party} are allowed"
+    if daily and zone.by_day[day] > daily * party:
+        yield f"{zone.by_day[day]} person-entries on one day, {daily * party} are allowed"
     if zone.inside > party:
         yield f"{zone.inside} persons are inside on a ticket for {party}"
     if zone.inside < 0:

@@ -125,10 +125,14 @@ def _refunded_and_inside(history: History, used: set[int]) -> Iterator[Violation
 def _refunds(history: History, ledger: Ledger) -> Iterator[Violation]:
     """Money that was given back was given back by the ledger, once."""
     changed = {fact.body.request_id.hex() for fact in ledger.of("ticket_changed")}
+    used = {fact.body.ticket_id for fact in ledger.of("scan_decided") if fact.body.decision == gate.DECISION_ADMIT}
     for refund in history.of("refund"):
         if refund.outcome != OK:
             continue
         done, written = refund.answer["changed"] == "DONE", refund.request["request_id"] in changed
+        if refund.answer["changed"] == "ALREADY_USED" and refund.request["ticket"] not in used:
+            what = "its refund was refused as used, and nobody was ever admitted on it"
+            yield Violation("I7", f"ticket {refund.request['ticket']}", what, _said(refund))
         if done != written:
             says = "was refunded, and the ledger knows nothing of it" if done else "was refused, and the ledger did it"
             yield Violation("I5", f"ticket {refund.request['ticket']}", says, _said(refund))

@@ -3,6 +3,8 @@
 Inside <= capacity is proved twice: by counting who is inside over all partitions in the order in which entries became
 durable, and by the leases (what a partition holds it was granted, what was taken back it gave). The second needs no
 common order of partitions, so it also holds where only each partition's own order is known.
+
+"Full" and "sold out" must be true as well: see `tests.checker.room`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from typing import Any
 
 from parkgate.events.v1 import events_pb2 as pb
 from tests.checker.entitlements import ADMIT, EXIT, NOT_PASSED
-from tests.checker.history import OK, History
+from tests.checker.history import OK, History, Operation
 from tests.checker.ledger import Fact, Ledger
+from tests.checker.refusals import shown_codes
+from tests.checker.room import Fullness, Peaks, Taken
 from tests.checker.violation import Violation
 
 HELD, PINNED, CONFIRMED = pb.HOLD_STATE_HELD, pb.HOLD_STATE_PINNED, pb.HOLD_STATE_CONFIRMED
@@ -31,12 +35,16 @@ def check_limits(history: History, ledger: Ledger) -> Iterator[Violation]:
     if park is None:
         return
     capacities = {int(zone): limit for zone, limit in park.request["capacities"].items()}
+    terms = {item.request["ticket"]: item.request for item in history.of("issue")}
     occupancy, quotas = Occupancy(capacities, ledger.ordered), Quotas(park.request["quotas"])
+    fullness = Fullness(capacities, occupancy.peaks, terms, shown_codes(history))
     for _, together in groupby(ledger.facts, key=lambda fact: (fact.partition, fact.sequence)):
         facts = list(together)
         yield from occupancy.take(facts)
+        yield from fullness.take(facts) if ledger.ordered else fullness.later(facts)
         yield from quotas.take(facts)
     yield from occupancy.end()
+    yield from fullness.end()
     yield from _full(history, occupancy, quotas)
     yield from _told(history, quotas)
 
@@ -59,6 +67,7 @@ class Occupancy:
         self._capacities = {zone: limit for zone, limit in capacities.items() if limit}
         self._leases: dict[tuple[int, str], _Lease] = defaultdict(_Lease)
         self._admissions: dict[bytes, pb.ScanDecided] = {}
+        self.peaks = Peaks()
 
     def inside(self, zone: int) -> int:
         """Persons inside a zone, over all partitions."""
@@ -66,7 +75,7 @@ class Occupancy:
 
     def take(self, facts: list[Fact]) -> Iterator[Violation]:
         """Moves one entry on."""
-        touched = {key for fact in facts if (key := self._move(fact)) is not None}
+        touched = {key for fact in facts if (key := self._moved(fact)) is not None}
         for zone, partition in sorted(touched):
             if zone in self._capacities:
                 yield from self._check_alone(zone, partition, facts[-1].where)
@@ -101,6 +110,12 @@ class Occupancy:
         if lease.taken_back > lease.returned:
             what = f"{lease.taken_back} units of {partition} were taken back, it gave {lease.returned}"
             yield Violation("I4", subject, what, where)
+
+    def _moved(self, fact: Fact) -> tuple[int, str] | None:
+        key = self._move(fact)
+        if key is not None:
+            self.peaks.note(*key, self._leases[key].inside, fact.durable_ms)
+        return key
 
     def _move(self, fact: Fact) -> tuple[int, str] | None:
         """Takes one fact over; answers the lease that it changed."""
@@ -142,6 +157,7 @@ class Quotas:
 
     def __init__(self, limits: dict[str, int]) -> None:
         self._quotas = {key: _Quota(limit) for key, limit in limits.items()}
+        self.levels = {key: Taken(limit) for key, limit in limits.items()}
         self._holds: dict[bytes, _Hold] = {}
         self._returned: set[bytes] = set()
 
@@ -165,8 +181,17 @@ class Quotas:
                 yield from self._hold(fact)
             elif fact.kind == "units_returned":
                 yield from self._return(fact)
+            else:
+                continue
+            self._note(fact.durable_ms)
         if any(fact.kind == "hold_changed" for fact in facts):
             yield from self._within(facts[-1])
+
+    def _note(self, ms: int | None) -> None:
+        """Units that were returned before their sale was confirmed are still pinned, and so taken."""
+        for key, level in self.levels.items():
+            quota = self._quotas[key]
+            level.note(quota.taken - min(quota.sold, 0), ms)
 
     def _hold(self, fact: Fact) -> Iterator[Violation]:
         change, subject = fact.body, f"hold {fact.body.hold_id.hex()}"
@@ -232,6 +257,7 @@ def _full(history: History, occupancy: Occupancy, quotas: Quotas) -> Iterator[Vi
 def _told(history: History, quotas: Quotas) -> Iterator[Violation]:
     """What a window was told of a hold is what became of it."""
     for step in history.of("hold"):
+        yield from _sold_out(step, quotas)
         if step.outcome != OK or step.answer["state"] != "DONE":
             continue
         state, asked = quotas.state(bytes.fromhex(step.request["hold_id"])), step.request["step"]
@@ -240,3 +266,14 @@ def _told(history: History, quotas: Quotas) -> Iterator[Violation]:
             yield Violation("I4", subject, f"{asked} was done, and the ledger knows nothing of it")
         elif asked == "confirm" and state != CONFIRMED:
             yield Violation("I4", subject, f"was confirmed, and is {_state(state)}")
+
+
+def _sold_out(step: Operation, quotas: Quotas) -> Iterator[Violation]:
+    """Whoever was told so can have met too few units left."""
+    asked = step.request
+    level = quotas.levels.get(asked.get("quota", ""))
+    if step.answer.get("state") != "SOLD_OUT" or step.completed is None or level is None:
+        return
+    if not level.was_short(asked["units"], step.invoked, step.completed):
+        what = f"{asked['units']} units were said to be sold out, and there were as many all the while"
+        yield Violation("I4", f"quota {asked['quota']}", what, f"hold {asked['hold_id']}")

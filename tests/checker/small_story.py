@@ -110,7 +110,11 @@ class Story:
         asked = {"ticket": ticket, "product": "show", "entries": entries, "party": party, **more}
         self.history.note("issue", "sales", 0, asked)
 
-    def entry(self, *events: pb.Event, partition: str = "p0", **fields: Any) -> None:
+    def show(self, scan: int, at: int = 0, ticket: int = TICKET, **more: Any) -> None:
+        """A code is shown; what it was told stands in the ledger alone."""
+        self.history.invoke("scan", "arena", at, scan_id=scan_id(scan).hex(), ticket=ticket, **more)
+
+    def entry(self, *events: pb.Event, partition: str = "p0", durable_ms: int | None = None, **fields: Any) -> None:
         """Appends an entry; fields overwrite what it would say of itself."""
         number = self.numbers[partition] = self.numbers.get(partition, 0) + 1
         order = len(self.entries)
@@ -119,7 +123,9 @@ class Story:
         data = pb.LogEntry(batch_id=batch_id, events=events)
         for name, value in (values | fields).items():
             setattr(data, name, value)
-        self.entries.append(StoredEntry(partition, number, data.SerializeToString(), order, 1_000 + order))
+        self.entries.append(
+            StoredEntry(partition, number, data.SerializeToString(), order, durable_ms or 1_000 + order)
+        )
 
     def enter(self, scan: int, ticket: int = TICKET, **fields: Any) -> None:
         """A unit is granted and spent: an admission with all that belongs to it."""

@@ -244,6 +244,22 @@ def test_a_spoiled_day_is_named_by_its_promise(name: str) -> None:
     assert expected in story.found()
 
 
+def test_the_days_of_a_daily_limit_are_those_of_the_park() -> None:
+    """I1: one entry a minute before midnight in the park, one a minute after it; in UTC it is one day."""
+    midnight_ms = 1_780_329_600_000  # 2026-06-01 16:00 UTC, 2026-06-02 00:00 in Shanghai
+    story = Story()
+    story.history.operations[0].request["time_zone"] = "Asia/Shanghai"
+    story.issue(TICKET, 3, daily_entries=1)
+    story.entry(moved(2), partition="q0", time_ms=midnight_ms)
+    story.entry(lease(2), admitted(1), time_ms=midnight_ms - 60_000)
+    story.entry(admitted(2, kind=EXIT, first_admission=False), time_ms=midnight_ms - 30_000)
+    story.entry(admitted(3, first_admission=False), time_ms=midnight_ms + 60_000)
+    assert story.found() == []
+    story.entry(admitted(4, kind=EXIT, first_admission=False), time_ms=midnight_ms + 90_000)
+    story.entry(admitted(5, first_admission=False), time_ms=midnight_ms + 86_400_000 - 60_000)
+    assert story.found() == ["I1 2 person-entries on one day, 1 are allowed"]
+
+
 def test_without_an_order_of_partitions_their_own_order_and_the_end_are_checked() -> None:
     """I4: a real ledger does not say which of two partitions' entries was first."""
     story = good()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,44 @@ from typing import Any
 from cluster.config import ClusterConfig
 from cluster.control import Control
 from cluster.ledger import Ledger
-from cluster.link import LinkClient
 from cluster.quota_owner import QuotaOwner
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from tests.cluster import small_park
 from tests.cluster.plain_owner import Answers, Clock, UnreliableLedger
 from ticketcore.catalogue_document import canonical_json
+from ticketcore.errors import UnknownOutcomeError
 
 
-class NoRoutes:
-    """No partition owner can be asked for unused units."""
+class Returning:
+    """A link to the owner of some partitions, each of which has ever given back so many units of zone 2."""
+
+    def __init__(self, **returned: int) -> None:
+        self.returned = returned
+
+    async def call(self, request: link_pb2.LinkRequest, timeout_s: float) -> link_pb2.LinkResponse:
+        response = link_pb2.LinkResponse()
+        for partition, units in self.returned.items():
+            response.recall.totals.add(zone_number=2, partition=partition, returned_total=units)
+        return response
+
+
+class Silent:
+    """A link to an owner that stands still."""
+
+    async def call(self, request: link_pb2.LinkRequest, timeout_s: float) -> link_pb2.LinkResponse:
+        raise UnknownOutcomeError("the owner did not answer", 100)
+
+
+class PlainRoutes:
+    """To the partition owners that can be asked for unused units."""
+
+    def __init__(self, links: Sequence[Returning | Silent]) -> None:
+        self._links = links
 
     async def look_up(self) -> None: ...
 
-    def links(self) -> list[LinkClient]:
-        return []
+    def links(self) -> Sequence[Returning | Silent]:
+        return self._links
 
 
 @dataclass
@@ -35,6 +59,7 @@ class QuotaDesk:
     url: str
     clock: Clock = field(default_factory=Clock)
     owners: list[QuotaOwner] = field(default_factory=list)
+    links: list[Returning | Silent] = field(default_factory=list)
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     async def start(self) -> QuotaDesk:
@@ -47,7 +72,8 @@ class QuotaDesk:
         """A new owner takes the log; the earlier one goes on living."""
         self.ledger = UnreliableLedger(self.real)
         config = ClusterConfig(self.url, Path("/nowhere"), partitions=2)
-        self.owner = QuotaOwner("quota", config, self.ledger, NoRoutes(), self.clock)  # type: ignore[arg-type]
+        routes = PlainRoutes(self.links)
+        self.owner = QuotaOwner("quota", config, self.ledger, routes, self.clock)  # type: ignore[arg-type]
         self.owners.append(self.owner)
         await self.owner.start("")
 
@@ -77,11 +103,14 @@ class QuotaDesk:
             return (await self.ask(**{what: request})).hold
 
     async def capacity(self, partition: str, received: int, returned: int, wanted: int) -> link_pb2.CapacityResponse:
+        return (await self.ask_capacity(partition, received, returned, wanted)).capacity
+
+    async def ask_capacity(self, partition: str, received: int, returned: int, wanted: int) -> link_pb2.LinkResponse:
         request = link_pb2.CapacityRequest(
             zone_number=2, partition=partition, received_total=received, returned_total=returned, wanted=wanted
         )
         async with asyncio.timeout(10):
-            return (await self.ask(capacity=request)).capacity
+            return await self.ask(capacity=request)
 
     async def quota(self) -> control_pb2.Quota:
         return (await self.ask(get_quotas=control_pb2.GetQuotasRequest(quota_keys=["a"]))).get_quotas.quotas[0]

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from cluster.batch import WaitingScan
 from cluster.ledger import Ledger
 from cluster.snapshot_parts import snapshot
 from parkgate.cluster.v1 import control_pb2, link_pb2
@@ -316,6 +317,29 @@ async def test_scans_that_wait_for_capacity_are_told_to_come_again_when_nobody_c
     }
     logged = [event for name in ("p0", "p1") for entry in await desk.log(name) for event in elementary(entry)]
     assert not any(event.HasField("scan_decided") for event in logged)
+
+
+@pytest.mark.parametrize(("counted", "told"), [(0, "INTERNAL_ERROR"), (1, "CAPACITY_FULL")])
+async def test_full_is_not_passed_on_while_units_given_back_here_are_on_their_way(
+    desk: Desk, counted: int, told: str
+) -> None:
+    """I4, I7: the capacity owner has not counted the unit yet that was given back, so it may be free."""
+    code, waiting = token("show", 2), list[WaitingScan]()
+    await desk.register(code)
+
+    class Slow:
+        def want(self, scans: list[WaitingScan]) -> None:
+            waiting.extend(scans)
+
+    desk.owner.leasing = Slow()  # type: ignore[assignment]
+    lease = desk.owner.owned[0].zone_lease(2)
+    lease.received_total = lease.returned_total = 1
+    group = desk.group(desk.scan(code, lane=ARENA))
+    await until(lambda: bool(waiting))
+    answer = link_pb2.CapacityResponse(granted_total=1, returned_total=counted, full=True)
+    desk.owner.resume(waiting, answer)
+    (verdict,) = gate_pb2.ServerFrame.FromString((await group).server_frame).verdicts
+    assert reason(verdict) == told
 
 
 async def test_an_owner_without_a_catalogue_admits_nobody_and_blames_nobody(valkey_url: str) -> None:

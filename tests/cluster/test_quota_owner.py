@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cluster import quota_owner
+from cluster.partition import partition_of
 from cluster.quota_state import replay, restore, snapshot
-from parkgate.cluster.v1 import control_pb2
+from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
+from parkgate.gate.v1 import gate_pb2
 from tests.cluster.harness import LocalCluster, scan, ticket_id
 from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
-from tests.cluster.plain_quota import QuotaDesk
+from tests.cluster.plain_quota import QuotaDesk, Returning, Silent
 from tests.cluster.test_gate_day import ADMIT, EXIT, document_with_capacity, reason, send_until_decided
 
 DONE, SOLD_OUT, GONE = (
@@ -76,6 +78,29 @@ async def test_a_fenced_quota_owner_answers_nothing(quotas: QuotaDesk) -> None:
     assert not answer.done()
     assert (await quotas.place(2, units=10)).outcome == DONE
     answer.cancel()
+
+
+async def test_quotas_are_told_of_once_they_are_durable_and_by_their_owner_only(quotas: QuotaDesk) -> None:
+    """I2, I4: a hold that is still on its way to the ledger may never be."""
+    held, zombie = asyncio.Event(), quotas.owner
+    quotas.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    placing = asyncio.ensure_future(quotas.place(1, units=4))
+    await until(lambda: not quotas.ledger.faults)
+    asking = asyncio.ensure_future(quotas.quota())
+    await asyncio.sleep(0.05)
+    assert not asking.done()
+    held.set()
+    assert (await placing).outcome == DONE
+    assert (await asking).held == 4
+    await quotas.take_over()
+    late, quotas.owner = quotas.owner, zombie
+    for _ in range(2):  # also once it has noticed
+        asking = asyncio.ensure_future(quotas.quota())
+        await until(lambda: zombie.failure is not None)
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        asking.cancel()
+    quotas.owner = late
 
 
 async def test_holds_that_race_never_take_more_than_the_limit_and_end_exactly_full(quotas: QuotaDesk) -> None:
@@ -144,6 +169,9 @@ async def test_the_state_comes_back_from_the_log_and_from_a_snapshot(quotas: Quo
         await quotas.move(what, number)
     line = events_pb2.QuotaLine(quota_key="a", units=1)
     await quotas.ask(return_units=control_pb2.ReturnUnitsRequest(request_id=b"r" * 16, lines=[line]))
+    await quotas.ask(return_units=control_pb2.ReturnUnitsRequest(request_id=b"s" * 16, lines=[line]))
+    assert quotas.owner.state.book.counters["a"].sold == -1, "that of a pinned hold, before its confirmation"
+    assert (await quotas.quota()).sold == 0
     await quotas.capacity("p0", 0, 0, 3)
     await quotas.capacity("p1", 0, 0, 9)
     live = quotas.owner.state
@@ -165,6 +193,7 @@ async def test_the_state_comes_back_from_the_log_and_from_a_snapshot(quotas: Quo
 
 async def test_leases_outlive_their_owner(quotas: QuotaDesk) -> None:
     """I4: the arena holds five."""
+    quotas.links.append(Returning(p0=0))
     first = await quotas.capacity("p0", 0, 0, 3)
     await quotas.owner.stop()
     await quotas.take_over()
@@ -174,7 +203,42 @@ async def test_leases_outlive_their_owner(quotas: QuotaDesk) -> None:
     assert again.granted_total == 3, "a grant whose answer was lost is found again, not given twice"
     returned = await quotas.capacity("p0", 3, 2, 0)
     assert returned.granted_total == 3
+    quotas.links[:] = [Returning(p0=2)]
     assert (await quotas.capacity("p1", 2, 0, 9)).granted_total == 4
+
+
+@pytest.mark.parametrize("links", [[], [Silent()], [Returning(p1=0)]], ids=["away", "silent", "no longer its owner"])
+async def test_nobody_is_told_full_while_units_may_lie_unused_where_nobody_answers(
+    quotas: QuotaDesk, links: list[Returning | Silent]
+) -> None:
+    """I4, I7: the owner of p0 does not answer, and all five units may be unused there."""
+    quotas.links[:] = links
+    await quotas.capacity("p0", 0, 0, 5)
+    answer = await quotas.ask_capacity("p1", 0, 0, 1)
+    assert answer.fault == "units of zone 2 may lie unused at p0"
+    assert not answer.HasField("capacity")
+
+
+async def test_what_is_free_is_granted_though_not_all_answer(quotas: QuotaDesk) -> None:
+    """I4"""
+    quotas.links[:] = [Silent()]
+    await quotas.capacity("p0", 0, 0, 3)
+    some = await quotas.capacity("p1", 0, 0, 4)
+    assert (some.granted_total, some.full) == (2, False)
+    assert "p0" in (await quotas.ask_capacity("p1", 2, 0, 2)).fault
+
+
+async def test_full_is_told_once_all_that_have_units_have_answered_that_they_need_them(quotas: QuotaDesk) -> None:
+    """I4: whoever has no units, and the partition that asks, need not answer."""
+    quotas.links[:] = [Silent(), Returning(p0=0)]
+    await quotas.capacity("p0", 0, 0, 3)
+    await quotas.capacity("p1", 0, 0, 2)
+    full = await quotas.capacity("p1", 2, 0, 1)
+    assert (full.granted_total, full.full) == (2, True)
+    assert (await quotas.capacity("p2", 0, 0, 0)).full is False, "who asks for nothing is refused nothing"
+    quotas.links[:] = [Silent(), Returning(p0=2)]
+    rest = await quotas.capacity("p1", 2, 0, 1)
+    assert (rest.granted_total, rest.full) == (3, False)
 
 
 async def test_a_zone_without_a_limit_needs_no_lease(quotas: QuotaDesk) -> None:
@@ -211,6 +275,33 @@ async def test_a_full_zone_stays_exactly_full_through_restarts_of_owner_and_capa
     waiting = [code for code in codes if ticket_id(code) not in inside]
     again = await send_until_decided(gate, [scan(code) for code in waiting])
     assert [verdict.decision for verdict in again].count(ADMIT) == 3
+
+
+async def test_guests_are_told_retry_while_the_owner_of_the_last_units_is_away_and_admitted_once_it_is_back(
+    two_owners: LocalCluster,
+) -> None:
+    """I4, I7: over real links; all units are leased by a partition of the owner that is away."""
+    cluster = two_owners
+    await cluster.publish(document_with_capacity(cluster, "park", 3), 2)
+    park = next(zone.number for zone in cluster.catalogue.zones.values() if zone.id == "park")
+    await cluster.quota.owner.control.refresh()
+    leased = link_pb2.CapacityRequest(zone_number=park, partition=cluster.config.partition_names[0], wanted=3)
+    assert (await cluster.quota.owner._capacity(leased)).granted_total == 3
+    codes = [code for code in (cluster.token("day") for _ in range(16)) if _owner_of(cluster, code) == 1][:4]
+    await cluster.register(*codes)
+    await cluster.owners[0].stop()
+    gate = await cluster.gate("main-1")
+    for _ in range(2):
+        (verdict,) = await gate.send(scan(codes[0]))
+        assert (verdict.decision, reason(verdict)) == (gate_pb2.DECISION_RETRY, "INTERNAL_ERROR")
+        assert verdict.retry_after_ms > 0
+    await cluster.replace_owner(0)
+    verdicts = await send_until_decided(gate, [scan(code) for code in codes])
+    assert sorted(reason(verdict) for verdict in verdicts) == ["CAPACITY_FULL"] + ["UNSPECIFIED"] * 3
+
+
+def _owner_of(cluster: LocalCluster, code: bytes) -> int:
+    return partition_of(ticket_id(code), cluster.config.partitions) % len(cluster.owners)
 
 
 async def test_a_hold_that_has_lapsed_stays_lapsed_under_a_later_owner_with_a_slower_clock(quotas: QuotaDesk) -> None:

@@ -20,6 +20,7 @@ from cluster import ledger, owner_commands, quota_owner
 from cluster.control_service import CALL_TIMEOUT_S, ControlService
 from cluster.hosting import OwnerHost
 from cluster.ledger import Append, Appended
+from cluster.owner import Owner
 from cluster.quota_owner import QuotaOwner
 from cluster.quota_state import QuotaState
 from cluster.scan_memory import ScanMemory
@@ -35,11 +36,12 @@ from tests.simulation.memory_redis import MemoryServer
 from tests.simulation.servers import Ledger
 from tests.simulation.streams import Device
 from tests.simulation.world import replaced
-from ticketcore import postings, quota
+from ticketcore import admission, postings, quota
 from ticketcore.capacity import CapacityMove, Grant, ZoneBook, ZoneLease
 from ticketcore.errors import TransientError
 from ticketcore.postings import Transaction
-from ticketcore.quota import HoldState
+from ticketcore.quota import Counter, HoldState
+from ticketcore.reasons import Reason
 
 LEASE_MS = 1_000
 
@@ -164,6 +166,15 @@ def _without_the_first(kind: Any, *lines: Any) -> Transaction:
     return Transaction(kind, lines[1:])
 
 
+def _last_entry_kept(terms: Any, visit: Any, rule: Any, wanted: int, admitted_today: int) -> Any:
+    """Of several entries the last is never given."""
+    if terms.entries > 1 and visit.admitted >= (terms.entries - 1) * terms.party:
+        return Reason.NO_ENTRIES_LEFT
+    return _FRESH_ENTRY(terms, visit, rule, wanted, admitted_today)
+
+
+_FRESH_ENTRY = admission._fresh_entry
+
 _GONE_COMES_BACK = {**quota.MOVES, HoldState.LAPSED: frozenset({HoldState.PINNED, HoldState.CONFIRMED})}
 
 
@@ -186,6 +197,18 @@ def _recall_of_what_is_known(batch: Any, request: Any, touched: set[str]) -> Any
 
 
 _RECALL = owner_commands.recall
+
+
+def _believe_full(self: Owner, batch: Any, first: Any, answer: Any) -> bool:
+    answer.returned_total = 2**63
+    return _RECEIVE_LEASE(self, batch, first, answer)
+
+
+_RECEIVE_LEASE = Owner._receive_lease
+
+
+def _no_credit(self: Counter) -> None:
+    self.sold = max(self.sold, 0)
 
 
 async def _start_without_looking(self: OwnerHost, indexes: Sequence[int]) -> None:
@@ -278,12 +301,27 @@ BUGS = {
         "a transaction need not sum to zero, and lacks a line", "calm",
         _patch((Transaction, "__post_init__", lambda _: None), (postings, "_transaction", _without_the_first)),
     ),
+    "last entry refused": Bug(
+        "of several entries the last is refused as used", "calm", _patch((admission, "_fresh_entry", _last_entry_kept))
+    ),
     "lapsed hold confirmed": Bug(
         "a hold that has lapsed can still be paid", "calm", _patch((quota, "MOVES", _GONE_COMES_BACK))
     ),
     "return told too soon": Bug(
         "the capacity owner hears of returned units before they are durable", "zombies",
         _patch((ZoneLease, "returned_by", lambda self, _sequence: self.returned_total)), 400,
+    ),
+    "silent is full": Bug(
+        "who does not answer a recall is taken to have no unused units", "zombies",
+        _patch((QuotaOwner, "_silent", lambda *_: [])),
+    ),
+    "full on its way": Bug(
+        "full is believed while units that were given back are on their way", "everything",
+        _patch((Owner, "_receive_lease", _believe_full)),
+    ),
+    "returned early": Bug(
+        "units that are returned before their sale is confirmed are lost", "calm",
+        _patch((Counter, "bound_credit", _no_credit)),
     ),
     "full too soon": Bug(
         "a question that overtakes an answer is told that the zone is full", "ledger",
@@ -340,5 +378,9 @@ BREAKS = {
     "recovery on top": ("I4",),
     "taken, not announced": ("I10",),
     "stale worker stops": ("I8",),
+    "last entry refused": ("I7",),
+    "silent is full": ("I7",),
+    "full on its way": ("I7",),
+    "returned early": ("I4",),
 }
 """The promises of which each bug must break one: a program that merely falls over is not caught for its bug."""

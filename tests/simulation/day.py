@@ -24,6 +24,8 @@ from tests.simulation.guests import (
     PRODUCTS,
     QUOTA,
     QUOTA_LIMIT,
+    REFUNDED,
+    REFUNDED_LIMIT,
     ZONE_OF,
     People,
     Ticket,
@@ -164,7 +166,7 @@ class Simulation:
     def _set_up(self) -> None:
         asked = {
             "capacities": {str(ARENA): ARENA_CAPACITY},
-            "quotas": {QUOTA: QUOTA_LIMIT},
+            "quotas": {QUOTA: QUOTA_LIMIT, REFUNDED: REFUNDED_LIMIT},
             "time_zone": "UTC",
         }
         self.day.history.note("park", "nobody", 0, asked)
@@ -204,9 +206,11 @@ class Simulation:
         shows = [people.issue("show", first + step * number) for number in range(ARENA_CAPACITY + 2)]
         await asyncio.gather(*(people.register(ticket, 0) for ticket in shows))
         await asyncio.gather(*(people.insist(ticket) for ticket in shows))
+        await people.sell_twice()
         await asyncio.gather(*(people.order(1, 0, 0) for _ in range(QUOTA_LIMIT + 1)))
         self.day.history.note("full", "nobody", now_ms, {"zone": ARENA})
-        self.day.history.note("full", "nobody", now_ms, {"quota": QUOTA})
+        for quota in (QUOTA, REFUNDED):
+            self.day.history.note("full", "nobody", now_ms, {"quota": quota})
 
     async def _at_rest(self, still_s: float) -> None:
         """Waits until nobody has anything left to do and nothing was appended for so long: reports are receipted,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -25,6 +25,7 @@ from ticketcore.errors import TransientError
 
 QUOTA = "product=1;date=2026-06-01"
 QUOTA_LIMIT = 6
+REFUNDED, REFUNDED_LIMIT = "product=2;date=2026-06-01", 2
 ARENA, ARENA_CAPACITY = 2, 4
 ZONE_OF = {"main": 1, "main-2": 1, "side": 1, "arena": ARENA, "arena-2": ARENA, "ride": 3}
 GATES_OF_ZONE = {1: ("main", "main-2", "side"), ARENA: ("arena", "arena-2"), 3: ("ride",)}
@@ -200,8 +201,29 @@ class People:
             return await self._hold("release", hold_id, units, "ReleaseHold", named)
         return await self._hold("confirm", hold_id, units, "ConfirmHold", named)
 
+    async def sell_twice(self) -> None:
+        """All of a quota is sold and refunded, the refund is told before the sale, and all is sold again."""
+        line = events_pb2.QuotaLine(quota_key=REFUNDED, units=REFUNDED_LIMIT)
+        returned = control_pb2.ReturnUnitsRequest(request_id=self.chance.randbytes(16), lines=[line])
+        first, second = self.chance.randbytes(16), self.chance.randbytes(16)
+        await self._sell(first, lambda: self._until_answered("ReturnUnits", lambda: _copy(returned)))
+        await self._sell(second, lambda: asyncio.sleep(0))
+
+    async def _sell(self, hold_id: bytes, between: Callable[[], Awaitable[Any]]) -> None:
+        """All units of the quota that is refunded; something happens before the sale is told."""
+        line = control_pb2.LimitedLine(quota_key=REFUNDED, units=REFUNDED_LIMIT, limit=REFUNDED_LIMIT)
+        placed = control_pb2.PlaceHoldRequest(
+            hold_id=hold_id, lines=[line], time_to_live_ms=HOLD_MS, catalogue_version=1
+        )
+        named, units = control_pb2.HoldRequest(hold_id=hold_id), REFUNDED_LIMIT
+        await self._hold("place", hold_id, units, "PlaceHold", placed)
+        await self._hold("pin", hold_id, units, "PinHold", named)
+        await between()
+        await self._hold("confirm", hold_id, units, "ConfirmHold", named)
+
     async def _hold(self, step: str, hold_id: bytes, units: int, method: str, request: Any) -> str:
-        asked = {"hold_id": hold_id.hex(), "quota": QUOTA, "units": units, "step": step}
+        quota = request.lines[0].quota_key if step == "place" else ""
+        asked = {"hold_id": hold_id.hex(), "quota": quota, "units": units, "step": step}
         operation = self.history.invoke("hold", "window", self.now_ms(), **asked)
         answer = await self._until_answered(method, lambda: _copy(request))
         if answer is None:

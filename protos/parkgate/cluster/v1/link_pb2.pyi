@@ -414,22 +414,28 @@ class CapacityResponse(_message.Message):
     GRANTED_TOTAL_FIELD_NUMBER: _builtins.int
     UNLIMITED_FIELD_NUMBER: _builtins.int
     FULL_FIELD_NUMBER: _builtins.int
+    RETURNED_TOTAL_FIELD_NUMBER: _builtins.int
     granted_total: _builtins.int
     """Units ever granted to the partition: what is above its received_total is new."""
     unlimited: _builtins.bool
     """The zone has no limit: no lease is needed."""
     full: _builtins.bool
     """Nothing is left, after unused units were recalled from all others."""
+    returned_total: _builtins.int
+    """Units that ever came back from the partition, as far as known here: if it has given back more since, they are on
+    their way, and full says nothing of them.
+    """
     def __init__(
         self,
         *,
         granted_total: _builtins.int = ...,
         unlimited: _builtins.bool = ...,
         full: _builtins.bool = ...,
+        returned_total: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["full", b"full", "granted_total", b"granted_total", "unlimited", b"unlimited"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full", b"full", "granted_total", b"granted_total", "returned_total", b"returned_total", "unlimited", b"unlimited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1365,6 +1365,7 @@ class QuotaCounter(_message.Message):
     CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
     SOLD_FIELD_NUMBER: _builtins.int
     ALERTED_PERCENT_FIELD_NUMBER: _builtins.int
+    RETURNED_EARLY_FIELD_NUMBER: _builtins.int
     quota_key: _builtins.str
     """The quota."""
     limit: _builtins.int
@@ -1375,6 +1376,8 @@ class QuotaCounter(_message.Message):
     """Units sold; held and pinned units are counted from the holds."""
     alerted_percent: _builtins.int
     """The highest alert level that was raised."""
+    returned_early: _builtins.int
+    """Units returned before the hold that took them was confirmed; sold is 0 then."""
     def __init__(
         self,
         *,
@@ -1383,10 +1386,11 @@ class QuotaCounter(_message.Message):
         catalogue_version: _builtins.int = ...,
         sold: _builtins.int = ...,
         alerted_percent: _builtins.int = ...,
+        returned_early: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerted_percent", b"alerted_percent", "catalogue_version", b"catalogue_version", "limit", b"limit", "quota_key", b"quota_key", "sold", b"sold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerted_percent", b"alerted_percent", "catalogue_version", b"catalogue_version", "limit", b"limit", "quota_key", b"quota_key", "returned_early", b"returned_early", "sold", b"sold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
