@@ -379,8 +379,8 @@ BREAKS = {
     "taken, not announced": ("I10",),
     "stale worker stops": ("I8",),
     "last entry refused": ("I7",),
-    "silent is full": ("I7",),
-    "full on its way": ("I7",),
+    "silent is full": ("I4",),
+    "full on its way": ("I4",),
     "returned early": ("I4",),
 }
 """The promises of which each bug must break one: a program that merely falls over is not caught for its bug."""
