@@ -279,6 +279,25 @@ class Ledger:
             keys = (f"pg:{{control}}:{name}", "pg:{control}:changes")
             return int(await self._redis.eval(script, 2, *keys, str(version), seal(record)))
 
+    async def replace_control(self, name: str, version: int, record: bytes) -> bool:
+        """Stores a control record as the version that follows `version`, which must still be the one that is stored;
+        says whether it was. -1: none is."""
+        script = (
+            "local v = tonumber(redis.call('HGET', KEYS[1], 'version') or '-1') "
+            "if v ~= tonumber(ARGV[1]) then return 0 end "
+            "redis.call('HSET', KEYS[1], 'version', v + 1, 'record', ARGV[2]) "
+            "redis.call('INCR', KEYS[2]) return 1"
+        )
+        async with self._errors(f"replacing the control record {name}"):
+            keys = (f"pg:{{control}}:{name}", "pg:{control}:changes")
+            return bool(await self._redis.eval(script, 2, *keys, str(version), seal(record)))
+
+    async def control_version(self, name: str) -> int:
+        """The version of a control record, which itself may be damaged; -1 for none."""
+        async with self._errors(f"reading the version of the control record {name}"):
+            version = await self._redis.hget(f"pg:{{control}}:{name}", "version")
+        return -1 if version is None else int(version)
+
     async def read_control(self, name: str) -> tuple[int, bytes] | None:
         """A control record and its version, or None.
 

@@ -92,6 +92,11 @@ class Asker:
         written = await self.ledger.write_control("keys", self.chance.randint(0, 5), self.chance.randbytes(4))
         return written, await self.ledger.read_control("keys"), await self.ledger.control_changes()
 
+    async def ask_replace_control(self, _partition: str) -> Any:
+        version = await self.ledger.control_version("modes") - self.chance.choice((0, 0, 1))
+        replaced = await self.ledger.replace_control("modes", version, self.chance.randbytes(4))
+        return version, replaced, await self.ledger.read_control("modes"), await self.ledger.control_changes()
+
     async def ask_reader(self, partition: str) -> Any:
         """As a reporting worker reads."""
         reader = LogReader(self.client, partition)
