@@ -90,7 +90,7 @@ class OwnerActor:
         self._freezing: asyncio.Task[None] | None = None
 
     async def start(self, indexes: Sequence[int]) -> int:
-        """Starts, or takes over what is missing; returns the process id once all is owned."""
+        """Starts, or takes over what is missing; returns the process id once all is owned that can be."""
         async with self._lock:
             _die_if_broken(self._host.owner.failure)
             await self._host.start(indexes)
@@ -119,8 +119,8 @@ class QuotaActor:
         """Starts unless it has; returns the process id."""
         async with self._lock:
             _die_if_broken(self._host.owner.failure)
+            await self._host.start()
             if not self._started:
-                await self._host.start()
                 _serve_metrics(self._metrics_port, self._host.owner)
                 self._started = True
         return os.getpid()

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Sequence
 
 from cluster.config import QUOTA_PARTITION
-from cluster.ledger import Ledger
+from cluster.ledger import Head, Ledger
 from cluster.link import Address, LinkClient
 from ticketcore.errors import TransientError, UnavailableError
 
@@ -30,6 +30,8 @@ class Routes:
         self._tls = tls
         self._links: dict[str, LinkClient] = {}
         self._by_partition: dict[str, LinkClient] = {}
+        self.damaged: dict[str, Head] = {}
+        """Partitions that nobody serves because their log is damaged, as of the last look."""
         self._looking: asyncio.Task[None] | None = None
         self._table: list[LinkClient | None] | None = None
         self._sole: LinkClient | None = None
@@ -62,13 +64,15 @@ class Routes:
         """The live link to a partition's owner.
 
         Raises:
-            UnavailableError: no owner was found in time.
+            UnavailableError: no owner was found in time, or the partition is damaged.
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             link = self.link(name)
             if link is not None:
                 return link
+            if name in self.damaged:
+                raise UnavailableError(f"partition {name} is stopped: {self.damaged[name].damage}", 5_000)
             if asyncio.get_running_loop().time() >= deadline:
                 raise UnavailableError(f"the owner of partition {name} is away", 200)
             await asyncio.sleep(0.02)
@@ -86,6 +90,7 @@ class Routes:
     async def look_up(self) -> None:
         """Reads all addresses and connects to owners that are new."""
         heads = await self._ledger.heads(self._names)
+        self.damaged = {name: head for name, head in heads.items() if head.damage}
         for name, head in heads.items():
             if not head.address:
                 continue

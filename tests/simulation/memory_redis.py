@@ -23,7 +23,7 @@ Trip = Callable[[Operation], Awaitable[Any]]
 Watch = Callable[[str, int, bytes], None]
 APPEND = importlib.resources.files("cluster").joinpath("append.lua").read_text()
 MARKS = {
-    "'address', ARGV[2]": "publish",
+    "ARGV[2], ARGV[3])": "publish",
     "'RENAME'": "finish_snapshot",
     "if v ~= ": "replace_control",
     "if v > ": "write_control",
@@ -151,7 +151,7 @@ class MemoryServer:
     def _publish(self, keys: Sequence[str], arguments: Sequence[bytes]) -> int:
         if self.hget(keys[0], "epoch") != arguments[0]:
             return 0
-        self.hset(keys[0], "address", arguments[1])
+        self.hset(keys[0], arguments[1].decode(), arguments[2])
         return 1
 
     def _finish_snapshot(self, keys: Sequence[str], arguments: Sequence[bytes]) -> bytes:

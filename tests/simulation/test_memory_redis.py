@@ -70,6 +70,9 @@ class Asker:
         epoch = self.epochs[partition] - self.chance.choice((0, 0, 1))
         return await self.ledger.publish_address(partition, epoch, f"here-{epoch}")
 
+    async def ask_publish_damage(self, partition: str) -> Any:
+        return await self.ledger.publish_damage(partition, self.epochs[partition] - self.chance.choice((0, 1)), "bad")
+
     async def ask_heads(self, _partition: str) -> Any:
         return await self.ledger.heads([*PARTITIONS, "p9"])
 
