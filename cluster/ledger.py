@@ -73,7 +73,7 @@ class Head:
     sequence: int
     address: str
     owner: str
-    damage: str
+    damage: str = ""
 
 
 def _key(partition: str, what: str) -> str:

@@ -6,6 +6,7 @@ Like a partition owner it decides in memory, appends one entry for all that arri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -352,7 +353,9 @@ class QuotaOwner:
 
     async def _recall(self, request: link_pb2.CapacityRequest, missing: int) -> bool:
         """Asks every other partition's owner for unused units; says whether any came back."""
-        await self._routes.look_up()
+        with contextlib.suppress(TimeoutError):  # of a host that is lost, and not replaced yet
+            async with asyncio.timeout(RECALL_TIMEOUT_S):
+                await self._routes.look_up()
         recall = link_pb2.LinkRequest()
         recall.recall.zone_number, recall.recall.wanted = request.zone_number, missing
         recall.recall.except_partition = request.partition

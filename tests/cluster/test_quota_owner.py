@@ -14,7 +14,7 @@ from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
 from tests.cluster.harness import LocalCluster, scan, ticket_id
 from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
-from tests.cluster.plain_quota import QuotaDesk
+from tests.cluster.plain_quota import NoRoutes, QuotaDesk
 from tests.cluster.test_gate_day import ADMIT, EXIT, document_with_capacity, reason, send_until_decided
 
 DONE, SOLD_OUT, GONE = (
@@ -181,6 +181,24 @@ async def test_a_zone_without_a_limit_needs_no_lease(quotas: QuotaDesk) -> None:
     request = {"zone_number": 1, "partition": "p0", "received_total": 7, "wanted": 2}
     answer = (await quotas.ask(capacity=request)).capacity
     assert (answer.unlimited, answer.granted_total, answer.full) == (True, 7, False)
+
+
+class LostHost(NoRoutes):
+    """Nobody answers at an address that the ledger still names."""
+
+    async def look_up(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_lost_host_holds_up_a_question_for_capacity_no_longer_than_a_silent_owner(
+    quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I10: all questions of the zone wait behind it."""
+    monkeypatch.setattr(quota_owner, "RECALL_TIMEOUT_S", 0.05)
+    quotas.owner._routes = LostHost()  # type: ignore[assignment]
+    await quotas.capacity("p0", 0, 0, 3)
+    answer = await asyncio.wait_for(quotas.capacity("p1", 0, 0, 9), 1.0)
+    assert answer.full
 
 
 async def test_a_full_zone_stays_exactly_full_through_restarts_of_owner_and_capacity_owner(
