@@ -1,8 +1,9 @@
 """The cluster's actors: the one file of this package where plain classes meet Ray.
 
 Each actor is started by its supervisor with `start`, which may be called again at any time and only does what is
-missing: after Ray has restarted an actor, the supervisor's next call brings it back. An actor whose owner has met a
-state that cannot be ends its process, and is rebuilt from the ledger.
+missing: after Ray has restarted an actor, the supervisor's next call brings it back. An actor that has met a state
+that cannot be, or whose background work has ended, ends its process and is rebuilt from the ledger: half alive it
+would be taken for well.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _die_if_broken(failure: BaseException | None) -> None:
     if isinstance(failure, FencedError):
         log.warning("actor ends: another has taken its place", error=str(failure))
     else:
-        log.error("actor ends and is rebuilt from the ledger", error=repr(failure))
+        log.critical("actor ends and is rebuilt from the ledger", error=repr(failure))
     os._exit(EXIT_BROKEN)
 
 
@@ -145,6 +146,7 @@ class GatewayActor:
     async def start(self) -> int:
         """Serves, unless it does; returns the process id."""
         async with self._lock:
+            _die_if_broken(self._gateway.failure)
             if not self._port:
                 self._port = await self._gateway.start()
                 _serve_metrics(self._metrics_port, self._gateway)
