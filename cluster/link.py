@@ -28,7 +28,7 @@ MAX_FRAME = 32 * 1024 * 1024
 MAX_BATCH = 4 * 1024 * 1024
 """Bytes of client frames after which another link frame is begun, so that no crowd of gates can make one too large."""
 MAX_UNSENT = 8 * 1024 * 1024
-"""Bytes that may wait in a link's send buffer before callers are told to retry."""
+"""Bytes that may wait in a link's send buffer before callers, of scans and of all else, are told to retry."""
 GATHER_S = 0.001
 """From one frame of scans to the next while a crowd waits for answers. Each frame wakes the owner and costs both sides
 a system call; an owner appends every 2 ms in a crowd, so that what travels alone only waits there."""
@@ -212,9 +212,12 @@ class LinkClient:
 
         Raises:
             UnknownOutcomeError: the link broke, the time is over, or the owner could not do it. Ask again.
+            UnavailableError: the owner does not keep up; nothing was sent. Ask again.
         """
         if self.broken:
             raise UnknownOutcomeError("the link to the owner is broken", 100)
+        if self._framing.overfull:
+            raise UnavailableError("the owner does not keep up; nothing was sent, ask again", 100)
         request.call_id = self._next_id
         self._next_id += 1
         future: asyncio.Future[link_pb2.LinkResponse] = asyncio.get_running_loop().create_future()

@@ -27,6 +27,8 @@ class Silent:
     def scan(self, *_: object) -> int:
         return 1
 
+    def forget(self, _group_id: int) -> None: ...
+
     async def call(self, *_: object) -> Any:
         raise UnknownOutcomeError("the owner did not answer within 5 s")
 
