@@ -68,9 +68,10 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
 
     @guarded
     async def RegisterTickets(self, request: control_pb2.RegisterTicketsRequest, context: Context) -> Any:
-        """Splits by owner; each part is idempotent, so that the whole may be repeated."""
+        """Splits by owner; each part is idempotent, so that the whole may be repeated. Where an owner is away the call
+        fails once all others have theirs: sales register tickets of many orders together."""
         _check_count("tickets", len(request.tickets))
-        parts = await self._by_owner(request.tickets, lambda item: int.from_bytes(item.token[1:9], "big"))
+        parts, away = await self._find_owners(request.tickets, lambda item: int.from_bytes(item.token[1:9], "big"))
         calls = [
             link_pb2.LinkRequest(register=control_pb2.RegisterTicketsRequest(tickets=[item for _, item in items]))
             for _, items in parts
@@ -80,6 +81,8 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
             total.registered += answer.register.registered
             total.already_registered += answer.register.already_registered
             total.conflicting_ticket_ids.extend(answer.register.conflicting_ticket_ids)
+        if away is not None:
+            raise away
         return total
 
     @guarded
@@ -114,13 +117,29 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         self, items: Sequence[Any], ticket_id: Callable[[Any], int]
     ) -> list[tuple[LinkClient, list[tuple[int, Any]]]]:
         """Items with their position in the request, by the link to their owner."""
+        parts, away = await self._find_owners(items, ticket_id)
+        if away is not None:
+            raise away
+        return parts
+
+    async def _find_owners(
+        self, items: Sequence[Any], ticket_id: Callable[[Any], int]
+    ) -> tuple[list[tuple[LinkClient, list[tuple[int, Any]]]], UnavailableError | None]:
+        """As `_by_owner`, of the owners that were found in time; and why others were not."""
         names = self._config.partition_names
         parts: dict[LinkClient, list[tuple[int, Any]]] = {}
+        away: UnavailableError | None = None
         for position, item in enumerate(items):
             name = names[partition_of(ticket_id(item), len(names))]
-            link = self._routes.link(name) or await self._routes.wait(name, FIND_TIMEOUT_S)
+            link = self._routes.link(name)
+            if link is None:
+                try:
+                    link = await self._routes.wait(name, FIND_TIMEOUT_S if away is None else 0.0)
+                except UnavailableError as error:
+                    away = error
+                    continue
             parts.setdefault(link, []).append((position, item))
-        return list(parts.items())
+        return list(parts.items()), away
 
     async def _ask_all(
         self, links: Sequence[LinkClient], calls: Sequence[link_pb2.LinkRequest]

@@ -90,6 +90,11 @@ async def test_a_park_with_a_damaged_partition_starts_and_serves_all_others(
         await cluster.owners[0].start(range(4))  # as the supervisor asks, four times a second
     assert epoch(valkey_url, name) == raised
     await publish_all_again(cluster)
+    more = [cluster.token("day") for _ in range(4)]
+    with pytest.raises(grpc.aio.AioRpcError, match=f"partition {name} is stopped"):
+        await cluster.register(*more)
+    others = await cluster.register(*(code for code in more if f"p{ticket_id(code) % 4}" != name))
+    assert (others.registered, others.already_registered) == (0, 3), "the call that failed has done all that could be"
     status = await cluster.control().GetStatus(control_pb2.GetStatusRequest())
     assert {one.partition for one in status.partitions} == {"p0", "p1", "p2", "p3", "q0"}
     assert {one.partition: one.epoch for one in status.partitions if one.damage} == {name: raised}
