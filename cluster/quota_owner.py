@@ -26,6 +26,7 @@ from cluster.routes import Routes
 from cluster.snapshots import trim_after
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
+from ticketcore.capacity import LEVELS_PERCENT
 from ticketcore.errors import DamagedDataError, FencedError, TransientError, UnavailableError, UnknownOutcomeError
 from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, highest_level
 
@@ -35,7 +36,6 @@ RECALL_TIMEOUT_S = 0.5
 MAX_CALLS = 2_000
 """Calls under way: sales send theirs in batches, and each partition has one question a zone. Beyond: ask again."""
 SNAPSHOT_AFTER_ENTRIES = 20_000
-LEVELS_PERCENT = (80, 90, 100)
 MOVE_OF_COMMAND = {"pin": HoldState.PINNED, "confirm": HoldState.CONFIRMED, "release": HoldState.RELEASED}
 
 Changes = list[Change]

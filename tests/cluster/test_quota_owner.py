@@ -160,6 +160,7 @@ async def test_the_state_comes_back_from_the_log_and_from_a_snapshot(quotas: Quo
         assert {number: zone.grants for number, zone in again.zones.items()} == {
             number: zone.grants for number, zone in live.zones.items()
         }
+        assert again.zone(2).alerted_percent == live.zone(2).alerted_percent > 0
         assert (again.sequence, again.last_time_ms) == (live.sequence, live.last_time_ms)
 
 
@@ -181,6 +182,35 @@ async def test_a_zone_without_a_limit_needs_no_lease(quotas: QuotaDesk) -> None:
     request = {"zone_number": 1, "partition": "p0", "received_total": 7, "wanted": 2}
     answer = (await quotas.ask(capacity=request)).capacity
     assert (answer.unlimited, answer.granted_total, answer.full) == (True, 7, False)
+
+
+async def zone_alerts(quotas: QuotaDesk) -> list[int]:
+    """Levels told so far, in percent."""
+    entries = [entry async for entry in quotas.real.entries("q0", 0, quotas.owner.state.sequence)]
+    events = [event for entry in entries for event in entry.events]
+    return [event.alert_raised.level_percent for event in events if event.HasField("alert_raised")]
+
+
+async def test_a_zone_that_fills_again_is_told_again_and_one_that_stays_full_is_not(
+    quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arena holds five. An owner that comes back from a snapshot knows what was told."""
+    monkeypatch.setattr(quota_owner, "SNAPSHOT_AFTER_ENTRIES", 1)
+    await quotas.capacity("p0", 0, 0, 4)
+    assert await zone_alerts(quotas) == [80]
+    await quotas.capacity("p1", 0, 0, 1)
+    assert await zone_alerts(quotas) == [80, 100]
+    await until(lambda: not quotas.owner._writing)
+    await quotas.owner.stop()
+    await quotas.take_over()
+    assert (quotas.owner._snapshot_sequence > 0, quotas.owner.state.zone(2).alerted_percent) == (True, 100)
+    await quotas.capacity("p0", 4, 1, 0)
+    await quotas.capacity("p0", 4, 1, 1)
+    assert await zone_alerts(quotas) == [80, 100, 100], "four of five are a fifth below"
+    await quotas.capacity("p0", 5, 5, 0)
+    assert quotas.owner.state.zone(2).alerted_percent == 0
+    await quotas.capacity("p0", 5, 5, 4)
+    assert await zone_alerts(quotas) == [80, 100, 100, 100]
 
 
 class LostHost(NoRoutes):
