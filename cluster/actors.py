@@ -93,7 +93,7 @@ class OwnerActor:
     async def start(self, indexes: Sequence[int]) -> int:
         """Starts, or takes over what is missing; returns the process id once all is owned that can be."""
         async with self._lock:
-            _die_if_broken(self._host.owner.failure)
+            _die_if_broken(self._host.failure)
             await self._host.start(indexes)
             if not self._started:
                 _serve_metrics(self._metrics_port, self._host.owner)

@@ -51,10 +51,10 @@ class _Host:
         """Closes link, routes and ledger."""
         if self._server is not None:
             await self._server.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
         self.routes.close()
         await self.ledger.close()
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
 
 
 class OwnerHost(_Host):
@@ -64,6 +64,12 @@ class OwnerHost(_Host):
         super().__init__(name, config, node)
         self.owner = Owner(name, config, self.ledger)
         self._runs = False
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended a part of the owner: it must be made anew."""
+        leasing = self.owner.leasing
+        return self.owner.failure or (leasing.failure if leasing is not None else None)
 
     async def start(self, indexes: Sequence[int]) -> None:
         """Listens, then takes partitions over. To be called again and again: it does what is missing, after a failure

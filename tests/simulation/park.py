@@ -124,14 +124,14 @@ class Park:
         indexes = range(number, self.config.partitions, self.config.owners)
         host = OwnerHost(process.name, self.config, NODE)
         host.owner._clock = self.clock(slot.name)
-        while host.owner.failure is None:
+        while host.failure is None:
             if slot.present is process:  # nobody calls `start` of an incarnation that was given up
                 with contextlib.suppress(TransientError):
                     await host.start(indexes)
             if host.owner.counters.damaged:
                 raise DamagedDataError(str(host.owner.counters.damaged))
             await asyncio.sleep(START_EVERY_S)
-        raise host.owner.failure
+        raise host.failure
 
     async def _quota(self, slot: Slot, process: Process) -> None:
         host = QuotaHost(self.config, NODE)
