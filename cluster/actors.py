@@ -1,8 +1,9 @@
 """The cluster's actors: the one file of this package where plain classes meet Ray.
 
 Each actor is started by its supervisor with `start`, which may be called again at any time and only does what is
-missing: after Ray has restarted an actor, the supervisor's next call brings it back. An actor whose owner has met a
-state that cannot be ends its process, and is rebuilt from the ledger.
+missing: after Ray has restarted an actor, the supervisor's next call brings it back. An actor that has met a state
+that cannot be, or whose background work has ended, ends its process and is rebuilt from the ledger: half alive it
+would be taken for well.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _die_if_broken(failure: BaseException | None) -> None:
     if isinstance(failure, FencedError):
         log.warning("actor ends: another has taken its place", error=str(failure))
     else:
-        log.error("actor ends and is rebuilt from the ledger", error=repr(failure))
+        log.critical("actor ends and is rebuilt from the ledger", error=repr(failure))
     os._exit(EXIT_BROKEN)
 
 
@@ -90,9 +91,9 @@ class OwnerActor:
         self._freezing: asyncio.Task[None] | None = None
 
     async def start(self, indexes: Sequence[int]) -> int:
-        """Starts, or takes over what is missing; returns the process id once all is owned."""
+        """Starts, or takes over what is missing; returns the process id once all is owned that can be."""
         async with self._lock:
-            _die_if_broken(self._host.owner.failure)
+            _die_if_broken(self._host.failure)
             await self._host.start(indexes)
             if not self._started:
                 _serve_metrics(self._metrics_port, self._host.owner)
@@ -119,8 +120,8 @@ class QuotaActor:
         """Starts unless it has; returns the process id."""
         async with self._lock:
             _die_if_broken(self._host.owner.failure)
+            await self._host.start()
             if not self._started:
-                await self._host.start()
                 _serve_metrics(self._metrics_port, self._host.owner)
                 self._started = True
         return os.getpid()
@@ -145,6 +146,7 @@ class GatewayActor:
     async def start(self) -> int:
         """Serves, unless it does; returns the process id."""
         async with self._lock:
+            _die_if_broken(self._gateway.failure)
             if not self._port:
                 self._port = await self._gateway.start()
                 _serve_metrics(self._metrics_port, self._gateway)

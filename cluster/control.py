@@ -3,10 +3,16 @@
 Records are `catalogue` (canonical JSON), `keys` (PublishKeysRequest) and `modes` (SetModesRequest with every mode that
 is set). They are never on the path of a scan: each process keeps what it read and asks the ledger's change counter
 twice a second, or at once when told to.
+
+Any gateway may be asked to change any of them, so a record is never simply written over. A catalogue and a ring have
+an order of their own, and an older one that arrives late changes nothing; modes are merged into what is stored, and
+stored only if nobody else has done so meanwhile.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 
 from cluster.ledger import Ledger
@@ -15,7 +21,7 @@ from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Mode
 from ticketcore.catalogue import Catalogue
 from ticketcore.catalogue_document import read_catalogue
-from ticketcore.errors import ConflictError, DamagedDataError
+from ticketcore.errors import ConflictError, DamagedDataError, UnavailableError
 from ticketcore.rules import Rules, compile_rules
 from ticketcore.seal import reading
 from ticketcore.token import KeyRing
@@ -24,6 +30,10 @@ CATALOGUE = "catalogue"
 KEYS = "keys"
 MODES = "modes"
 POLL_S = 0.5
+MERGE_ATTEMPTS = 32
+"""At changing modes: each attempt that fails means that another operator's change is stored, and there are few."""
+RING_STEP = 64
+"""More than a ring has keys: see `ring_version`."""
 DAMAGED_CONTROL = "control records cannot be used: what was in force stays in force until they are published again"
 
 
@@ -33,6 +43,7 @@ class Control:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._seen = -1
+        self._reading = asyncio.Lock()
         self.catalogue: Catalogue | None = None
         self.catalogue_version = 0
         self.rules: Rules | None = None
@@ -46,6 +57,10 @@ class Control:
         Raises:
             DamagedDataError: a record is not what was written. What was in force stays in force.
         """
+        async with self._reading:  # of two that read at once the earlier might put its older records in force last
+            return await self._refresh()
+
+    async def _refresh(self) -> bool:
         seen = await self._ledger.control_changes()
         if seen == self._seen:
             return False
@@ -71,7 +86,7 @@ class Control:
         if stored is not None:
             with reading("the control record keys"):
                 request = control_pb2.PublishKeysRequest.FromString(stored[1])
-            self.ring = KeyRing.from_bytes({key.key_id: key.public_key for key in request.keys})
+            self.ring = KeyRing.from_bytes(_keys_of(request))
 
     async def _read_modes(self) -> None:
         stored = await self._ledger.read_control(MODES)
@@ -98,18 +113,40 @@ class Control:
         return await self._ledger.write_control(CATALOGUE, version, document)
 
     async def publish_keys(self, request: control_pb2.PublishKeysRequest) -> None:
-        """Puts a ring of keys in force."""
-        KeyRing.from_bytes({key.key_id: key.public_key for key in request.keys})
-        await self._ledger.write_control(KEYS, 0, request.SerializeToString())
+        """Puts a ring of keys in force unless a newer one is.
+
+        Raises:
+            InvalidInputError: it is no ring.
+            ConflictError: a newer one is in force, which is not of the same keys.
+        """
+        ring = KeyRing.from_bytes(_keys_of(request))
+        version = ring_version(ring.key_ids)
+        if await self._ledger.write_control(KEYS, version, request.SerializeToString()) > version:
+            await self._check_related(request)
+
+    async def _check_related(self, request: control_pb2.PublishKeysRequest) -> None:
+        """An older ring of the same history is no mistake; one of another would leave its tickets unknown."""
+        stored = await self._ledger.read_control(KEYS)
+        assert stored is not None
+        newer = _keys_of(control_pb2.PublishKeysRequest.FromString(stored[1]))
+        for key_id, key in _keys_of(request).items():
+            if newer.get(key_id, key) != key:
+                raise ConflictError(
+                    f"a newer ring of keys is in force, and its key {key_id} is another than this ring's"
+                )
 
     async def set_modes(self, request: control_pb2.SetModesRequest) -> None:
-        """Adds mode changes to those in force; the last one for a gate counts."""
-        merged = await self._stored_modes()
-        for change in request.changes:
-            kept = [known for known in merged.changes if change.gate_id and known.gate_id != change.gate_id]
-            del merged.changes[:]
-            merged.changes.extend([*kept, change])
-        await self._ledger.write_control(MODES, 0, merged.SerializeToString())
+        """Adds mode changes to those in force; the last one for a gate counts.
+
+        Raises:
+            UnavailableError: others changed modes all the while. Nothing was done, ask again.
+        """
+        for _ in range(MERGE_ATTEMPTS):
+            version = await self._ledger.control_version(MODES)  # first: what is read then may only be newer
+            merged = _merged(await self._stored_modes(), request)
+            if await self._ledger.replace_control(MODES, version, merged.SerializeToString()):
+                return
+        raise UnavailableError("gate modes are changed by others all the time; nothing was done, ask again")
 
     async def _stored_modes(self) -> control_pb2.SetModesRequest:
         try:
@@ -123,6 +160,26 @@ class Control:
         for gate in gates:
             request.changes.add(gate_id=gate.id, mode=int(self.modes.get(gate.number, Mode.OPEN)))
         return request
+
+
+def _merged(modes: control_pb2.SetModesRequest, request: control_pb2.SetModesRequest) -> control_pb2.SetModesRequest:
+    changes = list(modes.changes)
+    for change in request.changes:
+        changes = [known for known in changes if change.gate_id and known.gate_id != change.gate_id]
+        changes.append(change)
+    return control_pb2.SetModesRequest(changes=changes)
+
+
+def _keys_of(request: control_pb2.PublishKeysRequest) -> dict[int, bytes]:
+    return {key.key_id: key.public_key for key in request.keys}
+
+
+def ring_version(key_ids: Iterable[int]) -> int:
+    """Rises with each change of a ring. It changes in two ways: a key is added, whose id is above all that were ever
+    given, or one is dropped, when its last ticket has expired. So of two rings the one with the higher last id is
+    newer, and of two with the same last id the one with fewer keys. 0 for the empty ring."""
+    ids = set(key_ids)
+    return (max(ids) + 1) * RING_STEP - len(ids) if ids else 0
 
 
 def modes_by_gate(catalogue: Catalogue, request: control_pb2.SetModesRequest) -> dict[int, Mode]:

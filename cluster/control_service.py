@@ -18,7 +18,7 @@ from cluster.partition import partition_of
 from cluster.routes import Routes
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc, link_pb2
 from parkgate.gate.v1 import gate_pb2
-from ticketcore.errors import InvalidInputError, NotPermittedError, ParkgateError, TransientError
+from ticketcore.errors import InvalidInputError, NotPermittedError, ParkgateError, TransientError, UnavailableError
 
 CALL_TIMEOUT_S = 5.0
 FIND_TIMEOUT_S = 2.0
@@ -68,9 +68,10 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
 
     @guarded
     async def RegisterTickets(self, request: control_pb2.RegisterTicketsRequest, context: Context) -> Any:
-        """Splits by owner; each part is idempotent, so that the whole may be repeated."""
+        """Splits by owner; each part is idempotent, so that the whole may be repeated. Where an owner is away the call
+        fails once all others have theirs: sales register tickets of many orders together."""
         _check_count("tickets", len(request.tickets))
-        parts = await self._by_owner(request.tickets, lambda item: int.from_bytes(item.token[1:9], "big"))
+        parts, away = await self._find_owners(request.tickets, lambda item: int.from_bytes(item.token[1:9], "big"))
         calls = [
             link_pb2.LinkRequest(register=control_pb2.RegisterTicketsRequest(tickets=[item for _, item in items]))
             for _, items in parts
@@ -80,6 +81,8 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
             total.registered += answer.register.registered
             total.already_registered += answer.register.already_registered
             total.conflicting_ticket_ids.extend(answer.register.conflicting_ticket_ids)
+        if away is not None:
+            raise away
         return total
 
     @guarded
@@ -114,13 +117,29 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         self, items: Sequence[Any], ticket_id: Callable[[Any], int]
     ) -> list[tuple[LinkClient, list[tuple[int, Any]]]]:
         """Items with their position in the request, by the link to their owner."""
+        parts, away = await self._find_owners(items, ticket_id)
+        if away is not None:
+            raise away
+        return parts
+
+    async def _find_owners(
+        self, items: Sequence[Any], ticket_id: Callable[[Any], int]
+    ) -> tuple[list[tuple[LinkClient, list[tuple[int, Any]]]], UnavailableError | None]:
+        """As `_by_owner`, of the owners that were found in time; and why others were not."""
         names = self._config.partition_names
         parts: dict[LinkClient, list[tuple[int, Any]]] = {}
+        away: UnavailableError | None = None
         for position, item in enumerate(items):
             name = names[partition_of(ticket_id(item), len(names))]
-            link = self._routes.link(name) or await self._routes.wait(name, FIND_TIMEOUT_S)
+            link = self._routes.link(name)
+            if link is None:
+                try:
+                    link = await self._routes.wait(name, FIND_TIMEOUT_S if away is None else 0.0)
+                except UnavailableError as error:
+                    away = error
+                    continue
             parts.setdefault(link, []).append((position, item))
-        return list(parts.items())
+        return list(parts.items()), away
 
     async def _ask_all(
         self, links: Sequence[LinkClient], calls: Sequence[link_pb2.LinkRequest]
@@ -210,9 +229,14 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         response = control_pb2.GetStatusResponse(
             gateway=self._gates.name, catalogue_version=self._control.catalogue_version, streams=self._gates.streams
         )
-        answers = await self._ask_owners(link_pb2.LinkRequest(status=request))
-        answers.append(await self._ask_quota(link_pb2.LinkRequest(status=request)))
+        answers = await self._ask_all_owners(link_pb2.LinkRequest(status=request))
         partitions = [partition for answer in answers for partition in answer.status.partitions]
+        partitions += [
+            control_pb2.PartitionStatus(
+                partition=name, owner=head.owner, epoch=head.epoch, sequence=head.sequence, damage=head.damage
+            )
+            for name, head in self._routes.damaged.items()
+        ]
         for partition in sorted(partitions, key=lambda item: item.partition):
             partition.reported_sequence = await self._ledger.reported_sequence(partition.partition)
             response.partitions.append(partition)
@@ -223,14 +247,32 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         return response
 
     async def _ask_owners(self, call: link_pb2.LinkRequest) -> list[link_pb2.LinkResponse]:
-        names = self._config.partition_names
-        links = list(dict.fromkeys([await self._routes.wait(name, FIND_TIMEOUT_S) for name in names]))
+        return await self._ask_owners_of(self._config.partition_names, call)
+
+    async def _ask_all_owners(self, call: link_pb2.LinkRequest) -> list[link_pb2.LinkResponse]:
+        """The quota owner as well. What is damaged has no owner who could be asked, and decides nothing; all others go
+        on, and so must what is put in force for them."""
+        return await self._ask_owners_of([*self._config.partition_names, QUOTA_PARTITION], call)
+
+    async def _ask_owners_of(self, names: Sequence[str], call: link_pb2.LinkRequest) -> list[link_pb2.LinkResponse]:
+        if self._routes.damaged:
+            await self._routes.look_up()  # it may have been mended
+        links = list(dict.fromkeys([link for name in names if (link := await self._owner_of(name)) is not None]))
         calls = []
         for _ in links:
             copy = link_pb2.LinkRequest()
             copy.CopyFrom(call)
             calls.append(copy)
         return await self._ask_all(links, calls)
+
+    async def _owner_of(self, name: str) -> LinkClient | None:
+        """None if the partition is damaged."""
+        try:
+            return await self._routes.wait(name, FIND_TIMEOUT_S)
+        except UnavailableError:
+            if name in self._routes.damaged:
+                return None
+            raise
 
     # What is in force
 
@@ -264,8 +306,7 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
     async def _refresh_all(self) -> None:
         if await self._control.refresh():
             self._gates.announce()
-        await self._ask_owners(link_pb2.LinkRequest(refresh=link_pb2.RefreshRequest()))
-        await self._ask_quota(link_pb2.LinkRequest(refresh=link_pb2.RefreshRequest()))
+        await self._ask_all_owners(link_pb2.LinkRequest(refresh=link_pb2.RefreshRequest()))
 
 
 def _in_order(positions: Iterable[Sequence[tuple[int, Any]]], answers: Iterable[Sequence[Any]]) -> list[Any]:

@@ -38,6 +38,9 @@ class Pending:
     frame: gate_pb2.ClientFrame
     finish: Callable[[bytes], None]
     deadline: float
+    link: LinkClient | None = None
+    group_id: int = 0
+    """Where the whole frame went; unless it was split into parts."""
     parts: list[Part] = field(default_factory=list)
     missing: int = 0
     done: bool = False
@@ -50,6 +53,8 @@ class Part:
     frame: gate_pb2.ClientFrame
     scans: Sequence[int]
     passages: Sequence[int]
+    link: LinkClient | None = None
+    group_id: int = 0
     answer: gate_pb2.ServerFrame | None = None
 
 
@@ -69,7 +74,8 @@ class Dispatcher:
         self._pending[pending] = None
         sole = self._routes.sole()
         if sole is not None:
-            sole.scan(raw, gate_numbers, lambda group: self._whole(pending, group))
+            pending.link = sole
+            pending.group_id = sole.scan(raw, gate_numbers, lambda group: self._whole(pending, group))
         else:
             self._send_split(pending, gate_numbers, self._routes.table())
 
@@ -98,7 +104,8 @@ class Dispatcher:
             if link is None:
                 self._part(pending, part, None, gate_pb2.REASON_INTERNAL_ERROR, AWAY_RETRY_MS)
                 continue
-            link.scan(part.frame.SerializeToString(), gate_numbers, self._part_answer(pending, part))
+            part.link = link
+            part.group_id = link.scan(part.frame.SerializeToString(), gate_numbers, self._part_answer(pending, part))
 
     def _part_answer(self, pending: Pending, part: Part) -> Callable[[link_pb2.VerdictGroup | None], None]:
         return lambda group: self._part(pending, part, group, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS)
@@ -133,10 +140,18 @@ class Dispatcher:
                 break
             late.append(pending)
         for pending in late:
+            _forget(pending, *pending.parts)
             self._finish(pending, retry_frame(pending.frame, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS))
         if late:
             self._routes.look_up_soon()
         return len(late)
+
+
+def _forget(*waiting: Pending | Part) -> None:
+    """Their links wait for them no more: what never comes must not be counted as a crowd."""
+    for one in waiting:
+        if one.link is not None:
+            one.link.forget(one.group_id)
 
 
 def split(frame: gate_pb2.ClientFrame, table: Sequence[LinkClient | None]) -> list[tuple[LinkClient | None, Part]]:

@@ -92,6 +92,12 @@ class Gateway:
         log.info("gateway serves", gateway=self.name, port=self.port)
         return self.port
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended a loop that never ends: without it streams would stay open and frames unanswered."""
+        ended = (task for task in self._tasks if task.done() and not task.cancelled())
+        return next((task.exception() or RuntimeError("a loop has ended") for task in ended), None)
+
     async def stop(self) -> None:
         """Stops: streams end with UNAVAILABLE, and gates connect elsewhere."""
         await end(self._tasks)

@@ -5,6 +5,7 @@ The socket's name holds the process id, so that a restarted owner never meets it
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from cluster.config import ClusterConfig
 from cluster.leasing import Leasing
 from cluster.ledger import Head, Ledger
 from cluster.link import Address, LinkServer
-from cluster.owner import Owner
+from cluster.owner import DAMAGED_AGAIN_S, Owner
 from cluster.quota_owner import QuotaOwner
 from cluster.routes import Routes
 from cluster.tls import client_context, server_context
@@ -50,10 +51,10 @@ class _Host:
         """Closes link, routes and ledger."""
         if self._server is not None:
             await self._server.close()
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
         self.routes.close()
         await self.ledger.close()
-        with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
 
 
 class OwnerHost(_Host):
@@ -64,9 +65,15 @@ class OwnerHost(_Host):
         self.owner = Owner(name, config, self.ledger)
         self._runs = False
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What has ended a part of the owner: it must be made anew."""
+        leasing = self.owner.leasing
+        return self.owner.failure or (leasing.failure if leasing is not None else None)
+
     async def start(self, indexes: Sequence[int]) -> None:
         """Listens, then takes partitions over. To be called again and again: it does what is missing, after a failure
-        too, and does nothing where all is well."""
+        too, and does nothing where all is well. A damaged partition is no failure: see `Owner.own`."""
         await self.listen(self.owner)
         if not self._runs:
             self.owner.leasing = Leasing(self.owner.owned, self.routes, self.owner.resume)
@@ -75,8 +82,9 @@ class OwnerHost(_Host):
         names = self.config.partition_names
         heads = await self.ledger.heads([names[index] for index in indexes])
         self._drop_lost(heads)
-        if not all(self._serves(index, heads.get(names[index])) for index in indexes):
-            await self.owner.own(indexes, self.address)
+        await self.owner.own(
+            [index for index in indexes if not self._serves(index, heads.get(names[index]))], self.address
+        )
 
     def _drop_lost(self, heads: Mapping[str, Head]) -> None:
         """Gives up what another has taken. An owner that nobody asks anything would never notice at an append: nobody
@@ -103,15 +111,22 @@ class QuotaHost(_Host):
     def __init__(self, config: ClusterConfig, node: str) -> None:
         super().__init__("quota-0", config, node)
         self.owner = QuotaOwner(self.name, config, self.ledger, self.routes)
+        self._look_again = 0.0
 
     async def start(self) -> None:
-        """Listens, then takes the log over. May be called again after a failure."""
+        """Listens, then takes the log over. To be called again and again, like that of the partition owner. A damaged
+        log is no failure: the owner tells of it, and looks again after DAMAGED_AGAIN_S."""
         await self.listen(self.owner)
+        now = asyncio.get_running_loop().time()
+        if self.owner.serves or now < self._look_again:
+            return
         try:
             await self.owner.start(self.address)
         except BaseException:
             await self.owner.stop()
             raise
+        if self.owner.damage:
+            self._look_again = now + DAMAGED_AGAIN_S
 
     async def stop(self) -> None:
         """Stops in order."""

@@ -26,6 +26,8 @@ class Leasing:
         self._resume = resume
         self._queues: dict[tuple[str, int], list[WaitingScan]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.failure: BaseException | None = None
+        """What has ended a question that nobody asks again: scans of its zone would wait for ever."""
 
     def want(self, waiting: list[WaitingScan]) -> None:
         """Queues scans that wait; what comes while a question is under way goes with the next one."""
@@ -38,7 +40,12 @@ class Leasing:
             self._queues[key] = [item]
             task = asyncio.create_task(self._ask(key))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = task.exception()
 
     async def _ask(self, key: tuple[str, int]) -> None:
         while True:

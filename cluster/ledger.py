@@ -66,12 +66,14 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a partition stands, and where its owner listens."""
+    """Where a partition stands, and where its owner listens: nowhere, if it could not read the log; then `damage` says
+    why."""
 
     epoch: int
     sequence: int
     address: str
     owner: str
+    damage: str = ""
 
 
 def _key(partition: str, what: str) -> str:
@@ -106,6 +108,7 @@ class Ledger:
             pipe.hget(head, "sequence")
             pipe.hset(head, "owner", owner)
             pipe.hdel(head, "address")
+            pipe.hdel(head, "damage")
             epoch, sequence, *_ = await pipe.execute()
         return Taken(int(epoch), int(sequence or 0))
 
@@ -115,12 +118,23 @@ class Ledger:
         Raises:
             FencedError: a later owner has taken over.
         """
+        await self._publish(partition, epoch, "address", address)
+
+    async def publish_damage(self, partition: str, epoch: int, damage: str) -> None:
+        """Says why the owner of that epoch does not serve the partition; until it is taken again.
+
+        Raises:
+            FencedError: a later owner has taken over.
+        """
+        await self._publish(partition, epoch, "damage", damage)
+
+    async def _publish(self, partition: str, epoch: int, field: str, value: str) -> None:
         script = (
             "if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end "
-            "redis.call('HSET', KEYS[1], 'address', ARGV[2]) return 1"
+            "redis.call('HSET', KEYS[1], ARGV[2], ARGV[3]) return 1"
         )
-        async with self._errors(f"publishing the owner of {partition}"):
-            done = await self._redis.eval(script, 1, _key(partition, "head"), str(epoch), address)
+        async with self._errors(f"publishing the {field} of {partition}"):
+            done = await self._redis.eval(script, 1, _key(partition, "head"), str(epoch), field, value)
         if not done:
             raise FencedError(f"partition {partition} has a later owner than epoch {epoch}")
 
@@ -128,10 +142,10 @@ class Ledger:
         """Heads of partitions; those never owned are left out."""
         async with self._errors("looking owners up"), self._redis.pipeline(transaction=False) as pipe:
             for partition in partitions:
-                pipe.hmget(_key(partition, "head"), "epoch", "sequence", "address", "owner")
+                pipe.hmget(_key(partition, "head"), "epoch", "sequence", "address", "owner", "damage")
             rows = await pipe.execute()
         return {
-            partition: Head(int(row[0]), int(row[1] or 0), (row[2] or b"").decode(), (row[3] or b"").decode())
+            partition: Head(int(row[0]), int(row[1] or 0), *((text or b"").decode() for text in row[2:]))
             for partition, row in zip(partitions, rows, strict=True)
             if row[0] is not None
         }
@@ -278,6 +292,25 @@ class Ledger:
         async with self._errors(f"writing the control record {name}"):
             keys = (f"pg:{{control}}:{name}", "pg:{control}:changes")
             return int(await self._redis.eval(script, 2, *keys, str(version), seal(record)))
+
+    async def replace_control(self, name: str, version: int, record: bytes) -> bool:
+        """Stores a control record as the version that follows `version`, which must still be the one that is stored;
+        says whether it was. -1: none is."""
+        script = (
+            "local v = tonumber(redis.call('HGET', KEYS[1], 'version') or '-1') "
+            "if v ~= tonumber(ARGV[1]) then return 0 end "
+            "redis.call('HSET', KEYS[1], 'version', v + 1, 'record', ARGV[2]) "
+            "redis.call('INCR', KEYS[2]) return 1"
+        )
+        async with self._errors(f"replacing the control record {name}"):
+            keys = (f"pg:{{control}}:{name}", "pg:{control}:changes")
+            return bool(await self._redis.eval(script, 2, *keys, str(version), seal(record)))
+
+    async def control_version(self, name: str) -> int:
+        """The version of a control record, which itself may be damaged; -1 for none."""
+        async with self._errors(f"reading the version of the control record {name}"):
+            version = await self._redis.hget(f"pg:{{control}}:{name}", "version")
+        return -1 if version is None else int(version)
 
     async def read_control(self, name: str) -> tuple[int, bytes] | None:
         """A control record and its version, or None.

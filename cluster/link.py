@@ -10,6 +10,8 @@ within one turn of the event loop travel together, and in a crowd those of a mil
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,13 +28,18 @@ MAX_FRAME = 32 * 1024 * 1024
 MAX_BATCH = 4 * 1024 * 1024
 """Bytes of client frames after which another link frame is begun, so that no crowd of gates can make one too large."""
 MAX_UNSENT = 8 * 1024 * 1024
-"""Bytes that may wait in a link's send buffer before callers are told to retry."""
+"""Bytes that may wait in a link's send buffer before callers, of scans and of all else, are told to retry."""
 GATHER_S = 0.001
 """From one frame of scans to the next while a crowd waits for answers. Each frame wakes the owner and costs both sides
 a system call; an owner appends every 2 ms in a crowd, so that what travels alone only waits there."""
 FEW_GROUPS = 3
 """Waiting for answers: the guests of a turnstile or two, who are not made to wait for each other."""
 CONNECT_TIMEOUT_S = 2.0
+LOST_HOST_S = 10
+"""Seconds after which the kernel breaks a connection to a host that acknowledges nothing any more; by itself it would
+take a quarter of an hour, and without traffic for ever."""
+KEEPALIVE_S = 3
+"""Seconds from one of the kernel's questions on a quiet connection to the next."""
 IDENTITY = "parkgate://service/cluster"
 _LENGTH = 4
 log = structlog.get_logger("cluster.link")
@@ -43,6 +50,18 @@ def _is_cluster(transport: asyncio.Transport) -> bool:
     both ends: whoever speaks on it is believed."""
     certificate = transport.get_extra_info("peercert") or {}
     return ("URI", IDENTITY) in certificate.get("subjectAltName", ())
+
+
+def _watch_host(transport: asyncio.Transport) -> None:
+    """Has the kernel notice a lost host, as far as this one can: a link is as good without it, only longer in vain."""
+    peer = transport.get_extra_info("socket")
+    if peer is None or peer.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_HOST_S * 1_000)
 
 
 class _Framing(asyncio.Protocol):
@@ -60,6 +79,7 @@ class _Framing(asyncio.Protocol):
         if stream.get_extra_info("sslcontext") is not None and not _is_cluster(stream):
             stream.abort()
             return
+        _watch_host(stream)
         self.transport = stream
 
     def data_received(self, data: bytes) -> None:
@@ -192,9 +212,12 @@ class LinkClient:
 
         Raises:
             UnknownOutcomeError: the link broke, the time is over, or the owner could not do it. Ask again.
+            UnavailableError: the owner does not keep up; nothing was sent. Ask again.
         """
         if self.broken:
             raise UnknownOutcomeError("the link to the owner is broken", 100)
+        if self._framing.overfull:
+            raise UnavailableError("the owner does not keep up; nothing was sent, ask again", 100)
         request.call_id = self._next_id
         self._next_id += 1
         future: asyncio.Future[link_pb2.LinkResponse] = asyncio.get_running_loop().create_future()

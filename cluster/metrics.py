@@ -55,6 +55,11 @@ class _QuotaCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Gauges of quotas and zones."""
+        yield GaugeMetricFamily(
+            "parkgate_owner_damaged",
+            "Partitions not served: their log is damaged.",
+            value=int(bool(self._owner.damage)),
+        )
         units = GaugeMetricFamily("parkgate_quota_units", "Units of a quota by state.", labels=["quota", "state"])
         for key, counter in list(self._owner.state.book.counters.items()):
             for state in ("limit", "held", "pinned", "sold"):

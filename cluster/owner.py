@@ -60,6 +60,9 @@ cores, and the slowest scans waited for a core."""
 FEW_SCANS = 3
 """In two batches together: the guests of a turnstile or two, who are not made to wait for each other."""
 APPEND_RETRY_S = 0.05
+DAMAGED_AGAIN_S = 300.0
+"""From one look at a damaged log to the next. It can only have been mended by hand, and reading millions of tickets in
+vain holds up the guests of all other partitions."""
 TICK_S = 0.1
 SHED_RETRY_MS = 500
 BUSY = "the owner has as many calls waiting as may be; nothing was done, ask again"
@@ -82,8 +85,8 @@ class Counters:
     shed: int = 0
     append_retries: int = 0
     fenced: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
-    """Partitions that could not be taken at the last attempt, for their log cannot be believed."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Partitions that are not served, for their log cannot be believed, and why."""
 
 
 class Owner:
@@ -99,6 +102,8 @@ class Owner:
         self.counters = Counters()
         self.owned: dict[int, Partition] = {}
         self.leasing: Leasing | None = None
+        self._look_again: dict[str, float] = {}
+        """When a damaged partition is tried next, by the loop's clock."""
         self._clock = clock
         self._last_ms = 0
         self._minute = Minute(NO_RULES, moment_at(0, NO_RULES.time_zone), {})
@@ -143,19 +148,27 @@ class Owner:
     async def own(self, indexes: Sequence[int], address: str) -> None:
         """Takes partitions over: raises their epoch, recovers their state, publishes where it listens.
 
-        Raises:
-            DamagedDataError: the log of some cannot be believed; all others were taken. Nothing is decided for these.
+        One whose log cannot be believed is set aside: nothing is decided for it, and log, metric and ledger say so. It
+        is tried again after DAMAGED_AGAIN_S, and its epoch rises again only once its log can be read.
         """
-        damaged: list[str] = []
         for index in indexes:
-            try:
-                await self._own(index, address)
-            except DamagedDataError as error:
-                log.critical("partition stopped: its log is damaged", owner=self.name, error=str(error))
-                damaged.append(str(error))
-        self.counters.damaged = damaged
-        if damaged:
-            raise DamagedDataError("; ".join(damaged))
+            name = self.config.partition_names[index]
+            if asyncio.get_running_loop().time() >= self._look_again.get(name, 0.0):
+                await self._own_or_set_aside(index, name, address)
+
+    async def _own_or_set_aside(self, index: int, name: str, address: str) -> None:
+        try:
+            if name in self.counters.damaged:
+                head = (await self.ledger.heads([name])).get(name)
+                await self._recover(name, head.sequence if head is not None else 0)
+            await self._own(index, address)
+        except DamagedDataError as error:
+            log.critical("partition stopped: its log is damaged", owner=self.name, error=str(error))
+            self.counters.damaged[name] = str(error)
+            self._look_again[name] = asyncio.get_running_loop().time() + DAMAGED_AGAIN_S
+            return
+        self.counters.damaged.pop(name, None)
+        self._look_again.pop(name, None)
 
     async def _own(self, index: int, address: str) -> None:
         if index not in self.owned:
@@ -174,21 +187,30 @@ class Owner:
     async def _take(self, index: int) -> Partition:
         name = self.config.partition_names[index]
         taken = await self.ledger.take(name, self.name)
-        partition = Partition(name, self.config.partitions)
-        stored = await self.ledger.read_snapshot(name)
-        if stored is not None:
-            restore(partition, stored[1], self.config.partitions)
-        if taken.sequence > partition.sequence:
-            rules = self.control.rules
-            if rules is None:
-                raise UnavailableError("no catalogue is in force, but the ledger holds events")
-            async for entry in self.ledger.entries(name, partition.sequence, taken.sequence):
-                replay(partition, entry, rules)
+        try:
+            partition = await self._recover(name, taken.sequence)
+        except DamagedDataError as error:
+            await self.ledger.publish_damage(name, taken.epoch, str(error))
+            raise
         partition.epoch = taken.epoch
         self._last_ms = max(self._last_ms, partition.last_time_ms)  # the earlier owner's clock may have been ahead
         log.info(
             "partition taken", partition=name, epoch=taken.epoch, sequence=taken.sequence, tickets=len(partition.table)
         )
+        return partition
+
+    async def _recover(self, name: str, sequence: int) -> Partition:
+        """The state of a partition up to a sequence."""
+        partition = Partition(name, self.config.partitions)
+        stored = await self.ledger.read_snapshot(name)
+        if stored is not None:
+            restore(partition, stored[1], self.config.partitions)
+        if sequence > partition.sequence:
+            rules = self.control.rules
+            if rules is None:
+                raise UnavailableError("no catalogue is in force, but the ledger holds events")
+            async for entry in self.ledger.entries(name, partition.sequence, sequence):
+                replay(partition, entry, rules)
         return partition
 
     # What arrives

@@ -6,6 +6,7 @@ Like a partition owner it decides in memory, appends one entry for all that arri
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -25,7 +26,7 @@ from cluster.routes import Routes
 from cluster.snapshots import trim_after
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
-from ticketcore.capacity import Grant
+from ticketcore.capacity import LEVELS_PERCENT, Grant
 from ticketcore.errors import DamagedDataError, FencedError, TransientError, UnavailableError, UnknownOutcomeError
 from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, highest_level
 
@@ -37,7 +38,6 @@ MAX_CALLS = 2_000
 MAX_NAMED = 5
 """Partitions that one message names."""
 SNAPSHOT_AFTER_ENTRIES = 20_000
-LEVELS_PERCENT = (80, 90, 100)
 MOVE_OF_COMMAND = {"pin": HoldState.PINNED, "confirm": HoldState.CONFIRMED, "release": HoldState.RELEASED}
 
 Changes = list[Change]
@@ -62,6 +62,9 @@ class QuotaOwner:
         self.control = Control(ledger)
         self.state = QuotaState(QUOTA_PARTITION)
         self.failure: BaseException | None = None
+        self.serves = False
+        self.damage = ""
+        """Why nothing is served: the log cannot be believed."""
         self._routes = routes
         self._clock = clock
         self._last_ms = 0
@@ -76,22 +79,45 @@ class QuotaOwner:
 
     async def start(self, address: str) -> None:
         """Takes the log over, recovers, publishes where it listens, starts the loops. May be called again after a
-        failure: it begins with an empty state, for what a half-done recovery has counted would be counted twice."""
+        failure. A log that cannot be believed is told by `damage`, in the ledger, and loudly; called again then, the
+        epoch rises only if the log can be read now."""
+        await self.control.refresh()
+        name = QUOTA_PARTITION
+        try:
+            if self.damage:
+                head = (await self.ledger.heads([name])).get(name)
+                await self._recover(head.sequence if head is not None else 0)
+            await self._take()
+        except DamagedDataError as error:
+            self.damage = str(error)
+            log.critical("quotas and capacities stopped: their log is damaged", owner=self.name, error=self.damage)
+            return
+        self.damage = ""
+        for loop in (self._turns(), self._ticks(), self._polls()):
+            self._spawn(loop)
+        await self.ledger.publish_address(name, self.state.epoch, address)
+        self.serves = True
+
+    async def _take(self) -> None:
+        taken = await self.ledger.take(self.state.name, self.name)
+        try:
+            await self._recover(taken.sequence)
+        except DamagedDataError as error:
+            await self.ledger.publish_damage(self.state.name, taken.epoch, str(error))
+            raise
+        self.state.epoch = taken.epoch
+
+    async def _recover(self, sequence: int) -> None:
+        """Begins with an empty state, for what a half-done recovery has counted would be counted twice."""
         self.state = QuotaState(QUOTA_PARTITION)
         self._snapshot_sequence = 0
-        await self.control.refresh()
-        taken = await self.ledger.take(self.state.name, self.name)
         stored = await self.ledger.read_snapshot(self.state.name)
         if stored is not None:
             restore(self.state, stored[1])
             self._snapshot_sequence = self.state.sequence
-        async for entry in self.ledger.entries(self.state.name, self.state.sequence, taken.sequence):
+        async for entry in self.ledger.entries(self.state.name, self.state.sequence, sequence):
             replay(self.state, entry)
-        self.state.epoch = taken.epoch
         self._last_ms = self.state.last_time_ms
-        for loop in (self._turns(), self._ticks(), self._polls()):
-            self._spawn(loop)
-        await self.ledger.publish_address(self.state.name, self.state.epoch, address)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -338,7 +364,9 @@ class QuotaOwner:
 
     async def _recall(self, request: link_pb2.CapacityRequest, missing: int) -> list[link_pb2.CapacityRequest]:
         """Asks every other partition's owner for unused units; returns the totals of those that answered."""
-        await self._routes.look_up()
+        with contextlib.suppress(TimeoutError):  # of a host that is lost, and not replaced yet
+            async with asyncio.timeout(RECALL_TIMEOUT_S):
+                await self._routes.look_up()
         recall = link_pb2.LinkRequest()
         recall.recall.zone_number, recall.recall.wanted = request.zone_number, missing
         recall.recall.except_partition = request.partition

@@ -55,7 +55,8 @@ class QuotaState:
             case CapacityMove():
                 self.zone(change.zone_number).apply(change)
             case ZoneAlert():
-                self.zone(change.zone_number).alerted_percent = change.level_percent
+                zone = self.zone(change.zone_number)
+                zone.alerted_percent, zone.alerted_limit = change.level_percent, change.limit
             case _:
                 self.book.apply(change)
 
@@ -156,6 +157,9 @@ def snapshot(state: QuotaState) -> bytes:
                 granted_total=grant.granted_total,
                 returned_total=grant.returned_total,
             )
+        if zone.alerted_percent:
+            alert = record.zone_alerts.add(zone_number=zone.zone_number)
+            alert.level_percent, alert.limit = zone.alerted_percent, zone.alerted_limit
     return record.SerializeToString()
 
 
@@ -189,6 +193,9 @@ def _restore(state: QuotaState, record: events_pb2.QuotaSnapshot) -> None:
     book.returned = dict.fromkeys(record.returned)
     for moved in record.grants:
         state.zone(moved.zone_number).grants[moved.partition] = Grant(moved.granted_total, moved.returned_total)
+    for alert in record.zone_alerts:
+        zone = state.zone(alert.zone_number)
+        zone.alerted_percent, zone.alerted_limit = alert.level_percent, alert.limit
     state.sequence, state.last_time_ms = record.sequence, record.time_ms
 
 

@@ -2,6 +2,9 @@
 
 Looking up is never on the path of a scan that finds its link: only a partition without a live link asks the ledger, at
 most every `LOOK_UP_EVERY_S`.
+
+Only owners that the ledger names have a link. One that was replaced keeps none: if its host is lost nothing else would
+break it for a quarter of an hour, and whoever asks all owners would wait for it each time.
 """
 
 from __future__ import annotations
@@ -9,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from cluster.config import QUOTA_PARTITION
-from cluster.ledger import Ledger
+from cluster.ledger import Head, Ledger
 from cluster.link import Address, LinkClient
 from ticketcore.errors import TransientError, UnavailableError
 
@@ -29,18 +32,24 @@ class Routes:
         self._node = node
         self._tls = tls
         self._links: dict[str, LinkClient] = {}
-        self._by_partition: dict[str, LinkClient] = {}
+        self._addresses: dict[str, str] = {}
+        self.damaged: dict[str, Head] = {}
+        """Partitions that nobody serves because their log is damaged, as of the last look."""
+        self._look_up_lock = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._table: list[LinkClient | None] | None = None
         self._sole: LinkClient | None = None
 
     def link(self, name: str) -> LinkClient | None:
         """The live link to a partition's owner, or None while it is being looked up."""
-        link = self._by_partition.get(name)
+        link = self._link(name)
         if link is not None and not link.broken:
             return link
         self.look_up_soon()
         return None
+
+    def _link(self, name: str) -> LinkClient | None:
+        return self._links.get(self._addresses.get(name, ""))
 
     def table(self) -> list[LinkClient | None]:
         """Links by index of the ticket partition; kept until a link breaks or routes change."""
@@ -62,13 +71,15 @@ class Routes:
         """The live link to a partition's owner.
 
         Raises:
-            UnavailableError: no owner was found in time.
+            UnavailableError: no owner was found in time, or the partition is damaged.
         """
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             link = self.link(name)
             if link is not None:
                 return link
+            if name in self.damaged:
+                raise UnavailableError(f"partition {name} is stopped: {self.damaged[name].damage}", 5_000)
             if asyncio.get_running_loop().time() >= deadline:
                 raise UnavailableError(f"the owner of partition {name} is away", 200)
             await asyncio.sleep(0.02)
@@ -84,30 +95,31 @@ class Routes:
         await asyncio.sleep(LOOK_UP_EVERY_S)
 
     async def look_up(self) -> None:
-        """Reads all addresses and connects to owners that are new."""
-        heads = await self._ledger.heads(self._names)
-        for name, head in heads.items():
-            if not head.address:
-                continue
-            link = self._links.get(head.address)
-            if link is None or link.broken:
-                try:
-                    link = await LinkClient.connect(Address.decode(head.address), self._node, self._tls)
-                except UnavailableError:
-                    continue
-                self._links[head.address] = link
-            self._by_partition[name] = link
-        self._forget_broken()
-        self._table = self._sole = None
+        """Reads all addresses, connects to owners that are new, at once, and closes the links to all others: whoever
+        waits on those is told that the outcome is unknown, for a replaced owner appends nothing more."""
+        async with self._look_up_lock:
+            heads = await self._ledger.heads(self._names)
+            self.damaged = {name: head for name, head in heads.items() if head.damage}
+            self._addresses = {name: head.address for name, head in heads.items() if head.address}
+            self._table = self._sole = None
+            named = dict.fromkeys(self._addresses.values())
+            self._close_others(named)
+            await asyncio.gather(*(self._connect(address) for address in named if address not in self._links))
 
-    def _forget_broken(self) -> None:
+    def _close_others(self, named: Container[str]) -> None:
         for address, link in list(self._links.items()):
-            if link.broken:
+            if address not in named or link.broken:
+                link.close()
                 del self._links[address]
 
+    async def _connect(self, address: str) -> None:
+        with contextlib.suppress(UnavailableError):  # looked up again by whoever still misses it
+            self._links[address] = await LinkClient.connect(Address.decode(address), self._node, self._tls)
+
     def links(self) -> list[LinkClient]:
-        """Live links, one for each owner that was needed so far."""
-        return [link for link in self._links.values() if not link.broken]
+        """Live links to the owners of ticket partitions, one for each."""
+        links = dict.fromkeys(map(self._link, self._partitions))
+        return [link for link in links if link is not None and not link.broken]
 
     def close(self) -> None:
         """Breaks all links."""

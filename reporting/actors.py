@@ -18,11 +18,15 @@ from ticketcore.errors import DamagedDataError, UnavailableError
 MIGRATE_RETRY_S = 1.0
 NICENESS = 15
 """Where cores are short, gates go first: a report may lag for a second, a guest may not."""
+EXIT_BROKEN = 70
 log = logging.getLogger(__name__)
 
 
 class ReportingActor:
-    """Some partitions' workers in one process. `start` may be called at any time and only does what is missing."""
+    """Some partitions' workers in one process. `start` may be called at any time and only does what is missing.
+
+    What a worker cannot handle ends the process, and a new one begins with what was committed.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class ReportingActor:
                 start_http_server(self._metrics_port, "127.0.0.1")
             self._running = asyncio.create_task(self._run())
         elif self._running.done():
-            await self._running  # what ended it is the supervisor's to see
+            _die_if_broken(self._running.exception())
         return os.getpid()
 
     async def state(self) -> list[WorkerState]:
@@ -78,3 +82,10 @@ class ReportingActor:
             await worker.run()
         except DamagedDataError:
             return  # told by log and metric, and kept in its state; it must not take the others down
+
+
+def _die_if_broken(failure: BaseException | None) -> None:
+    """None: all partitions are damaged, which each has told."""
+    if failure is not None:
+        log.critical("reporting ends and is started again: %r", failure)
+        os._exit(EXIT_BROKEN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -56,6 +56,8 @@ class Server:
     sales: Sales
     port: int
     webhook_port: int
+    background: tuple[asyncio.Task[None], ...]
+    """The relay and the sweeps. None of them ever ends by itself."""
 
     @property
     def webhook_url(self) -> str:
@@ -70,6 +72,7 @@ async def serve(config: SalesConfig, started: Callable[[Server], None] | None = 
 
     Raises:
         UnavailableError: Postgres did not come within a minute.
+        Whatever the relay or a sweep could not handle: without it orders would be paid and their tickets never known.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -80,10 +83,19 @@ async def serve(config: SalesConfig, started: Callable[[Server], None] | None = 
         async with running(config) as server:
             if started is not None:
                 started(server)
-            await stop.wait()
+            await _stopped(stop, server.background)
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+async def _stopped(stop: asyncio.Event, background: Iterable[asyncio.Task[None]]) -> None:
+    asked = asyncio.create_task(stop.wait())
+    await asyncio.wait([asked, *background], return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    for task in background:
+        if task.done():
+            log.critical("sales end and are started again: %s: %r", task.get_name(), task.exception())
 
 
 @asynccontextmanager
@@ -96,15 +108,9 @@ async def running(config: SalesConfig, sales: Sales | None = None) -> AsyncItera
             stack.push_async_callback(cluster.close)
             sales = assemble(config, cluster)
         stack.push_async_callback(sales.database.close)
-        tasks = [
-            asyncio.create_task(work)
-            for work in (
-                relay(sales),
-                _sweep(sales, lapse_orders),
-                _sweep(sales, sweep_voids),
-                _sweep(sales, ask_payments),
-            )
-        ]
+        tasks = [asyncio.create_task(relay(sales), name="relay")]
+        for sweep in (lapse_orders, sweep_voids, ask_payments):
+            tasks.append(asyncio.create_task(_sweep(sales, sweep), name=sweep.__name__))
         stack.push_async_callback(_end, tasks)
         if config.metrics_port:
             metrics_server, _thread = start_http_server(config.metrics_port, "127.0.0.1")
@@ -116,7 +122,7 @@ async def running(config: SalesConfig, sales: Sales | None = None) -> AsyncItera
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.push_async_callback(health_servicer.enter_graceful_shutdown)
         log.info("sales answers on port %d", port)
-        yield Server(sales, port, http.port_of(hooks))
+        yield Server(sales, port, http.port_of(hooks), tuple(tasks))
 
 
 async def _migrate(url: str) -> None:

@@ -18,8 +18,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ticketcore.quota import highest_level
+
 CHUNK_DIVISOR = 2
 """A partition that asks gets at least its even share of half of what is free: chunks shrink as the limit nears."""
+LEVELS_PERCENT = (80, 90, 100)
+"""Of a zone's capacity: reached by its leases, each is told."""
+ALERT_FALL_PERCENT = 10
+"""So much of the capacity below a level it is over: leases rise and fall with every party, alerts should not."""
 
 
 @dataclass(slots=True)
@@ -52,6 +58,8 @@ class ZoneBook:
     zone_number: int
     capacity: int = 0
     alerted_percent: int = 0
+    """The highest level that was told and is not over yet, of `alerted_limit` units."""
+    alerted_limit: int = 0
     grants: dict[str, Grant] = field(default_factory=dict)
 
     @property
@@ -88,6 +96,13 @@ class ZoneBook:
         grant = self.grants.setdefault(move.partition, Grant())
         grant.granted_total = max(grant.granted_total, move.granted_total)
         grant.returned_total = max(grant.returned_total, move.returned_total)
+        self._end_alert()
+
+    def _end_alert(self) -> None:
+        """A level is over, and told again when it is reached again, once leases are ALERT_FALL_PERCENT below it."""
+        if self.alerted_percent:
+            fallen = self.leased + self.alerted_limit * ALERT_FALL_PERCENT // 100
+            self.alerted_percent = min(self.alerted_percent, highest_level(fallen, self.alerted_limit, LEVELS_PERCENT))
 
 
 @dataclass(slots=True)

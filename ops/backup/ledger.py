@@ -119,7 +119,7 @@ def renew(url: str, offsets: Mapping[str, int]) -> dict[str, tuple[int, int]]:
         heads = [key.decode()[len("pg:{") : -len("}:head")] for key in client.scan_iter("pg:{*}:head")]
         for name in heads:
             pipe.hincrby(f"pg:{{{name}}}:head", "epoch", 1)
-            pipe.hdel(f"pg:{{{name}}}:head", "address", "owner")
+            pipe.hdel(f"pg:{{{name}}}:head", "address", "owner", "damage")
             pipe.set(f"pg:{{{name}}}:reported", offsets.get(name, 0))
         for half_written in client.scan_iter("pg:{*}:snapshot:*"):
             pipe.delete(half_written)

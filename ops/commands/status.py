@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from ops.processes import Identity
     from ops.settings import Settings
     from ops.state import ProcessState, StackState
+    from parkgate.cluster.v1.control_pb2 import GetStatusResponse
 
 BACKLOG_SHOWN_PERCENT = 50
 COLOURS = {"running": "green", "starting": "yellow", "waiting": "yellow", "backoff": "red", "stopping": "yellow"}
 
 
 def status(data_dir: DataDir = None, config: Config = None, as_json: AsJson = False) -> None:
-    """Every process with its state, uptime, restarts, memory and ports.
+    """Every process with its state, uptime, restarts, memory and ports; and what of the ledger is damaged.
 
     Exit code 0 when all is well, 1 when something is not, or nothing runs.
     """
@@ -28,16 +29,18 @@ def status(data_dir: DataDir = None, config: Config = None, as_json: AsJson = Fa
     folder = chosen.data_dir
     now = state.read(folder)
     running = now is not None and now.alive
+    cluster = _cluster(chosen) if running else None
     if as_json:
-        _print_json(now if running else None)
+        _print_json(now if running else None, cluster)
     elif now is None or not running:
         from ops.screen import OUT
 
         OUT.print(f"Nothing runs on {folder}. Start it with [cyan]parkgate up[/cyan].")
     else:
         _print_table(now)
-        _print_backlog(chosen)
-    well = running and now is not None and all(one.healthy for one in now.processes)
+        _print_damage(cluster)
+        _print_backlog(cluster)
+    well = running and now is not None and all(one.healthy for one in now.processes) and not _damage(cluster)
     raise typer.Exit(0 if well else 1)
 
 
@@ -66,16 +69,48 @@ def _print_table(now: "StackState") -> None:
     OUT.print(rows)
 
 
-def _print_backlog(chosen: "Settings") -> None:
-    """How far reporting is behind, when it is: nothing else on the screen says that the ledger grows."""
+def _cluster(chosen: "Settings") -> "GetStatusResponse | None":
+    """What the cluster says of itself; None if it does not answer, which the table says already."""
     import asyncio
 
+    try:
+        return asyncio.run(_ask(chosen))
+    except Exception:  # noqa: BLE001 - whatever keeps it from answering
+        return None
+
+
+async def _ask(chosen: "Settings") -> "GetStatusResponse":
+    from ops import clients
+    from parkgate.cluster.v1 import control_pb2
+
+    async with clients.control(chosen) as stub:
+        return await stub.GetStatus(control_pb2.GetStatusRequest(), timeout=2.0)
+
+
+def _damage(cluster: "GetStatusResponse | None") -> dict[str, str]:
+    """Why partitions are stopped, by name."""
+    return {one.partition: one.damage for one in cluster.partitions if one.damage} if cluster is not None else {}
+
+
+def _print_damage(cluster: "GetStatusResponse | None") -> None:
+    from rich.markup import escape
+
+    from ops.screen import OUT
+
+    for name, damage in _damage(cluster).items():
+        OUT.print(
+            f"[red]Partition {name} is stopped: {escape(damage)}.[/red] All others go on. Restore the last backup "
+            "of the park, or what is damaged: it is looked at again every five minutes."
+        )
+
+
+def _print_backlog(cluster: "GetStatusResponse | None") -> None:
+    """How far reporting is behind, when it is: nothing else on the screen says that the ledger grows."""
     from ops.screen import OUT, size
 
-    try:
-        used, limit = asyncio.run(_backlog(chosen))
-    except Exception:  # noqa: BLE001 - the cluster does not answer, which the table says already
+    if cluster is None:
         return
+    used, limit = cluster.unreported_bytes, cluster.unreported_limit_bytes
     percent = used * 100 // max(limit, 1)
     if percent >= BACKLOG_SHOWN_PERCENT:
         OUT.print(
@@ -84,23 +119,14 @@ def _print_backlog(chosen: "Settings") -> None:
         )
 
 
-async def _backlog(chosen: "Settings") -> tuple[int, int]:
-    from ops import clients
-    from parkgate.cluster.v1 import control_pb2
-
-    async with clients.control(chosen) as stub:
-        answer = await stub.GetStatus(control_pb2.GetStatusRequest(), timeout=2.0)
-    return answer.unreported_bytes, answer.unreported_limit_bytes
-
-
-def _print_json(now: "StackState | None") -> None:
+def _print_json(now: "StackState | None", cluster: "GetStatusResponse | None") -> None:
     import dataclasses
     import json
 
     if now is None:
         print(json.dumps({"phase": "stopped", "processes": []}))
         return
-    fields = dataclasses.asdict(now)
+    fields = dataclasses.asdict(now) | {"damage": _damage(cluster)}
     for fields_of_one, one in zip(fields["processes"], now.processes, strict=True):
         fields_of_one["memory_bytes"] = memory(one.who) if one.who else 0
         fields_of_one["uptime_s"] = round(time.time() - one.since, 1) if one.who else 0.0

@@ -5,14 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.link import FEW_GROUPS, MAX_BATCH, MAX_FRAME, Address, Connection, LinkClient, LinkServer, _Framing
+from cluster.gate_session import Dispatcher
+from cluster.link import (
+    FEW_GROUPS,
+    MAX_BATCH,
+    MAX_FRAME,
+    MAX_UNSENT,
+    Address,
+    Connection,
+    LinkClient,
+    LinkServer,
+    _Framing,
+)
 from parkgate.cluster.v1 import link_pb2
+from parkgate.gate.v1 import gate_pb2
+from tests.cluster.small_park import scan, token
 from ticketcore.errors import UnavailableError, UnknownOutcomeError
 
 
@@ -136,6 +150,70 @@ async def test_a_turnstile_or_two_wait_for_nobody(
             await asyncio.sleep(0)
         await _until(lambda wanted=scans * FEW_GROUPS: len(answers) == wanted)  # type: ignore[misc]
     link.close()
+
+
+@dataclass
+class Table:
+    """Routes to these links, by turns; to the one alone, if there is one."""
+
+    links: list[LinkClient]
+
+    def sole(self) -> LinkClient | None:
+        return self.links[0] if len(self.links) == 1 else None
+
+    def table(self) -> list[LinkClient]:
+        return self.links
+
+    def look_up_soon(self) -> None: ...
+
+
+@pytest.mark.parametrize("owners", [1, 2])
+async def test_frames_that_were_never_answered_are_no_crowd_for_ever(
+    echo: tuple[Echo, LinkServer, Address], monkeypatch: pytest.MonkeyPatch, owners: int
+) -> None:
+    """A lone turnstile would be made to wait, and the memory of the gateway would grow."""
+    monkeypatch.setattr("cluster.link.GATHER_S", 60.0)
+    owner, _, address = echo
+    owner.answering = False
+    links = [await LinkClient.connect(address, "here", None) for _ in range(owners)]
+    dispatcher, answers = Dispatcher(Table(links), 2.0), list[bytes]()  # type: ignore[arg-type]
+    frame = gate_pb2.ClientFrame(scans=[scan(token("day", number), number) for number in (1, 2)])
+    for _ in range(FEW_GROUPS):
+        dispatcher.send(frame.SerializeToString(), frame, [11], answers.append)
+    await _until(lambda: sum(len(request.scans.groups) for request in owner.requests) == owners * FEW_GROUPS)
+    assert [len(link._groups) for link in links] == [FEW_GROUPS] * owners
+    assert dispatcher.expire(asyncio.get_running_loop().time() + 2.1) == len(answers) == FEW_GROUPS
+    assert [len(link._groups) for link in links] == [0] * owners
+    owner.answering = True
+    told: list[link_pb2.VerdictGroup | None] = []
+    links[0].scan(b"frame", [1], told.append)
+    await _until(lambda: bool(told))
+    for link in links:
+        link.close()
+
+
+async def test_calls_to_an_owner_that_does_not_read_are_refused_before_they_pile_up(tmp_path: Path) -> None:
+    """Registrations of a megabyte, asked again and again, would fill the gateway's memory."""
+    hung = asyncio.Event()
+
+    async def never_read(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await hung.wait()
+        writer.close()
+
+    path = str(tmp_path / "link.sock")
+    server = await asyncio.start_unix_server(never_read, path)
+    link = await LinkClient.connect(Address("here", path, "", 0), "here", None)
+    register = {"tickets": [{"token": bytes(1024 * 1024)}]}
+    calls = [asyncio.create_task(link.call(link_pb2.LinkRequest(register=register), 0.3)) for _ in range(40)]  # type: ignore[arg-type]
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert link._framing.transport is not None
+    assert link._framing.transport.get_write_buffer_size() < MAX_UNSENT + 2 * 1024 * 1024
+    assert {type(error) for error in errors} == {UnknownOutcomeError, UnavailableError}
+    assert all("nothing was sent" in str(error) for error in errors if isinstance(error, UnavailableError))
+    link.close()
+    hung.set()
+    server.close()
 
 
 async def test_whoever_waits_when_a_link_breaks_is_told_that_the_outcome_is_unknown(

@@ -16,7 +16,7 @@ from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.harness import LocalCluster, scan, ticket_id
 from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
-from tests.cluster.plain_quota import QuotaDesk, Returning, Silent
+from tests.cluster.plain_quota import PlainRoutes, QuotaDesk, Returning, Silent
 from tests.cluster.test_gate_day import ADMIT, EXIT, document_with_capacity, reason, send_until_decided
 
 DONE, SOLD_OUT, GONE = (
@@ -188,6 +188,7 @@ async def test_the_state_comes_back_from_the_log_and_from_a_snapshot(quotas: Quo
         assert {number: zone.grants for number, zone in again.zones.items()} == {
             number: zone.grants for number, zone in live.zones.items()
         }
+        assert again.zone(2).alerted_percent == live.zone(2).alerted_percent > 0
         assert (again.sequence, again.last_time_ms) == (live.sequence, live.last_time_ms)
 
 
@@ -245,6 +246,53 @@ async def test_a_zone_without_a_limit_needs_no_lease(quotas: QuotaDesk) -> None:
     request = {"zone_number": 1, "partition": "p0", "received_total": 7, "wanted": 2}
     answer = (await quotas.ask(capacity=request)).capacity
     assert (answer.unlimited, answer.granted_total, answer.full) == (True, 7, False)
+
+
+async def zone_alerts(quotas: QuotaDesk) -> list[int]:
+    """Levels told so far, in percent."""
+    entries = [entry async for entry in quotas.real.entries("q0", 0, quotas.owner.state.sequence)]
+    events = [event for entry in entries for event in entry.events]
+    return [event.alert_raised.level_percent for event in events if event.HasField("alert_raised")]
+
+
+async def test_a_zone_that_fills_again_is_told_again_and_one_that_stays_full_is_not(
+    quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The arena holds five. An owner that comes back from a snapshot knows what was told."""
+    monkeypatch.setattr(quota_owner, "SNAPSHOT_AFTER_ENTRIES", 1)
+    await quotas.capacity("p0", 0, 0, 4)
+    assert await zone_alerts(quotas) == [80]
+    await quotas.capacity("p1", 0, 0, 1)
+    assert await zone_alerts(quotas) == [80, 100]
+    await until(lambda: not quotas.owner._writing)
+    await quotas.owner.stop()
+    await quotas.take_over()
+    assert (quotas.owner._snapshot_sequence > 0, quotas.owner.state.zone(2).alerted_percent) == (True, 100)
+    await quotas.capacity("p0", 4, 1, 0)
+    await quotas.capacity("p0", 4, 1, 1)
+    assert await zone_alerts(quotas) == [80, 100, 100], "four of five are a fifth below"
+    await quotas.capacity("p0", 5, 5, 0)
+    assert quotas.owner.state.zone(2).alerted_percent == 0
+    await quotas.capacity("p0", 5, 5, 4)
+    assert await zone_alerts(quotas) == [80, 100, 100, 100]
+
+
+class LostHost(PlainRoutes):
+    """Nobody answers at an address that the ledger still names."""
+
+    async def look_up(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_lost_host_holds_up_a_question_for_capacity_no_longer_than_a_silent_owner(
+    quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I10: all questions of the zone wait behind it."""
+    monkeypatch.setattr(quota_owner, "RECALL_TIMEOUT_S", 0.05)
+    quotas.owner._routes = LostHost([])  # type: ignore[assignment]
+    await quotas.capacity("p0", 0, 0, 3)
+    answer = await asyncio.wait_for(quotas.capacity("p1", 0, 0, 9), 1.0)
+    assert not answer.full, "nobody has said that the units of p0 are used"
 
 
 async def test_a_full_zone_stays_exactly_full_through_restarts_of_owner_and_capacity_owner(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from cluster.batch import WaitingScan
 from cluster.config import ClusterConfig
 from cluster.control_service import ControlService
 from cluster.gate_session import Dispatcher
+from cluster.hosting import OwnerHost
 from cluster.leasing import Leasing
 from parkgate.cluster.v1 import link_pb2
 from parkgate.gate.v1 import gate_pb2
+from tests.cluster.plain_owner import until
 from tests.cluster.small_park import scan, token
 from ticketcore.errors import UnknownOutcomeError
 
@@ -26,6 +29,8 @@ class Silent:
 
     def scan(self, *_: object) -> int:
         return 1
+
+    def forget(self, _group_id: int) -> None: ...
 
     async def call(self, *_: object) -> Any:
         raise UnknownOutcomeError("the owner did not answer within 5 s")
@@ -103,3 +108,22 @@ async def test_scans_that_wait_for_a_silent_capacity_owner_are_told_retry_and_it
     while not resumed:  # noqa: ASYNC110 - what is waited for has no event
         await asyncio.sleep(0)
     assert (resumed, routes.looked) == ([None], 1)
+
+
+class Mad(Silent):
+    """A link that fails in a way that nobody expects."""
+
+    async def call(self, *_: object) -> Any:
+        raise ValueError("nobody expects this")
+
+
+async def test_an_owner_whose_question_for_capacity_has_died_is_to_be_made_anew(routes: Routes) -> None:
+    """I10: later scans of the zone would join its queue and wait for ever."""
+    routes.link = Mad()
+    host = OwnerHost("owner-0", ClusterConfig("redis://nowhere", Path("/nowhere")), "node")
+    host.owner.leasing = leasing = Leasing({}, routes, lambda *_: None)  # type: ignore[arg-type]
+    assert host.failure is None
+    leasing.want([WaitingScan(None, 0, 21, "p0", 2, 1)])  # type: ignore[arg-type]
+    await until(lambda: host.failure is not None)
+    assert "nobody expects this" in str(host.failure)
+    await host.close()

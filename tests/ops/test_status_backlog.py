@@ -1,4 +1,4 @@
-"""What `parkgate status` says of a ledger that grows because reporting does not read it (I10)."""
+"""What `parkgate status` says of a ledger that grows because nobody reads it (I10), and of one that is damaged (I6)."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ import pytest
 
 from ops.commands import status
 from ops.settings import Settings, load
+from parkgate.cluster.v1.control_pb2 import GetStatusResponse, PartitionStatus
 
 
 @pytest.mark.parametrize(("used", "shown"), [(49, False), (50, True), (130, True)])
 def test_a_backlog_is_shown_from_half_of_its_limit_on(
-    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, used: int, shown: bool
+    capsys: pytest.CaptureFixture[str], used: int, shown: bool
 ) -> None:
-    async def told(_: Settings) -> tuple[int, int]:
-        return used << 20, 100 << 20
-
-    monkeypatch.setattr(status, "_backlog", told)
-    status._print_backlog(load(environ={"PARKGATE_DATA_DIR": str(data_dir)}))
+    status._print_backlog(GetStatusResponse(unreported_bytes=used << 20, unreported_limit_bytes=100 << 20))
     said = capsys.readouterr().out
     assert (f"{used} % of the limit" in " ".join(said.split())) is shown
+
+
+def test_a_stopped_partition_is_named_with_what_is_damaged(capsys: pytest.CaptureFixture[str]) -> None:
+    well = PartitionStatus(partition="p1")
+    stopped = PartitionStatus(partition="p0", damage="entry 7 of the log of p0 is damaged")
+    status._print_damage(GetStatusResponse(partitions=[well, stopped]))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Partition p0 is stopped: entry 7 of the log of p0 is damaged" in said
+    assert "p1" not in said
 
 
 def test_a_cluster_that_does_not_answer_adds_nothing(
     data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(_: Settings) -> tuple[int, int]:
+    async def away(_: Settings) -> GetStatusResponse:
         raise ConnectionError
 
-    monkeypatch.setattr(status, "_backlog", away)
-    status._print_backlog(load(environ={"PARKGATE_DATA_DIR": str(data_dir)}))
+    monkeypatch.setattr(status, "_ask", away)
+    cluster = status._cluster(load(environ={"PARKGATE_DATA_DIR": str(data_dir)}))
+    assert cluster is None
+    status._print_backlog(cluster)
+    status._print_damage(cluster)
     assert capsys.readouterr().out == ""

@@ -112,6 +112,29 @@ async def test_a_damaged_partition_stops_alone_and_the_others_go_on(postgres_url
             await actor.stop()
 
 
+async def test_reporting_whose_worker_meets_what_it_cannot_handle_ends_and_is_made_anew(
+    postgres_url: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """I6, I10: a worker that is dead in a process that answers would never catch up."""
+    ended: list[int] = []
+    monkeypatch.setattr("reporting.actors.os._exit", ended.append)
+
+    async def broken(_: object) -> None:
+        raise ValueError("nobody expects this")
+
+    monkeypatch.setattr("reporting.worker.PartitionWorker.run", broken)
+    config = ReportingConfig(postgres_url, valkey_url, ("p0", "p1"), "Europe/Paris")
+    actor = ReportingActor(config, ["p0", "p1"], niceness=0)
+    try:
+        async with asyncio.timeout(20):
+            while not ended:
+                assert await actor.start() == os.getpid()
+                await asyncio.sleep(0.01)
+    finally:
+        await actor.stop()
+    assert [record.levelname for record in caplog.records if "nobody expects this" in record.message] == ["CRITICAL"]
+
+
 @pytest.mark.parametrize(
     ("uris", "allowed"),
     [

@@ -27,7 +27,7 @@ from sales.config import SalesConfig, TlsFiles
 from sales.context import assemble
 from sales.errors import RequestReusedError
 from sales.identity import Caller, Role, caller_of
-from sales.server import SERVICE, Server, running
+from sales.server import SERVICE, Server, running, serve
 from sales.status import status_of
 from tests.sales.conftest import CATALOGUE, new_id
 from tests.sales.fake_cluster import FakeCluster
@@ -96,6 +96,33 @@ async def server(config: SalesConfig, authority: Authority) -> AsyncIterator[Ser
     parts = assemble(secure, FakeCluster(lambda: datetime.datetime.now(datetime.UTC)))
     async with running(secure, parts) as started:
         yield started
+
+
+BACKGROUND = ("relay", "lapse_orders", "sweep_voids", "ask_payments")
+
+
+@pytest.mark.parametrize("work", BACKGROUND)
+async def test_sales_whose_relay_or_sweep_has_ended_end_and_leave_the_start_to_their_supervisor(
+    config: SalesConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, work: str
+) -> None:
+    """I10: orders would be paid, and their tickets never known to a gate."""
+
+    async def broken(_: object) -> int:
+        raise ValueError("nobody expects this")
+
+    async def idle(_: object) -> int:
+        return await asyncio.get_running_loop().create_future()
+
+    broken.__name__ = work
+    for name in BACKGROUND:
+        monkeypatch.setattr(f"sales.server.{name}", broken if name == work else idle)
+    answered: list[Server] = []
+    with pytest.raises(ValueError, match="nobody expects this"):
+        async with asyncio.timeout(20):
+            await serve(config, answered.append)
+    assert len(answered) == 1
+    said = [record.message for record in caplog.records if record.levelname == "CRITICAL"]
+    assert said == [f"sales end and are started again: {work}: ValueError('nobody expects this')"]
 
 
 def uri(text: str) -> x509.UniformResourceIdentifier:

@@ -22,7 +22,12 @@ Operation = Callable[[], Any]
 Trip = Callable[[Operation], Awaitable[Any]]
 Watch = Callable[[str, int, bytes], None]
 APPEND = importlib.resources.files("cluster").joinpath("append.lua").read_text()
-MARKS = {"'address', ARGV[2]": "publish", "'RENAME'": "finish_snapshot", "'INCR'": "write_control"}
+MARKS = {
+    "ARGV[2], ARGV[3])": "publish",
+    "'RENAME'": "finish_snapshot",
+    "if v ~= ": "replace_control",
+    "if v > ": "write_control",
+}
 """What tells the ledger's short scripts apart."""
 LOOK_AGAIN_S = 0.5
 
@@ -146,7 +151,7 @@ class MemoryServer:
     def _publish(self, keys: Sequence[str], arguments: Sequence[bytes]) -> int:
         if self.hget(keys[0], "epoch") != arguments[0]:
             return 0
-        self.hset(keys[0], "address", arguments[1])
+        self.hset(keys[0], arguments[1].decode(), arguments[2])
         return 1
 
     def _finish_snapshot(self, keys: Sequence[str], arguments: Sequence[bytes]) -> bytes:
@@ -167,6 +172,14 @@ class MemoryServer:
         self.hset(keys[0], mapping={"version": arguments[0], "record": arguments[1]})
         self.set(keys[1], int(self.get(keys[1]) or 0) + 1)
         return int(arguments[0])
+
+    def _replace_control(self, keys: Sequence[str], arguments: Sequence[bytes]) -> int:
+        version = int(self.hget(keys[0], "version") or -1)
+        if version != int(arguments[0]):
+            return 0
+        self.hset(keys[0], mapping={"version": version + 1, "record": arguments[1]})
+        self.set(keys[1], int(self.get(keys[1]) or 0) + 1)
+        return 1
 
 
 class MemoryRedis:

@@ -31,7 +31,7 @@ from tests.simulation.loop import Process, State, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.servers import Ledger, LedgerServer, PostgresServer
 from tests.simulation.streams import GatewayEnd
-from ticketcore.errors import FencedError, TransientError
+from ticketcore.errors import DamagedDataError, FencedError, TransientError
 
 NODE = "node"
 START_EVERY_S = 0.4
@@ -124,22 +124,24 @@ class Park:
         indexes = range(number, self.config.partitions, self.config.owners)
         host = OwnerHost(process.name, self.config, NODE)
         host.owner._clock = self.clock(slot.name)
-        while host.owner.failure is None:
+        while host.failure is None:
             if slot.present is process:  # nobody calls `start` of an incarnation that was given up
                 with contextlib.suppress(TransientError):
                     await host.start(indexes)
+            if host.owner.counters.damaged:
+                raise DamagedDataError(str(host.owner.counters.damaged))
             await asyncio.sleep(START_EVERY_S)
-        raise host.owner.failure
+        raise host.failure
 
     async def _quota(self, slot: Slot, process: Process) -> None:
         host = QuotaHost(self.config, NODE)
         host.owner._clock = self.clock(slot.name)
-        started = False
         while host.owner.failure is None:
-            if slot.present is process and not started:
+            if slot.present is process:
                 with contextlib.suppress(TransientError):
                     await host.start()
-                    started = True
+            if host.owner.damage:
+                raise DamagedDataError(host.owner.damage)
             await asyncio.sleep(START_EVERY_S)
         if not isinstance(host.owner.failure, FencedError):
             raise host.owner.failure

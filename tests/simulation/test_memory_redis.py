@@ -70,6 +70,9 @@ class Asker:
         epoch = self.epochs[partition] - self.chance.choice((0, 0, 1))
         return await self.ledger.publish_address(partition, epoch, f"here-{epoch}")
 
+    async def ask_publish_damage(self, partition: str) -> Any:
+        return await self.ledger.publish_damage(partition, self.epochs[partition] - self.chance.choice((0, 1)), "bad")
+
     async def ask_heads(self, _partition: str) -> Any:
         return await self.ledger.heads([*PARTITIONS, "p9"])
 
@@ -91,6 +94,11 @@ class Asker:
     async def ask_control(self, _partition: str) -> Any:
         written = await self.ledger.write_control("keys", self.chance.randint(0, 5), self.chance.randbytes(4))
         return written, await self.ledger.read_control("keys"), await self.ledger.control_changes()
+
+    async def ask_replace_control(self, _partition: str) -> Any:
+        version = await self.ledger.control_version("modes") - self.chance.choice((0, 0, 1))
+        replaced = await self.ledger.replace_control("modes", version, self.chance.randbytes(4))
+        return version, replaced, await self.ledger.read_control("modes"), await self.ledger.control_changes()
 
     async def ask_reader(self, partition: str) -> Any:
         """As a reporting worker reads."""

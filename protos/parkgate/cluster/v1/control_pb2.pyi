@@ -1015,6 +1015,7 @@ class PartitionStatus(_message.Message):
     TICKETS_FIELD_NUMBER: _builtins.int
     REPORTED_SEQUENCE_FIELD_NUMBER: _builtins.int
     SNAPSHOT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """Its name."""
     owner: _builtins.str
@@ -1029,6 +1030,8 @@ class PartitionStatus(_message.Message):
     """Up to which reporting has read."""
     snapshot_sequence: _builtins.int
     """Up to which a snapshot holds."""
+    damage: _builtins.str
+    """Why nobody serves it: its log is damaged. Empty: all is well."""
     def __init__(
         self,
         *,
@@ -1039,10 +1042,11 @@ class PartitionStatus(_message.Message):
         tickets: _builtins.int = ...,
         reported_sequence: _builtins.int = ...,
         snapshot_sequence: _builtins.int = ...,
+        damage: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "owner", b"owner", "partition", b"partition", "reported_sequence", b"reported_sequence", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "tickets", b"tickets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damage", b"damage", "epoch", b"epoch", "owner", b"owner", "partition", b"partition", "reported_sequence", b"reported_sequence", "sequence", b"sequence", "snapshot_sequence", b"snapshot_sequence", "tickets", b"tickets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

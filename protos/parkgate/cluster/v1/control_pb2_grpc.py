@@ -208,14 +208,15 @@ class ControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishKeys(self, request, context):
-        """PublishKeys puts the ring of public keys in force.
+        """PublishKeys puts the ring of public keys in force. An older ring changes nothing: of two the one with the higher last
+        id is newer, and with the same last id the one with fewer keys.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetModes(self, request, context):
-        """SetModes opens, closes or suspends gates.
+        """SetModes opens, closes or suspends gates. Calls at the same time, at any gateways, are done one after the other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

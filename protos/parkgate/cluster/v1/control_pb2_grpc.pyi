@@ -64,9 +64,11 @@ class ControlServiceStub:
     PublishCatalogue: _grpc.UnaryUnaryMultiCallable[_control_pb2.PublishCatalogueRequest, _control_pb2.PublishCatalogueResponse]
     """PublishCatalogue puts a catalogue in force at every owner and gateway. An older version changes nothing."""
     PublishKeys: _grpc.UnaryUnaryMultiCallable[_control_pb2.PublishKeysRequest, _control_pb2.PublishKeysResponse]
-    """PublishKeys puts the ring of public keys in force."""
+    """PublishKeys puts the ring of public keys in force. An older ring changes nothing: of two the one with the higher last
+    id is newer, and with the same last id the one with fewer keys.
+    """
     SetModes: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetModesRequest, _control_pb2.SetModesResponse]
-    """SetModes opens, closes or suspends gates."""
+    """SetModes opens, closes or suspends gates. Calls at the same time, at any gateways, are done one after the other."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetStatusRequest, _control_pb2.GetStatusResponse]
     """GetStatus tells how the cluster is."""
 
@@ -106,9 +108,11 @@ class ControlServiceAsyncStub(ControlServiceStub):
     PublishCatalogue: _aio.UnaryUnaryMultiCallable[_control_pb2.PublishCatalogueRequest, _control_pb2.PublishCatalogueResponse]  # type: ignore[assignment]
     """PublishCatalogue puts a catalogue in force at every owner and gateway. An older version changes nothing."""
     PublishKeys: _aio.UnaryUnaryMultiCallable[_control_pb2.PublishKeysRequest, _control_pb2.PublishKeysResponse]  # type: ignore[assignment]
-    """PublishKeys puts the ring of public keys in force."""
+    """PublishKeys puts the ring of public keys in force. An older ring changes nothing: of two the one with the higher last
+    id is newer, and with the same last id the one with fewer keys.
+    """
     SetModes: _aio.UnaryUnaryMultiCallable[_control_pb2.SetModesRequest, _control_pb2.SetModesResponse]  # type: ignore[assignment]
-    """SetModes opens, closes or suspends gates."""
+    """SetModes opens, closes or suspends gates. Calls at the same time, at any gateways, are done one after the other."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_control_pb2.GetStatusRequest, _control_pb2.GetStatusResponse]  # type: ignore[assignment]
     """GetStatus tells how the cluster is."""
 
@@ -223,7 +227,9 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.PublishKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.PublishKeysResponse, _abc.Awaitable[_control_pb2.PublishKeysResponse]]:
-        """PublishKeys puts the ring of public keys in force."""
+        """PublishKeys puts the ring of public keys in force. An older ring changes nothing: of two the one with the higher last
+        id is newer, and with the same last id the one with fewer keys.
+        """
 
     @_abc_1.abstractmethod
     def SetModes(
@@ -231,7 +237,7 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.SetModesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.SetModesResponse, _abc.Awaitable[_control_pb2.SetModesResponse]]:
-        """SetModes opens, closes or suspends gates."""
+        """SetModes opens, closes or suspends gates. Calls at the same time, at any gateways, are done one after the other."""
 
     @_abc_1.abstractmethod
     def GetStatus(

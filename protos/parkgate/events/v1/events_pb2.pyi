@@ -4,7 +4,7 @@ isort:skip_file
 The ledger: what partition and quota owners append, and what recovery, reporting and auditors read.
 
 Keys in Redis, for a partition named N (ticket partitions "p0", "p1" ...; quota and capacity "q0" ...):
-  pg:{N}:head      hash   epoch, sequence, batch_id of the last entry; owner address
+  pg:{N}:head      hash   epoch, sequence, batch_id of the last entry; owner, and its address or the damage it met
   pg:{N}:log       stream id "<sequence>-0", one field "e": a LogEntry, sealed. Sequences start at 1 and have no gap
   pg:{N}:snapshot  hash   manifest and chunks (sealed, each for itself) of the newest snapshot
   pg:{N}:snapshot:E hash the one that the owner of epoch E is writing; lapses if it is never finished
@@ -1313,6 +1313,7 @@ class QuotaSnapshot(_message.Message):
     HOLDS_FIELD_NUMBER: _builtins.int
     RETURNED_FIELD_NUMBER: _builtins.int
     GRANTS_FIELD_NUMBER: _builtins.int
+    ZONE_ALERTS_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """The partition's name."""
     sequence: _builtins.int
@@ -1335,6 +1336,10 @@ class QuotaSnapshot(_message.Message):
     def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapacityMoved]:
         """Leases."""
 
+    @_builtins.property
+    def zone_alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertRaised]:
+        """The highest alert of each zone that is not over yet: zone, level and limit."""
+
     def __init__(
         self,
         *,
@@ -1345,10 +1350,11 @@ class QuotaSnapshot(_message.Message):
         holds: _abc.Iterable[Global___HoldRecord] | None = ...,
         returned: _abc.Iterable[_builtins.bytes] | None = ...,
         grants: _abc.Iterable[Global___CapacityMoved] | None = ...,
+        zone_alerts: _abc.Iterable[Global___AlertRaised] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "grants", b"grants", "holds", b"holds", "partition", b"partition", "returned", b"returned", "sequence", b"sequence", "time_ms", b"time_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "grants", b"grants", "holds", b"holds", "partition", b"partition", "returned", b"returned", "sequence", b"sequence", "time_ms", b"time_ms", "zone_alerts", b"zone_alerts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

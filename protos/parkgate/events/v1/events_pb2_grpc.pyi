@@ -4,7 +4,7 @@ isort:skip_file
 The ledger: what partition and quota owners append, and what recovery, reporting and auditors read.
 
 Keys in Redis, for a partition named N (ticket partitions "p0", "p1" ...; quota and capacity "q0" ...):
-  pg:{N}:head      hash   epoch, sequence, batch_id of the last entry; owner address
+  pg:{N}:head      hash   epoch, sequence, batch_id of the last entry; owner, and its address or the damage it met
   pg:{N}:log       stream id "<sequence>-0", one field "e": a LogEntry, sealed. Sequences start at 1 and have no gap
   pg:{N}:snapshot  hash   manifest and chunks (sealed, each for itself) of the newest snapshot
   pg:{N}:snapshot:E hash the one that the owner of epoch E is writing; lapses if it is never finished
