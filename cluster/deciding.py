@@ -166,7 +166,8 @@ class Decider:
         if run is None:
             run = self._runs[alike] = AdmissionRun(alike, context.moment.time_ms, context.moment.day)
         lease = self.partition.zone_lease(alike.zone_number) if first.capacity_limited else None
-        entrance = Entrance(run, alike.zone_number, alike.persons, first.other_zones, lease)
+        elsewhere = self._elsewhere(alike.product_number, alike.zone_number, first.other_zones)
+        entrance = Entrance(run, alike.zone_number, alike.persons, elsewhere, lease)
         self._entrances[at] = entrance
         return entrance
 
@@ -330,7 +331,14 @@ class Decider:
         partition.scans.keep(scan_id, verdict.SerializeToString())
 
     def _admitted_elsewhere(self, ticket_id: int, rule: Rule) -> bool:
-        return bool(rule.other_zones) and self.partition.admitted(ticket_id, rule.other_zones) > 0
+        elsewhere = self._elsewhere(rule.product_number, rule.zone_number, rule.other_zones)
+        return bool(elsewhere) and self.partition.admitted(ticket_id, elsewhere) > 0
+
+    def _elsewhere(self, product_number: int, zone_number: int, other_zones: tuple[int, ...]) -> tuple[int, ...]:
+        """Zones but one where a product's tickets may have been admitted: where they were in the time of an earlier
+        catalogue, and `other_zones`, where they may be now and so also by this batch."""
+        used = self.partition.zones_used(product_number)
+        return tuple((used | set(other_zones)) - {zone_number}) if used - {zone_number} else other_zones
 
     def record_passage(self, report: gate_pb2.PassageReport, receipt: gate_pb2.PassageReceipt) -> None:
         """Records a passage report, or answers what was recorded before."""
@@ -386,7 +394,7 @@ class Decider:
     def _is_only_admission(self, passing: Passing) -> bool:
         """Whether the ticket counts as never admitted once this admission is given back. Others may have come after
         the first, so it need not be the first that is undone."""
-        zones = self.context.rules.zones_of_product.get(passing.product_number, (passing.zone_number,))
+        zones = self.partition.zones_used(passing.product_number)
         return passing.kind is Kind.ENTRY and self.partition.admitted(passing.ticket_id, zones) == passing.persons
 
 

@@ -14,7 +14,6 @@ from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
 from ticketcore.errors import UnavailableError
 from ticketcore.lifecycle import Change, Lifecycle, judge_change
-from ticketcore.rules import Rules
 
 LIFECYCLES = frozenset(int(state) for state in Lifecycle)
 BEGINNINGS = frozenset({0, Lifecycle.ACTIVE, Lifecycle.UNPAID, Lifecycle.NOT_ACTIVATED})
@@ -68,13 +67,13 @@ def change(
     response = control_pb2.ChangeTicketsResponse()
     for wanted in request.changes:
         decider = _decider(batch, wanted.ticket_id, touched)
-        outcome = _change_one(decider, wanted, batch.context.rules)
+        outcome = _change_one(decider, wanted)
         result = response.results.add(ticket_id=wanted.ticket_id, outcome=int(outcome))
-        result.state.CopyFrom(ticket_state(decider.partition, wanted.ticket_id, batch.context.rules))
+        result.state.CopyFrom(ticket_state(decider.partition, wanted.ticket_id))
     return response
 
 
-def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules) -> Change:
+def _change_one(decider: Decider, wanted: control_pb2.TicketChange) -> Change:
     partition = decider.partition
     row = partition.table.find(wanted.ticket_id)
     current = Lifecycle(row.lifecycle) if row is not None else Lifecycle.UNKNOWN
@@ -82,7 +81,7 @@ def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules
         return Change.DONE
     if wanted.to not in LIFECYCLES:
         return Change.NOT_ALLOWED
-    zones = rules.zones_of_product.get(row.terms.product_number, ()) if row is not None else ()
+    zones = partition.zones_used(row.terms.product_number) if row is not None else ()
     judged = judge_change(current, Lifecycle(wanted.to), partition.admitted(wanted.ticket_id, zones))
     if judged is not Change.DONE:
         return judged
@@ -104,7 +103,7 @@ def inspect(
     response = control_pb2.InspectTicketsResponse()
     for ticket_id in request.ticket_ids:
         decider = _decider(batch, ticket_id, touched)
-        response.states.append(ticket_state(decider.partition, ticket_id, batch.context.rules))
+        response.states.append(ticket_state(decider.partition, ticket_id))
     return response
 
 
@@ -175,7 +174,7 @@ def occupancy(owned: list[Partition]) -> control_pb2.GetOccupancyResponse:
     return response
 
 
-def ticket_state(partition: Partition, ticket_id: int, rules: Rules) -> control_pb2.TicketState:
+def ticket_state(partition: Partition, ticket_id: int) -> control_pb2.TicketState:
     """What a partition knows of a ticket."""
     state = control_pb2.TicketState(ticket_id=ticket_id)
     row = partition.table.find(ticket_id)
@@ -183,7 +182,7 @@ def ticket_state(partition: Partition, ticket_id: int, rules: Rules) -> control_
         return state
     state.lifecycle = row.lifecycle  # type: ignore[assignment]
     state.product_number = row.terms.product_number
-    visits = partition.visits_of(ticket_id, rules.zones_of_product.get(row.terms.product_number, ()))
+    visits = partition.visits_of(ticket_id, partition.zones_used(row.terms.product_number))
     state.persons_admitted = sum(visit.admitted for visit in visits)
     state.persons_inside = sum(visit.inside for visit in visits)
     used = [visit for visit in visits if visit.first_ms]

@@ -9,7 +9,7 @@ A `Visit` in `visits` is never changed in place: all first admissions of a run s
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import islice
@@ -53,6 +53,8 @@ class Totals:
     reentered_given_back: int = 0
     refusals: dict[int, int] = field(default_factory=dict)
     passages: dict[int, int] = field(default_factory=dict)
+    zones: set[int] = field(default_factory=set)
+    """Where its tickets were ever admitted, whatever the catalogue in force says of it."""
 
 
 def partition_of(ticket_id: int, partitions: int) -> int:
@@ -106,13 +108,18 @@ class Partition:
         """Counters of an entitlement; the shared empty ones if it was never used."""
         return self.visits.get(visit_key(ticket_id, zone_number), EMPTY_VISIT)
 
+    def zones_used(self, product_number: int) -> Set[int]:
+        """Zones where tickets of a product were ever admitted. A catalogue may have taken the product out of some."""
+        totals = self.totals.get(product_number)
+        return totals.zones if totals is not None else frozenset()
+
     def visits_of(self, ticket_id: int, zones: Iterable[int]) -> list[Visit]:
-        """Counters of a ticket in each of its zones where it was used."""
+        """Counters of a ticket in each of these zones where it was used."""
         keys = (visit_key(ticket_id, zone) for zone in zones)
         return [self.visits[key] for key in keys if key in self.visits]
 
     def admitted(self, ticket_id: int, zones: Iterable[int]) -> int:
-        """Person-entries that were counted on a ticket, over its zones."""
+        """Person-entries that were counted on a ticket, over these zones."""
         return sum(visit.admitted for visit in self.visits_of(ticket_id, zones))
 
     def passing(self, scan_id: bytes) -> Passing | None:
@@ -136,6 +143,7 @@ class Partition:
         apply_passing(visit, passing)
         self.visits[key] = visit
         totals = self.totals[passing.product_number]
+        totals.zones.add(passing.zone_number)
         kind, persons = passing.kind, passing.persons
         if kind is Kind.EXIT:
             self.zone_lease(passing.zone_number).inside -= persons
@@ -163,13 +171,20 @@ class Partition:
         run.scan_times_ms.append(scan_time_ms)
         alike = run.alike
         zone_number = alike.zone_number
-        self.visits[zone_number << ZONE_SHIFT | ticket_id] = run.visits.get(gate_number) or run.visit(gate_number)
+        self.visits[zone_number << ZONE_SHIFT | ticket_id] = run.visits.get(gate_number) or self._visit_of(
+            run, gate_number
+        )
         self.scans.young[scan_id] = run
         if alike.counts_inside:
             lease = self.leases.get(zone_number) or self.zone_lease(zone_number)
             lease.inside += alike.persons
         if run.deadline_ms:
             self.holds[scan_id] = run
+
+    def _visit_of(self, run: AdmissionRun, gate_number: int) -> Visit:
+        """What the first admission of a run through a gate leaves, for the others to share."""
+        self.totals[run.alike.product_number].zones.add(run.alike.zone_number)
+        return run.visit(gate_number)
 
     def count_run(self, run: AdmissionRun) -> None:
         """Counts a run that will get no more members."""

@@ -12,7 +12,7 @@ from operator import itemgetter
 from cluster.partition import Partition, Totals
 from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, scan_ids_of
 from cluster.verdicts import write_uses, write_verdict
-from cluster.visit_keys import visit_key
+from cluster.visit_keys import ticket_of, visit_key, zone_of
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit
@@ -197,6 +197,8 @@ def _restore(partition: Partition, record: events_pb2.PartitionSnapshot) -> None
     for item in record.verdicts:
         partition.scans.keep(item.scan_id, item.verdict)
     _restore_totals(partition, record.totals)
+    if not any(totals.zones for totals in partition.totals.values()):
+        _find_zones(partition)
     partition.sequence, partition.last_time_ms = record.sequence, record.time_ms
     partition.snapshot_sequence = record.sequence
 
@@ -234,4 +236,13 @@ def _restore_totals(partition: Partition, records: Iterable[events_pb2.ProductTo
             changed_minor={item.to: item.price_minor for item in record.changed},
             refusals={item.reason: item.scans for item in record.refusals},
             passages={item.outcome: item.passages for item in record.passages},
+            zones=set(record.zone_numbers),
         )
+
+
+def _find_zones(partition: Partition) -> None:
+    """Snapshots of earlier versions do not say where a product's tickets were admitted; their visits do, one by one."""
+    for key in partition.visits:
+        row = partition.table.find(ticket_of(key))
+        if row is not None:
+            partition.totals[row.terms.product_number].zones.add(zone_of(key))

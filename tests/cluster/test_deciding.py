@@ -10,7 +10,7 @@ from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.plain_partition import Bench
-from tests.cluster.small_park import NOON_MS, reason, scan, token
+from tests.cluster.small_park import NOON_MS, reason, rules_after, scan, token
 from ticketcore.admission import Mode
 
 EXIT = gate_pb2.DIRECTION_EXIT
@@ -30,6 +30,44 @@ def test_a_ticket_blocked_and_freed_before_its_registration_is_not_refunded_afte
     assert late.state.persons_admitted == 1
     again = bench.recovered()
     assert again.change(code, events_pb2.LIFECYCLE_REFUNDED, b"4" * 16) == late
+
+
+@pytest.mark.parametrize("zones", [["arena"], []])
+@pytest.mark.parametrize("persons", [0, 2], ids=["by the short way", "looked at closely"])
+def test_a_ticket_is_not_refunded_after_its_use_when_a_later_catalogue_takes_its_product_out_of_the_zone(
+    zones: list[str], persons: int
+) -> None:
+    """I5: admissions are counted where they were, not where the catalogue in force would have them."""
+    bench, code = Bench(), token("family", 1)
+    bench.register(code)
+    (admitted,) = bench.send(scan(code, 1, persons=persons))
+    assert reason(admitted) == "ADMIT"
+    bench.rules = rules_after({"family": zones})
+    for again in (bench, bench.recovered(), bench.recovered(snapshot_after=2)):
+        late = again.change(code, events_pb2.LIFECYCLE_REFUNDED, b"1" * 16)
+        assert late.outcome == control_pb2.CHANGE_OUTCOME_ALREADY_USED
+        assert late.state.persons_admitted == late.state.persons_inside == admitted.persons_admitted
+        assert late.state.first_use.admit_time_ms == NOON_MS
+
+
+@pytest.mark.parametrize("persons", [0, 2], ids=["by the short way", "looked at closely"])
+def test_a_ticket_is_recognised_once_when_a_later_catalogue_lets_it_in_elsewhere(persons: int) -> None:
+    """I6: revenue is recognised with a ticket's first admission anywhere, also where its product is no more."""
+    bench, code = Bench(), token("family", 1)
+    bench.register(code)
+    first, second = scan(code, 1, lane=MAIN), scan(code, 2, lane=ARENA, persons=persons)
+    bench.send(first)
+    bench.lease(2, 5)
+    bench.rules = rules_after({"family": ["arena"]})
+    again = bench.recovered()
+    (admitted,) = again.send(second)
+    assert reason(admitted) == "ADMIT"
+    assert again.partition.totals[2].admitted_first == 1
+    again.passage(second, NOT_PASSED)
+    assert again.partition.totals[2].admitted_first == 1
+    again.passage(first, NOT_PASSED)
+    assert again.partition.totals[2].admitted_first == 0
+    assert again.change(code, events_pb2.LIFECYCLE_REFUNDED, b"1" * 16).outcome == control_pb2.CHANGE_OUTCOME_DONE
 
 
 def test_the_first_admission_stays_while_anybody_of_the_ticket_is_admitted() -> None:

@@ -16,7 +16,7 @@ from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench, replayed
-from tests.cluster.small_park import NOON_MS, RULES, reason, scan, scan_id, ticket_id, token
+from tests.cluster.small_park import NOON_MS, RULES, reason, rules_after, scan, scan_id, ticket_id, token
 from ticketcore.errors import DamagedDataError
 from ticketcore.lifecycle import VOIDING, Lifecycle
 from ticketcore.token import Flags
@@ -32,6 +32,7 @@ CODES = [
     token("pass", 7, flags=Flags.IDENTITY),
     token("day", 300),  # in another chunk of the table
 ]
+CATALOGUES = [RULES, rules_after({"day": ["arena"], "two-day": ["park"]}, 2), rules_after({"day": [], "rides": []}, 3)]
 codes = st.sampled_from(CODES)
 lanes = st.integers(0, 4)
 steps = st.one_of(
@@ -54,6 +55,8 @@ steps = st.one_of(
     st.tuples(st.just("change"), codes, st.integers(1, 8), st.integers(1, 5)),
     st.tuples(st.just("lease"), st.integers(1, 12)),
     st.tuples(st.just("recall"), st.integers(1, 6)),
+    st.tuples(st.just("publish"), st.integers(0, 2)),
+    st.tuples(st.just("void_used"), st.integers(6, 9)),
     st.tuples(st.just("wait"), st.sampled_from([1, 1_999, 2_000, 60_000, 8 * 3_600_000, 24 * 3_600_000])),
 )
 
@@ -100,6 +103,14 @@ class Day:
 
     def recall(self, wanted: int) -> None:
         self.bench.recall(2, wanted)
+
+    def void_used(self, request: int) -> None:
+        for code in CODES:
+            if any(self.bench.partition.visit(ticket_id(code), zone).admitted for zone in (1, 2, 3)):
+                self.change(code, Lifecycle.REFUNDED, request)
+
+    def publish(self, catalogue: int) -> None:
+        self.bench.rules = CATALOGUES[catalogue]
 
     def wait(self, ms: int) -> None:
         self.bench.now_ms += ms
@@ -263,6 +274,23 @@ def test_a_snapshot_of_another_partition_or_another_division_is_damage(name: str
     data = snapshot(Partition("p0", 1), 1)
     with pytest.raises(DamagedDataError, match="p0"):
         restore(Partition(name, partitions), data, partitions)
+
+
+def test_a_snapshot_of_an_earlier_version_tells_by_its_visits_where_tickets_were_admitted() -> None:
+    bench = Bench()
+    bench.register(*CODES)
+    bench.send(scan(CODES[0], 1), scan(CODES[2], 2, persons=2), scan(CODES[5], 3, lane=3))
+    stored = events_pb2.PartitionSnapshot.FromString(snapshot(bench.partition, 1))
+    for totals in stored.totals:
+        totals.ClearField("zone_numbers")
+    again = Partition("p0", 1)
+    restore(again, stored.SerializeToString(), 1)
+    assert {product: totals.zones for product, totals in again.totals.items() if totals.zones} == {
+        1: {1},
+        2: {1},
+        5: {3},
+    }
+    assert again.totals == bench.partition.totals
 
 
 def test_a_hold_that_was_restored_is_still_settled_by_report_or_clock() -> None:

@@ -1152,6 +1152,7 @@ class ProductTotals(_message.Message):
     REENTERED_GIVEN_BACK_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
+    ZONE_NUMBERS_FIELD_NUMBER: _builtins.int
     product_number: _builtins.int
     """The product."""
     registered: _builtins.int
@@ -1190,6 +1191,12 @@ class ProductTotals(_message.Message):
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassageTotal]:
         """Passages settled, by outcome."""
 
+    @_builtins.property
+    def zone_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Zones where its tickets were ever admitted. In no record of a snapshot that an earlier version wrote: its visits
+        tell.
+        """
+
     def __init__(
         self,
         *,
@@ -1209,10 +1216,11 @@ class ProductTotals(_message.Message):
         reentered_given_back: _builtins.int = ...,
         refusals: _abc.Iterable[Global___RefusalTotal] | None = ...,
         passages: _abc.Iterable[Global___PassageTotal] | None = ...,
+        zone_numbers: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_first", b"admitted_first", "changed", b"changed", "entered_given_back", b"entered_given_back", "passages", b"passages", "persons_entered", b"persons_entered", "persons_exited", b"persons_exited", "persons_reentered", b"persons_reentered", "product_number", b"product_number", "reentered_given_back", b"reentered_given_back", "refusals", b"refusals", "refused", b"refused", "registered", b"registered", "registered_minor", b"registered_minor", "scans_entered", b"scans_entered", "scans_exited", b"scans_exited", "scans_reentered", b"scans_reentered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_first", b"admitted_first", "changed", b"changed", "entered_given_back", b"entered_given_back", "passages", b"passages", "persons_entered", b"persons_entered", "persons_exited", b"persons_exited", "persons_reentered", b"persons_reentered", "product_number", b"product_number", "reentered_given_back", b"reentered_given_back", "refusals", b"refusals", "refused", b"refused", "registered", b"registered", "registered_minor", b"registered_minor", "scans_entered", b"scans_entered", "scans_exited", b"scans_exited", "scans_reentered", b"scans_reentered", "zone_numbers", b"zone_numbers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
