@@ -7,15 +7,16 @@ from google.protobuf.message import DecodeError
 from cluster.batch import Batch
 from cluster.deciding import Decider
 from cluster.partition import Partition, partition_of_scan
-from cluster.ticket_table import Origin
+from cluster.ticket_table import Origin, Row
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
 from ticketcore.errors import UnavailableError
-from ticketcore.lifecycle import Change, Lifecycle, judge_change
+from ticketcore.lifecycle import CHANGES, Change, Lifecycle, judge_change
 
-LIFECYCLES = frozenset(int(state) for state in Lifecycle)
+CHANGEABLE = frozenset(int(state) for state in CHANGES)
+"""States that some ticket may be changed to."""
 BEGINNINGS = frozenset({0, Lifecycle.ACTIVE, Lifecycle.UNPAID, Lifecycle.NOT_ACTIVATED})
 """States that a ticket may be registered in; 0 is active."""
 NOT_OWNED = "a ticket's partition is not owned here; look the routes up again"
@@ -74,17 +75,26 @@ def change(
 
 
 def _change_one(decider: Decider, wanted: control_pb2.TicketChange) -> Change:
+    """Both answers are facts, and final: a request that was refused is refused for good, or whoever has heard that and
+    whoever asks again later would settle it in two ways (I5)."""
     partition = decider.partition
+    answered = partition.answer_to(wanted.ticket_id, wanted.request_id)
+    if answered is not None:
+        return answered
+    if wanted.to not in CHANGEABLE:
+        return Change.NOT_ALLOWED  # of no ticket, at no time: nothing has to be remembered
     row = partition.table.find(wanted.ticket_id)
     current = Lifecycle(row.lifecycle) if row is not None else Lifecycle.UNKNOWN
-    if partition.has_done(wanted.ticket_id, wanted.request_id):
-        return Change.DONE
-    if wanted.to not in LIFECYCLES:
-        return Change.NOT_ALLOWED
     zones = partition.zones_used(row.terms.product_number) if row is not None else ()
     judged = judge_change(current, Lifecycle(wanted.to), partition.admitted(wanted.ticket_id, zones))
-    if judged is not Change.DONE:
-        return judged
+    if judged is Change.DONE:
+        _log_change(decider, wanted, current, row)
+    else:
+        _log_refusal(decider, wanted, current, judged)
+    return judged
+
+
+def _log_change(decider: Decider, wanted: control_pb2.TicketChange, current: Lifecycle, row: Row | None) -> None:
     event = decider.log().ticket_changed
     event.ticket_id = wanted.ticket_id
     event.request_id = wanted.request_id
@@ -92,8 +102,17 @@ def _change_one(decider: Decider, wanted: control_pb2.TicketChange) -> Change:
     event.to = wanted.to
     if row is not None:
         event.product_number, event.price_minor = row.terms.product_number, row.price_minor
-    partition.change(event)
-    return Change.DONE
+    decider.partition.change(event)
+
+
+def _log_refusal(decider: Decider, wanted: control_pb2.TicketChange, current: Lifecycle, judged: Change) -> None:
+    event = decider.log().ticket_change_refused
+    event.ticket_id = wanted.ticket_id
+    event.request_id = wanted.request_id
+    setattr(event, "from", int(current))
+    event.to = wanted.to
+    event.refusal = int(judged)  # type: ignore[assignment]
+    decider.partition.refuse(event)
 
 
 def inspect(

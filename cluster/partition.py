@@ -1,7 +1,8 @@
 """The state of one partition, and how each event changes it. Live decisions and recovery go through the same methods.
 
 Nothing here decides, waits or writes: `cluster.deciding` decides, `cluster.owner` appends. The methods named `count_*`,
-`join`, `settle`, `register`, `change`, `lease` are the only ones that change state, one for each kind of event.
+`join`, `settle`, `register`, `change`, `refuse`, `lease` are the only ones that change state, one for each kind of
+event.
 
 A `Visit` in `visits` is never changed in place: all first admissions of a run share one.
 """
@@ -9,7 +10,7 @@ A `Visit` in `visits` is never changed in place: all first admissions of a run s
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +23,7 @@ from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import EMPTY_VISIT, Kind, Passing, Visit, apply_passing, undo_passing
 from ticketcore.capacity import ZoneLease
+from ticketcore.lifecycle import Change
 from ticketcore.token import CLAIMS_LENGTH
 
 SETTLED_MEMORY = 100_000
@@ -31,6 +33,10 @@ When there are twice as many the elder half is dropped, for dropping one at a ti
 REQUEST_ID_LENGTH = 16
 CHANGES_KEPT = 31 * REQUEST_ID_LENGTH
 """Bytes of earlier request ids kept for a ticket, besides the last: far more changes than a ticket ever sees."""
+ANSWER_LENGTH = REQUEST_ID_LENGTH + 1
+"""Bytes of a request that was refused: its id, and why."""
+REFUSALS_KEPT = 32
+"""Refused requests that are kept for a ticket: as many as changes."""
 
 
 @dataclass(slots=True)
@@ -81,6 +87,7 @@ class Partition:
         self.deadlines: dict[int, deque[tuple[int, bytes | AdmissionRun]]] = {}
         self.leases: dict[int, ZoneLease] = {}
         self.changes: dict[int, bytes] = {}
+        self.refusals: dict[int, bytes] = {}
         self.scans = ScanMemory()
         self.totals: defaultdict[int, Totals] = defaultdict(Totals)
         self.epoch = 0
@@ -280,12 +287,20 @@ class Partition:
         totals.changed[event.to] = totals.changed.get(event.to, 0) + 1
         totals.changed_minor[event.to] = totals.changed_minor.get(event.to, 0) + event.price_minor
 
-    def has_done(self, ticket_id: int, request_id: bytes) -> bool:
-        """Whether that request has changed the ticket before."""
-        done = self.changes.get(ticket_id, b"")
-        return any(
-            done[start : start + REQUEST_ID_LENGTH] == request_id for start in range(0, len(done), REQUEST_ID_LENGTH)
-        )
+    def refuse(self, event: events_pb2.TicketChangeRefused) -> None:
+        """Remembers that a change of a ticket's lifecycle was refused."""
+        answer = event.request_id + bytes((Change(event.refusal),))
+        kept = self.refusals.get(event.ticket_id, b"") + answer
+        self.refusals[event.ticket_id] = kept[-REFUSALS_KEPT * ANSWER_LENGTH :]
+
+    def answer_to(self, ticket_id: int, request_id: bytes) -> Change | None:
+        """What that request to change the ticket was answered; None if it was not asked before."""
+        if request_id in _pieces(self.changes.get(ticket_id, b""), REQUEST_ID_LENGTH):
+            return Change.DONE
+        for answer in _pieces(self.refusals.get(ticket_id, b""), ANSWER_LENGTH):
+            if answer[:REQUEST_ID_LENGTH] == request_id:
+                return Change(answer[REQUEST_ID_LENGTH])
+        return None
 
     def lease(self, event: events_pb2.LeaseChanged) -> None:
         """Takes a lease's totals over."""
@@ -310,3 +325,7 @@ class Partition:
     def is_registered(self, row: Row | None) -> bool:
         """Whether sales have registered the ticket."""
         return row is not None and row.origin == Origin.REGISTERED
+
+
+def _pieces(joined: bytes, length: int) -> Iterator[bytes]:
+    return (joined[start : start + length] for start in range(0, len(joined), length))

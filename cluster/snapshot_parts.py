@@ -96,6 +96,7 @@ def _header(partition: Partition, partitions: int) -> Record:
         time_ms=partition.last_time_ms,
         partitions=partitions,
         changes=partition.changes,
+        refused_changes=partition.refusals,
         format=SNAPSHOT_FORMAT,
     )
     for lease in partition.leases.values():

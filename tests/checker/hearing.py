@@ -123,7 +123,8 @@ def _refunded_and_inside(history: History, used: set[int]) -> Iterator[Violation
 
 
 def _refunds(history: History, ledger: Ledger) -> Iterator[Violation]:
-    """Money that was given back was given back by the ledger, once."""
+    """Money that was given back was given back by the ledger, once; who asks again hears the same."""
+    first: dict[str, Operation] = {}
     changed = {fact.body.request_id.hex() for fact in ledger.of("ticket_changed")}
     for refund in history.of("refund"):
         if refund.outcome != OK:
@@ -132,6 +133,10 @@ def _refunds(history: History, ledger: Ledger) -> Iterator[Violation]:
         if done != written:
             says = "was refunded, and the ledger knows nothing of it" if done else "was refused, and the ledger did it"
             yield Violation("I5", f"ticket {refund.request['ticket']}", says, _said(refund))
+        before = first.setdefault(refund.request["request_id"], refund)
+        if before.answer != refund.answer:
+            what, said = "its refund was answered in two ways", f"{_said(before)}; {_said(refund)}"
+            yield Violation("I5", f"ticket {refund.request['ticket']}", what, said)
 
 
 def _said(operation: Operation) -> str:

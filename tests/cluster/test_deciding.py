@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.partition import ANSWER_LENGTH, REFUSALS_KEPT
 from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
@@ -168,6 +169,64 @@ def test_an_older_request_that_comes_again_changes_nothing() -> None:
     again = bench.recovered().change(code, events_pb2.LIFECYCLE_BLOCKED, b"1" * 16)
     assert again.outcome == control_pb2.CHANGE_OUTCOME_DONE
     assert again.state.lifecycle == events_pb2.LIFECYCLE_ACTIVE
+
+
+REFUSED = control_pb2.CHANGE_OUTCOME_ALREADY_USED, control_pb2.CHANGE_OUTCOME_NOT_ALLOWED
+DONE = control_pb2.CHANGE_OUTCOME_DONE
+
+
+@pytest.mark.parametrize("snapshot_after", [None, 1, 2, 3])
+def test_a_refund_that_was_refused_stays_refused_when_the_guest_turns_back(snapshot_after: int | None) -> None:
+    """I5: whoever heard ALREADY_USED has booked it; a late copy of the question, or the sweep, must hear it too."""
+    bench, code = Bench(), token("day", 1)
+    bench.register(code)
+    shown = scan(code, 1)
+    bench.send(shown)
+    assert bench.change(code, events_pb2.LIFECYCLE_REFUNDED, b"1" * 16).outcome == REFUSED[0]
+    bench = bench.recovered(snapshot_after)
+    assert bench.passage(shown, NOT_PASSED).recorded == NOT_PASSED
+    again = bench.change(code, events_pb2.LIFECYCLE_REFUNDED, b"1" * 16)
+    assert (again.outcome, again.state.lifecycle) == (REFUSED[0], events_pb2.LIFECYCLE_ACTIVE)
+    assert bench.change(code, events_pb2.LIFECYCLE_REFUNDED, b"2" * 16).outcome == DONE
+    assert bench.change(code, events_pb2.LIFECYCLE_REFUNDED, b"1" * 16).outcome == REFUSED[0]
+
+
+def test_a_change_that_its_lifecycle_did_not_allow_stays_refused_when_it_would() -> None:
+    bench, code = Bench(), token("day", 1)
+    bench.register(code)
+    assert bench.change(code, events_pb2.LIFECYCLE_ACTIVE, b"1" * 16).outcome == REFUSED[1]
+    assert bench.change(code, events_pb2.LIFECYCLE_BLOCKED, b"2" * 16).outcome == DONE
+    for again in (bench.recovered(), bench.recovered(snapshot_after=2), bench):
+        assert again.change(code, events_pb2.LIFECYCLE_ACTIVE, b"1" * 16).outcome == REFUSED[1]
+        assert again.change(code, events_pb2.LIFECYCLE_ACTIVE, b"3" * 16).outcome == DONE
+
+
+def test_a_refusal_is_logged_once_and_one_that_no_ticket_could_change_never() -> None:
+    """What is asked of every ticket in vain needs no memory, and a flood of it fills no log."""
+    bench, code = Bench(), token("day", 1)
+    bench.register(code)
+    for _ in range(2):
+        bench.change(code, events_pb2.LIFECYCLE_ACTIVE, b"1" * 16)
+        bench.change(code, events_pb2.LIFECYCLE_UNPAID, b"2" * 16)
+        bench.change(code, 0, b"3" * 16)
+        bench.change(code, 99, b"4" * 16)
+    refused = [event.ticket_change_refused for entry in bench.log[1:] for event in entry.events]
+    assert [(event.request_id, event.to, event.refusal) for event in refused] == [
+        (b"1" * 16, events_pb2.LIFECYCLE_ACTIVE, events_pb2.CHANGE_REFUSAL_NOT_ALLOWED)
+    ]
+
+
+def test_refusals_of_a_ticket_are_remembered_up_to_a_bound() -> None:
+    bench, code = Bench(), token("day", 1)
+    bench.register(code)
+    for number in range(REFUSALS_KEPT + 40):
+        bench.change(code, events_pb2.LIFECYCLE_ACTIVE, number.to_bytes(16, "big"))
+    bench.change(code, events_pb2.LIFECYCLE_BLOCKED, b"1" * 16)
+    (kept,) = bench.partition.refusals.values()
+    assert len(kept) == REFUSALS_KEPT * ANSWER_LENGTH
+    oldest = REFUSALS_KEPT + 40 - REFUSALS_KEPT
+    assert bench.change(code, events_pb2.LIFECYCLE_ACTIVE, oldest.to_bytes(16, "big")).outcome == REFUSED[1]
+    assert bench.change(code, events_pb2.LIFECYCLE_ACTIVE, (oldest - 1).to_bytes(16, "big")).outcome == DONE
 
 
 def test_guests_who_were_seen_leaving_had_passed_whatever_the_turnstile_says() -> None:

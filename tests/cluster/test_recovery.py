@@ -18,7 +18,7 @@ from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench, replayed
 from tests.cluster.small_park import NOON_MS, RULES, reason, rules_after, scan, scan_id, ticket_id, token
 from ticketcore.errors import DamagedDataError
-from ticketcore.lifecycle import VOIDING, Lifecycle
+from ticketcore.lifecycle import CHANGES, VOIDING, Lifecycle
 from ticketcore.token import Flags
 
 PASSED, NOT_PASSED = gate_pb2.PASSAGE_OUTCOME_PASSED, gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
@@ -53,10 +53,12 @@ steps = st.one_of(
     st.tuples(st.just("passage"), st.integers(0, 30), st.sampled_from([PASSED, NOT_PASSED, NOT_PASSED])),
     st.tuples(st.just("register"), codes, st.sampled_from([0, 2, 3])),
     st.tuples(st.just("change"), codes, st.integers(1, 8), st.integers(1, 5)),
+    st.tuples(st.just("change"), codes, st.sampled_from([1, 4]), st.integers(1, 5)),
     st.tuples(st.just("lease"), st.integers(1, 12)),
     st.tuples(st.just("recall"), st.integers(1, 6)),
     st.tuples(st.just("publish"), st.integers(0, 2)),
     st.tuples(st.just("void_used"), st.integers(6, 9)),
+    st.tuples(st.just("ask_again")),
     st.tuples(st.just("wait"), st.sampled_from([1, 1_999, 2_000, 60_000, 8 * 3_600_000, 24 * 3_600_000])),
 )
 
@@ -68,6 +70,8 @@ class Day:
         self.bench = Bench()
         self.bench.register(*CODES[::2], price_minor=5_900)
         self.sent: list[gate_pb2.Scan] = []
+        self.answers: dict[tuple[bytes, int], tuple[int, int]] = {}
+        """By ticket and request: what it asked for, and what it was told."""
 
     def play(self, step: tuple) -> None:
         what, *details = step
@@ -96,7 +100,10 @@ class Day:
         self.bench.register(code, lifecycle=lifecycle, price_minor=100)
 
     def change(self, code: bytes, to: int, request: int) -> None:
-        self.bench.change(code, to, request.to_bytes(16, "big"))
+        outcome = self.bench.change(code, to, request.to_bytes(16, "big")).outcome
+        if to in CHANGES:  # else it is refused whatever was asked before
+            _, before = self.answers.setdefault((code, request), (to, outcome))
+            assert outcome == before, "a request was answered in two ways"
 
     def lease(self, more: int) -> None:
         self.bench.lease(2, self.bench.partition.zone_lease(2).received_total + more)
@@ -108,6 +115,10 @@ class Day:
         for code in CODES:
             if any(self.bench.partition.visit(ticket_id(code), zone).admitted for zone in (1, 2, 3)):
                 self.change(code, Lifecycle.REFUNDED, request)
+
+    def ask_again(self) -> None:
+        for (code, request), (to, _) in list(self.answers.items()):
+            self.change(code, to, request)
 
     def publish(self, catalogue: int) -> None:
         self.bench.rules = CATALOGUES[catalogue]
@@ -133,6 +144,7 @@ def state_of(partition: Partition) -> dict[str, object]:
             if lease.received_total or lease.returned_total or lease.inside
         },
         "changes": partition.changes,
+        "refusals": partition.refusals,
         "totals": dict(partition.totals),
     }
 
@@ -231,6 +243,7 @@ def test_whatever_happens_nobody_is_admitted_twice_and_the_books_agree(story: li
     day = Day()
     for step in story:
         day.play(step)
+    day.ask_again()
     partition, recount = day.bench.partition, Recount(day.bench.log)
     assert len(recount.decided) == len(set(recount.decided)), "a scan was decided twice"
     for code in CODES:
