@@ -19,7 +19,7 @@ CHANGEABLE = frozenset(int(state) for state in CHANGES)
 """States that some ticket may be changed to."""
 BEGINNINGS = frozenset({0, Lifecycle.ACTIVE, Lifecycle.UNPAID, Lifecycle.NOT_ACTIVATED})
 """States that a ticket may be registered in; 0 is active."""
-NOT_OWNED = "a ticket's partition is not owned here; look the routes up again"
+NOT_OWNED = "a partition is not owned here, or not yet; look the routes up again"
 
 
 def register(
@@ -155,14 +155,15 @@ def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[Partition
         granted = request.granted_totals.get(partition.name, 0)
         if partition.name == request.except_partition or not (granted or request.zone_number in partition.leases):
             continue
+        decider = batch.decider(index)
+        if decider is None:
+            raise UnavailableError(NOT_OWNED)
         lease = partition.zone_lease(request.zone_number)
         # Nothing of it may be told unless it is durable, nor what an earlier recall of the same turn has given back.
         touched.add(partition)
         received, units = lease.receive(granted), lease.give_back(wanted, partition.next_sequence)
         wanted -= units
         if received or units:
-            decider = batch.decider(index)
-            assert decider is not None
             add_lease_event(decider, request.zone_number)
         response.totals.add(
             zone_number=request.zone_number,
