@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cluster.minute import TERMS_OFFSET, Context, Known, look_of
 from cluster.partition import Partition
 from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, Alike, PassageRun
-from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS
+from cluster.scan_memory import SCAN_MARGIN_MS, SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS
 from cluster.ticket_table import Origin, Row
 from cluster.verdicts import write_uses
 from cluster.visit_keys import ZONE_SHIFT
@@ -43,9 +43,6 @@ from ticketcore.rules import Rule
 
 BACKPRESSURE_RETRY_MS = 200
 MAX_QR_TEXT = 512
-LAST_LOGGED_MS = 4_102_444_800_000
-"""2100-01-01: a device's clock may say anything, but readers of the log must be able to make a date of it."""
-
 
 _ENTRY = gate_pb2.DIRECTION_ENTRY
 _EXIT = gate_pb2.DIRECTION_EXIT
@@ -273,6 +270,9 @@ class Decider:
             return
         if len(scan.scan_id) != SCAN_ID_LENGTH:
             return  # nothing can be asked again by an id that is none, and it may be of any length
+        if self._is_far_off(scan.scan_time_ms):
+            self.partition.far_off += 1
+            return  # whatever time its device says, which may be one that no calendar holds
         event = self.log().scan_decided
         if genuine is not None:
             verdict.ticket_id = event.ticket_id = genuine[0]
@@ -282,9 +282,14 @@ class Decider:
         event.gate_number = gate_number
         event.direction = _EXIT if scan.direction == _EXIT else _ENTRY
         event.decision, event.reason = verdict.decision, verdict.reason
-        event.scan_time_ms = min(max(scan.scan_time_ms, 0), LAST_LOGGED_MS)
+        event.scan_time_ms = scan.scan_time_ms
         self.partition.count_refusal(event.product_number, event.reason)
         self.partition.scans.keep(scan.scan_id, verdict.SerializeToString())
+
+    def _is_far_off(self, scan_time_ms: int) -> bool:
+        """Whether a scan, which is CLOCK_SKEW, may have been decided and forgotten, or be forgotten before its time
+        comes."""
+        return not self._oldest_ms - SCAN_MARGIN_MS <= scan_time_ms <= self._newest_ms + SCAN_MARGIN_MS
 
     def _admit(
         self,
@@ -401,10 +406,10 @@ class Decider:
 def _device(scan: gate_pb2.Scan, gate_number: int, context: Context) -> Reason:
     if len(scan.scan_id) != SCAN_ID_LENGTH:
         return Reason.MALFORMED_CODE
-    if gate_number not in context.minute.rules.gate_zone:
-        return Reason.WRONG_GATE
     age = context.moment.time_ms - scan.scan_time_ms
-    return Reason.NONE if -SCAN_MAX_AHEAD_MS <= age <= SCAN_MAX_AGE_MS else Reason.CLOCK_SKEW
+    if not -SCAN_MAX_AHEAD_MS <= age <= SCAN_MAX_AGE_MS:
+        return Reason.CLOCK_SKEW
+    return Reason.NONE if gate_number in context.minute.rules.gate_zone else Reason.WRONG_GATE
 
 
 def _genuine(partition: Partition, scan: gate_pb2.Scan, context: Context) -> Genuine | Reason:

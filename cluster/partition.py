@@ -90,6 +90,8 @@ class Partition:
         self.refusals: dict[int, bytes] = {}
         self.scans = ScanMemory()
         self.totals: defaultdict[int, Totals] = defaultdict(Totals)
+        self.far_off = 0
+        """Scans refused for their time and not logged, since the partition was taken; for operators only."""
         self.epoch = 0
         self.sequence = 0
         """Of the last entry that is durable."""

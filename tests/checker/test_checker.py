@@ -63,6 +63,12 @@ def test_a_good_day_has_no_violation() -> None:
     assert story.check(story.books()) == []
 
 
+def test_a_scan_whose_time_is_far_off_is_refused_without_a_record() -> None:
+    story = good()
+    story.hear(9, **(USED | {"reason": "CLOCK_SKEW", "ticket": 0}))
+    assert story.check(story.books()) == []
+
+
 Spoil = Callable[[Story], None]
 SPOILED: dict[str, tuple[str, Spoil]] = {
     "two entries on a ticket for one": (

@@ -109,13 +109,12 @@ def test_a_passage_report_of_a_scan_that_was_never_admitted_records_nothing() ->
 
 
 @pytest.mark.parametrize("scan_time_ms", [-(2**63), -1, 2**63 - 1])
-def test_a_scan_time_that_no_calendar_holds_is_refused_and_logged_as_one_that_it_holds(scan_time_ms: int) -> None:
+def test_a_scan_time_that_no_calendar_holds_is_refused_and_not_logged(scan_time_ms: int) -> None:
     """I8: a reader of the log (reporting) could not turn it into a date and would stop there for ever."""
     bench = Bench()
     (verdict,) = bench.send(scan(token("day", 1), 1, scan_time_ms))
     assert reason(verdict) == "CLOCK_SKEW"
-    logged = bench.log[0].events[0].scan_decided
-    assert 0 <= logged.scan_time_ms <= 4_102_444_800_000
+    assert bench.log == []
 
 
 def test_a_direction_that_the_protocol_does_not_know_counts_and_is_logged_as_an_entry() -> None:
@@ -317,10 +316,10 @@ def test_the_order_of_checks_from_idempotency_to_capacity() -> None:
     other_key = token("show", 2, key_id=9)
     bench.modes = {21: Mode.SUSPENDED}
     arena = {"lane": ARENA}
-    late = scan(other_key, 1, NOON_MS - 200_000, lane=9)
+    late, nowhere = scan(other_key, 1, NOON_MS - 200_000, lane=9), scan(other_key, 2, lane=9)
     unknown_key, closed = scan(other_key, 3, **arena), scan(code, 4, **arena)
-    told = [reason(verdict) for verdict in bench.send(late, scan(other_key, 2, NOON_MS - 200_000, **arena))]
-    assert told == ["WRONG_GATE", "CLOCK_SKEW"]
+    told = [reason(verdict) for verdict in bench.send(late, nowhere)]
+    assert told == ["CLOCK_SKEW", "WRONG_GATE"]
     bench.change(code, events_pb2.LIFECYCLE_BLOCKED, b"1" * 16)
     assert [reason(verdict) for verdict in bench.send(unknown_key, closed)] == ["UNKNOWN_KEY", "ENTRY_SUSPENDED"]
     bench.modes = {}
