@@ -287,6 +287,33 @@ async def test_a_passage_that_nobody_reports_counts_as_passed_when_its_time_is_o
     assert recorded.persons_given_back == (0 if assumed else 1)
 
 
+async def test_passages_that_are_due_are_asked_for_once_however_long_the_ledger_stands_still(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bound on every queue: each tick put the same work into the inbox again."""
+    monkeypatch.setattr("cluster.owner.TICK_S", 0.001)
+    code, held = token("day", 1), asyncio.Event()
+    await desk.register(code)
+    entry = desk.scan(code, lane=MAIN)
+    await desk.send(entry)
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    waiting = [desk.group(desk.scan(code))]
+    await asyncio.sleep(0.15)  # it is being appended; the first tick of the owner is over as well
+    waiting.append(desk.group(desk.scan(code)))
+    await asyncio.sleep(0.01)  # it is in the next batch, which is too old for what comes now
+    desk.clock.now_ms += 2_500
+    await asyncio.sleep(0.1)
+    assert len(desk.owner._inbox) == 1
+    held.set()
+    await asyncio.gather(*waiting)
+    await until(lambda: entry.scan_id in desk.owner.owned[1].settled)
+    desk.clock.now_ms += 1
+    later = desk.scan(token("day", 3), lane=MAIN)
+    await desk.send(later)
+    desk.clock.now_ms += 2_000
+    await until(lambda: later.scan_id in desk.owner.owned[1].settled)
+
+
 async def test_a_crowd_beyond_the_bound_is_told_to_come_again_at_once(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
