@@ -170,6 +170,32 @@ async def test_time_never_falls_within_a_partition_also_when_the_next_owner_has_
     assert times == sorted(times) == [NOON_MS, NOON_MS]
 
 
+async def test_a_partition_that_is_taken_while_a_batch_is_open_waits_for_the_next_one(desk: Desk) -> None:
+    """I1: the batch began before the partition's last entry, by the clock of the earlier owner, which is ahead."""
+    codes = [token("day", number) for number in range(1, 5)]
+    await desk.register(*codes)
+    desk.clock.now_ms += 20_000
+    await desk.send(desk.scan(codes[0]))
+    desk.clock.now_ms -= 20_000
+    slower, held = await desk.take_over([0]), asyncio.Event()
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    waiting = [desk.group(desk.scan(codes[1]))]
+    await asyncio.sleep(0.01)
+    waiting.append(desk.group(desk.scan(codes[3])))
+    await asyncio.sleep(0.01)  # the next batch is open
+    await slower.own([1], "")
+    late = desk.scan(codes[2])
+    waiting.append(desk.group(late))
+    await asyncio.sleep(0.01)
+    held.set()
+    told = [gate_pb2.ServerFrame.FromString(answer.server_frame) for answer in await asyncio.gather(*waiting)]
+    assert [reason(frame.verdicts[0]) for frame in told] == ["ADMIT", "ADMIT", "INTERNAL_ERROR"]
+    assert reason((await desk.send(late))[0]) == "ADMIT"
+    times = [entry.time_ms for entry in await desk.log("p1")]
+    assert len(times) == 3
+    assert times == sorted(times)
+
+
 async def test_nobody_is_admitted_before_the_append_is_durable(desk: Desk) -> None:
     """I2: the reply is lost before the write, then after it; the answer comes only once the ledger says so."""
     code = token("day", 1)
