@@ -89,17 +89,18 @@ class Batch:
         self._deciders: dict[int, Decider] = {}
 
     def decider(self, index: int) -> Decider | None:
-        """The decider of a partition, or None if it is not owned here."""
+        """The decider of a partition. None: it is not owned here; or it was taken after the batch began, and its last
+        entry is later by an earlier owner's clock: nothing may be decided before that."""
         decider = self._deciders.get(index)
         if decider is None:
             partition = self.owned.get(index)
-            if partition is None:
+            if partition is None or partition.last_time_ms > self.context.moment.time_ms:
                 return None
             decider = self._deciders[index] = Decider(partition, self.context)
         return decider
 
     def decider_of_ticket(self, ticket_id: int) -> Decider | None:
-        """The decider of a ticket's partition, or None if it is not owned here."""
+        """The decider of a ticket's partition; None as in `decider`."""
         return self.decider(partition_of(ticket_id, self.partitions))
 
     def answer_later(self, touched: set[Partition], reply: Reply) -> None:
@@ -172,16 +173,15 @@ class Batch:
 
     def assume_passages(self, about: int) -> bool:
         """Settles passages that nobody reported in time, about so many of each partition, for a crowd's are due
-        together. Whether more are due."""
+        together. Whether more are due now."""
         now_ms = self.context.moment.time_ms
-        for index, partition in self.owned.items():
-            due = partition.due(now_ms, about)
-            decider = self.decider(index) if due else None
+        deciders = [decider for index in self.owned if (decider := self.decider(index)) is not None]
+        for decider in deciders:
+            due = decider.partition.due(now_ms, about)
             for scan_id in due:
-                if decider is not None:
-                    decider.settle(scan_id, gate_pb2.PASSAGE_OUTCOME_ASSUMED)
+                decider.settle(scan_id, gate_pb2.PASSAGE_OUTCOME_ASSUMED)
             self.scans += len(due)
-        deadlines = (partition.next_deadline() for partition in self.owned.values())
+        deadlines = (decider.partition.next_deadline() for decider in deciders)
         return any(deadline is not None and deadline <= now_ms for deadline in deadlines)
 
     def _decide_scan(self, group: Group, position: int, scan: gate_pb2.Scan, gate_number: int) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cluster.minute import TERMS_OFFSET, Context, Known, look_of
 from cluster.partition import Partition
 from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, Alike, PassageRun
-from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS
+from cluster.scan_memory import SCAN_MARGIN_MS, SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS
 from cluster.ticket_table import Origin, Row
 from cluster.verdicts import write_uses
 from cluster.visit_keys import ZONE_SHIFT
@@ -43,9 +43,6 @@ from ticketcore.rules import Rule
 
 BACKPRESSURE_RETRY_MS = 200
 MAX_QR_TEXT = 512
-LAST_LOGGED_MS = 4_102_444_800_000
-"""2100-01-01: a device's clock may say anything, but readers of the log must be able to make a date of it."""
-
 
 _ENTRY = gate_pb2.DIRECTION_ENTRY
 _EXIT = gate_pb2.DIRECTION_EXIT
@@ -166,7 +163,8 @@ class Decider:
         if run is None:
             run = self._runs[alike] = AdmissionRun(alike, context.moment.time_ms, context.moment.day)
         lease = self.partition.zone_lease(alike.zone_number) if first.capacity_limited else None
-        entrance = Entrance(run, alike.zone_number, alike.persons, first.other_zones, lease)
+        elsewhere = self._elsewhere(alike.product_number, alike.zone_number, first.other_zones)
+        entrance = Entrance(run, alike.zone_number, alike.persons, elsewhere, lease)
         self._entrances[at] = entrance
         return entrance
 
@@ -272,6 +270,9 @@ class Decider:
             return
         if len(scan.scan_id) != SCAN_ID_LENGTH:
             return  # nothing can be asked again by an id that is none, and it may be of any length
+        if self._is_far_off(scan.scan_time_ms):
+            self.partition.far_off += 1
+            return  # whatever time its device says, which may be one that no calendar holds
         event = self.log().scan_decided
         if genuine is not None:
             verdict.ticket_id = event.ticket_id = genuine[0]
@@ -281,9 +282,14 @@ class Decider:
         event.gate_number = gate_number
         event.direction = _EXIT if scan.direction == _EXIT else _ENTRY
         event.decision, event.reason = verdict.decision, verdict.reason
-        event.scan_time_ms = min(max(scan.scan_time_ms, 0), LAST_LOGGED_MS)
+        event.scan_time_ms = scan.scan_time_ms
         self.partition.count_refusal(event.product_number, event.reason)
         self.partition.scans.keep(scan.scan_id, verdict.SerializeToString())
+
+    def _is_far_off(self, scan_time_ms: int) -> bool:
+        """Whether a scan, which is CLOCK_SKEW, may have been decided and forgotten, or be forgotten before its time
+        comes."""
+        return not self._oldest_ms - SCAN_MARGIN_MS <= scan_time_ms <= self._newest_ms + SCAN_MARGIN_MS
 
     def _admit(
         self,
@@ -330,7 +336,14 @@ class Decider:
         partition.scans.keep(scan_id, verdict.SerializeToString())
 
     def _admitted_elsewhere(self, ticket_id: int, rule: Rule) -> bool:
-        return bool(rule.other_zones) and self.partition.admitted(ticket_id, rule.other_zones) > 0
+        elsewhere = self._elsewhere(rule.product_number, rule.zone_number, rule.other_zones)
+        return bool(elsewhere) and self.partition.admitted(ticket_id, elsewhere) > 0
+
+    def _elsewhere(self, product_number: int, zone_number: int, other_zones: tuple[int, ...]) -> tuple[int, ...]:
+        """Zones but one where a product's tickets may have been admitted: where they were in the time of an earlier
+        catalogue, and `other_zones`, where they may be now and so also by this batch."""
+        used = self.partition.zones_used(product_number)
+        return tuple((used | set(other_zones)) - {zone_number}) if used - {zone_number} else other_zones
 
     def record_passage(self, report: gate_pb2.PassageReport, receipt: gate_pb2.PassageReceipt) -> None:
         """Records a passage report, or answers what was recorded before."""
@@ -386,17 +399,17 @@ class Decider:
     def _is_only_admission(self, passing: Passing) -> bool:
         """Whether the ticket counts as never admitted once this admission is given back. Others may have come after
         the first, so it need not be the first that is undone."""
-        zones = self.context.rules.zones_of_product.get(passing.product_number, (passing.zone_number,))
+        zones = self.partition.zones_used(passing.product_number)
         return passing.kind is Kind.ENTRY and self.partition.admitted(passing.ticket_id, zones) == passing.persons
 
 
 def _device(scan: gate_pb2.Scan, gate_number: int, context: Context) -> Reason:
     if len(scan.scan_id) != SCAN_ID_LENGTH:
         return Reason.MALFORMED_CODE
-    if gate_number not in context.minute.rules.gate_zone:
-        return Reason.WRONG_GATE
     age = context.moment.time_ms - scan.scan_time_ms
-    return Reason.NONE if -SCAN_MAX_AHEAD_MS <= age <= SCAN_MAX_AGE_MS else Reason.CLOCK_SKEW
+    if not -SCAN_MAX_AHEAD_MS <= age <= SCAN_MAX_AGE_MS:
+        return Reason.CLOCK_SKEW
+    return Reason.NONE if gate_number in context.minute.rules.gate_zone else Reason.WRONG_GATE
 
 
 def _genuine(partition: Partition, scan: gate_pb2.Scan, context: Context) -> Genuine | Reason:

@@ -38,13 +38,18 @@ class _OwnerCollector(Collector):
         awaited = GaugeMetricFamily(
             "parkgate_partition_passages_awaited", "Admissions whose passage is not settled.", labels=["partition"]
         )
+        far_off = CounterMetricFamily(
+            "parkgate_partition_far_off", "Scans refused for their time and not logged.", labels=["partition"]
+        )
         inside = GaugeMetricFamily("parkgate_partition_inside", "Persons inside.", labels=["partition", "zone"])
         for partition in list(self._owner.owned.values()):
             tickets.add_metric([partition.name], len(partition.table))
             awaited.add_metric([partition.name], len(partition.holds))
+            far_off.add_metric([partition.name], partition.far_off)
             for zone_number, lease in list(partition.leases.items()):
                 inside.add_metric([partition.name, str(zone_number)], lease.inside)
         yield tickets
+        yield far_off
         yield awaited
         yield inside
 

@@ -116,6 +116,8 @@ class Owner:
         self._deciding: Batch | None = None
         self._appending: asyncio.Task[None] | None = None
         self._met_fence = False
+        self._assuming = False
+        """Passages that are due are in the inbox."""
         self._append_time = 0.0
         """When the last append began, by the loop's clock."""
         self._last_scans = 0
@@ -502,12 +504,17 @@ class Owner:
             await asyncio.sleep(TICK_S)
             now = self._clock()
             deadlines = [partition.next_deadline() for partition in self.owned.values()]
-            if any(deadline is not None and deadline <= now for deadline in deadlines):
-                self._enqueue(0, self._assume_passages)
+            if not self._assuming and any(deadline is not None and deadline <= now for deadline in deadlines):
+                self._assume_soon()
+
+    def _assume_soon(self) -> None:
+        self._assuming = True
+        self._enqueue(0, self._assume_passages)
 
     def _assume_passages(self, batch: Batch) -> None:
+        self._assuming = False
         if batch.assume_passages(SCANS_A_PIECE):
-            self._enqueue(0, self._assume_passages)  # after what has arrived meanwhile
+            self._assume_soon()  # after what has arrived meanwhile
 
     async def _polls(self) -> None:
         while True:

@@ -7,19 +7,19 @@ from google.protobuf.message import DecodeError
 from cluster.batch import Batch
 from cluster.deciding import Decider
 from cluster.partition import Partition, partition_of_scan
-from cluster.ticket_table import Origin
+from cluster.ticket_table import Origin, Row
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
 from ticketcore.errors import UnavailableError
-from ticketcore.lifecycle import Change, Lifecycle, judge_change
-from ticketcore.rules import Rules
+from ticketcore.lifecycle import CHANGES, Change, Lifecycle, judge_change
 
-LIFECYCLES = frozenset(int(state) for state in Lifecycle)
+CHANGEABLE = frozenset(int(state) for state in CHANGES)
+"""States that some ticket may be changed to."""
 BEGINNINGS = frozenset({0, Lifecycle.ACTIVE, Lifecycle.UNPAID, Lifecycle.NOT_ACTIVATED})
 """States that a ticket may be registered in; 0 is active."""
-NOT_OWNED = "a ticket's partition is not owned here; look the routes up again"
+NOT_OWNED = "a partition is not owned here, or not yet; look the routes up again"
 
 
 def register(
@@ -68,24 +68,33 @@ def change(
     response = control_pb2.ChangeTicketsResponse()
     for wanted in request.changes:
         decider = _decider(batch, wanted.ticket_id, touched)
-        outcome = _change_one(decider, wanted, batch.context.rules)
+        outcome = _change_one(decider, wanted)
         result = response.results.add(ticket_id=wanted.ticket_id, outcome=int(outcome))
-        result.state.CopyFrom(ticket_state(decider.partition, wanted.ticket_id, batch.context.rules))
+        result.state.CopyFrom(ticket_state(decider.partition, wanted.ticket_id))
     return response
 
 
-def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules) -> Change:
+def _change_one(decider: Decider, wanted: control_pb2.TicketChange) -> Change:
+    """Both answers are facts, and final: a request that was refused is refused for good, or whoever has heard that and
+    whoever asks again later would settle it in two ways (I5)."""
     partition = decider.partition
+    answered = partition.answer_to(wanted.ticket_id, wanted.request_id)
+    if answered is not None:
+        return answered
+    if wanted.to not in CHANGEABLE:
+        return Change.NOT_ALLOWED  # of no ticket, at no time: nothing has to be remembered
     row = partition.table.find(wanted.ticket_id)
     current = Lifecycle(row.lifecycle) if row is not None else Lifecycle.UNKNOWN
-    if partition.has_done(wanted.ticket_id, wanted.request_id):
-        return Change.DONE
-    if wanted.to not in LIFECYCLES:
-        return Change.NOT_ALLOWED
-    zones = rules.zones_of_product.get(row.terms.product_number, ()) if row is not None else ()
+    zones = partition.zones_used(row.terms.product_number) if row is not None else ()
     judged = judge_change(current, Lifecycle(wanted.to), partition.admitted(wanted.ticket_id, zones))
-    if judged is not Change.DONE:
-        return judged
+    if judged is Change.DONE:
+        _log_change(decider, wanted, current, row)
+    else:
+        _log_refusal(decider, wanted, current, judged)
+    return judged
+
+
+def _log_change(decider: Decider, wanted: control_pb2.TicketChange, current: Lifecycle, row: Row | None) -> None:
     event = decider.log().ticket_changed
     event.ticket_id = wanted.ticket_id
     event.request_id = wanted.request_id
@@ -93,8 +102,17 @@ def _change_one(decider: Decider, wanted: control_pb2.TicketChange, rules: Rules
     event.to = wanted.to
     if row is not None:
         event.product_number, event.price_minor = row.terms.product_number, row.price_minor
-    partition.change(event)
-    return Change.DONE
+    decider.partition.change(event)
+
+
+def _log_refusal(decider: Decider, wanted: control_pb2.TicketChange, current: Lifecycle, judged: Change) -> None:
+    event = decider.log().ticket_change_refused
+    event.ticket_id = wanted.ticket_id
+    event.request_id = wanted.request_id
+    setattr(event, "from", int(current))
+    event.to = wanted.to
+    event.refusal = int(judged)  # type: ignore[assignment]
+    decider.partition.refuse(event)
 
 
 def inspect(
@@ -104,7 +122,7 @@ def inspect(
     response = control_pb2.InspectTicketsResponse()
     for ticket_id in request.ticket_ids:
         decider = _decider(batch, ticket_id, touched)
-        response.states.append(ticket_state(decider.partition, ticket_id, batch.context.rules))
+        response.states.append(ticket_state(decider.partition, ticket_id))
     return response
 
 
@@ -137,6 +155,9 @@ def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[Partition
         granted = request.granted_totals.get(partition.name, 0)
         if partition.name == request.except_partition or not (granted or request.zone_number in partition.leases):
             continue
+        decider = batch.decider(index)
+        if decider is None:
+            raise UnavailableError(NOT_OWNED)
         lease = partition.zone_lease(request.zone_number)
         # Nothing of it may be told unless it is durable, nor what an earlier recall of the same turn has given back.
         touched.add(partition)
@@ -145,8 +166,6 @@ def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[Partition
         if units:  # whoever was told "full" before was not told of these
             batch.context.full_zones -= {(partition.name, request.zone_number)}
         if received or units:
-            decider = batch.decider(index)
-            assert decider is not None
             add_lease_event(decider, request.zone_number)
         response.totals.add(
             zone_number=request.zone_number,
@@ -177,7 +196,7 @@ def occupancy(owned: list[Partition]) -> control_pb2.GetOccupancyResponse:
     return response
 
 
-def ticket_state(partition: Partition, ticket_id: int, rules: Rules) -> control_pb2.TicketState:
+def ticket_state(partition: Partition, ticket_id: int) -> control_pb2.TicketState:
     """What a partition knows of a ticket."""
     state = control_pb2.TicketState(ticket_id=ticket_id)
     row = partition.table.find(ticket_id)
@@ -185,7 +204,7 @@ def ticket_state(partition: Partition, ticket_id: int, rules: Rules) -> control_
         return state
     state.lifecycle = row.lifecycle  # type: ignore[assignment]
     state.product_number = row.terms.product_number
-    visits = partition.visits_of(ticket_id, rules.zones_of_product.get(row.terms.product_number, ()))
+    visits = partition.visits_of(ticket_id, partition.zones_used(row.terms.product_number))
     state.persons_admitted = sum(visit.admitted for visit in visits)
     state.persons_inside = sum(visit.inside for visit in visits)
     used = [visit for visit in visits if visit.first_ms]

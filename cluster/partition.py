@@ -1,7 +1,8 @@
 """The state of one partition, and how each event changes it. Live decisions and recovery go through the same methods.
 
 Nothing here decides, waits or writes: `cluster.deciding` decides, `cluster.owner` appends. The methods named `count_*`,
-`join`, `settle`, `register`, `change`, `lease` are the only ones that change state, one for each kind of event.
+`join`, `settle`, `register`, `change`, `refuse`, `lease` are the only ones that change state, one for each kind of
+event.
 
 A `Visit` in `visits` is never changed in place: all first admissions of a run share one.
 """
@@ -9,7 +10,7 @@ A `Visit` in `visits` is never changed in place: all first admissions of a run s
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,6 +23,7 @@ from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import EMPTY_VISIT, Kind, Passing, Visit, apply_passing, undo_passing
 from ticketcore.capacity import ZoneLease
+from ticketcore.lifecycle import Change
 from ticketcore.token import CLAIMS_LENGTH
 
 SETTLED_MEMORY = 100_000
@@ -31,6 +33,10 @@ When there are twice as many the elder half is dropped, for dropping one at a ti
 REQUEST_ID_LENGTH = 16
 CHANGES_KEPT = 31 * REQUEST_ID_LENGTH
 """Bytes of earlier request ids kept for a ticket, besides the last: far more changes than a ticket ever sees."""
+ANSWER_LENGTH = REQUEST_ID_LENGTH + 1
+"""Bytes of a request that was refused: its id, and why."""
+REFUSALS_KEPT = 32
+"""Refused requests that are kept for a ticket: as many as changes."""
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class Totals:
     reentered_given_back: int = 0
     refusals: dict[int, int] = field(default_factory=dict)
     passages: dict[int, int] = field(default_factory=dict)
+    zones: set[int] = field(default_factory=set)
+    """Where its tickets were ever admitted, whatever the catalogue in force says of it."""
 
 
 def partition_of(ticket_id: int, partitions: int) -> int:
@@ -79,8 +87,11 @@ class Partition:
         self.deadlines: dict[int, deque[tuple[int, bytes | AdmissionRun]]] = {}
         self.leases: dict[int, ZoneLease] = {}
         self.changes: dict[int, bytes] = {}
+        self.refusals: dict[int, bytes] = {}
         self.scans = ScanMemory()
         self.totals: defaultdict[int, Totals] = defaultdict(Totals)
+        self.far_off = 0
+        """Scans refused for their time and not logged, since the partition was taken; for operators only."""
         self.epoch = 0
         self.sequence = 0
         """Of the last entry that is durable."""
@@ -106,13 +117,18 @@ class Partition:
         """Counters of an entitlement; the shared empty ones if it was never used."""
         return self.visits.get(visit_key(ticket_id, zone_number), EMPTY_VISIT)
 
+    def zones_used(self, product_number: int) -> Set[int]:
+        """Zones where tickets of a product were ever admitted. A catalogue may have taken the product out of some."""
+        totals = self.totals.get(product_number)
+        return totals.zones if totals is not None else frozenset()
+
     def visits_of(self, ticket_id: int, zones: Iterable[int]) -> list[Visit]:
-        """Counters of a ticket in each of its zones where it was used."""
+        """Counters of a ticket in each of these zones where it was used."""
         keys = (visit_key(ticket_id, zone) for zone in zones)
         return [self.visits[key] for key in keys if key in self.visits]
 
     def admitted(self, ticket_id: int, zones: Iterable[int]) -> int:
-        """Person-entries that were counted on a ticket, over its zones."""
+        """Person-entries that were counted on a ticket, over these zones."""
         return sum(visit.admitted for visit in self.visits_of(ticket_id, zones))
 
     def passing(self, scan_id: bytes) -> Passing | None:
@@ -136,6 +152,7 @@ class Partition:
         apply_passing(visit, passing)
         self.visits[key] = visit
         totals = self.totals[passing.product_number]
+        totals.zones.add(passing.zone_number)
         kind, persons = passing.kind, passing.persons
         if kind is Kind.EXIT:
             self.zone_lease(passing.zone_number).inside -= persons
@@ -163,13 +180,20 @@ class Partition:
         run.scan_times_ms.append(scan_time_ms)
         alike = run.alike
         zone_number = alike.zone_number
-        self.visits[zone_number << ZONE_SHIFT | ticket_id] = run.visits.get(gate_number) or run.visit(gate_number)
+        self.visits[zone_number << ZONE_SHIFT | ticket_id] = run.visits.get(gate_number) or self._visit_of(
+            run, gate_number
+        )
         self.scans.young[scan_id] = run
         if alike.counts_inside:
             lease = self.leases.get(zone_number) or self.zone_lease(zone_number)
             lease.inside += alike.persons
         if run.deadline_ms:
             self.holds[scan_id] = run
+
+    def _visit_of(self, run: AdmissionRun, gate_number: int) -> Visit:
+        """What the first admission of a run through a gate leaves, for the others to share."""
+        self.totals[run.alike.product_number].zones.add(run.alike.zone_number)
+        return run.visit(gate_number)
 
     def count_run(self, run: AdmissionRun) -> None:
         """Counts a run that will get no more members."""
@@ -265,12 +289,20 @@ class Partition:
         totals.changed[event.to] = totals.changed.get(event.to, 0) + 1
         totals.changed_minor[event.to] = totals.changed_minor.get(event.to, 0) + event.price_minor
 
-    def has_done(self, ticket_id: int, request_id: bytes) -> bool:
-        """Whether that request has changed the ticket before."""
-        done = self.changes.get(ticket_id, b"")
-        return any(
-            done[start : start + REQUEST_ID_LENGTH] == request_id for start in range(0, len(done), REQUEST_ID_LENGTH)
-        )
+    def refuse(self, event: events_pb2.TicketChangeRefused) -> None:
+        """Remembers that a change of a ticket's lifecycle was refused."""
+        answer = event.request_id + bytes((Change(event.refusal),))
+        kept = self.refusals.get(event.ticket_id, b"") + answer
+        self.refusals[event.ticket_id] = kept[-REFUSALS_KEPT * ANSWER_LENGTH :]
+
+    def answer_to(self, ticket_id: int, request_id: bytes) -> Change | None:
+        """What that request to change the ticket was answered; None if it was not asked before."""
+        if request_id in _pieces(self.changes.get(ticket_id, b""), REQUEST_ID_LENGTH):
+            return Change.DONE
+        for answer in _pieces(self.refusals.get(ticket_id, b""), ANSWER_LENGTH):
+            if answer[:REQUEST_ID_LENGTH] == request_id:
+                return Change(answer[REQUEST_ID_LENGTH])
+        return None
 
     def lease(self, event: events_pb2.LeaseChanged) -> None:
         """Takes a lease's totals over."""
@@ -295,3 +327,7 @@ class Partition:
     def is_registered(self, row: Row | None) -> bool:
         """Whether sales have registered the ticket."""
         return row is not None and row.origin == Origin.REGISTERED
+
+
+def _pieces(joined: bytes, length: int) -> Iterator[bytes]:
+    return (joined[start : start + length] for start in range(0, len(joined), length))

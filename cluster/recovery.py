@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from operator import itemgetter
 
-from cluster.partition import Partition, Totals
+from cluster.partition import REQUEST_ID_LENGTH, Partition, Totals
 from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, scan_ids_of
 from cluster.verdicts import write_uses, write_verdict
-from cluster.visit_keys import visit_key
+from cluster.visit_keys import ticket_of, visit_key, zone_of
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit
 from ticketcore.errors import DamagedDataError
-from ticketcore.lifecycle import Lifecycle
+from ticketcore.lifecycle import Change, Lifecycle
 from ticketcore.reasons import OVERRIDE_ALLOWED, Reason
 from ticketcore.rules import Rules, moment_at
 from ticketcore.seal import reading
@@ -89,6 +89,8 @@ def _apply(partition: Partition, event: events_pb2.Event, time_ms: int, day: int
             partition.register(_checked(event.ticket_registered))
         case "ticket_changed":
             partition.change(event.ticket_changed)
+        case "ticket_change_refused":
+            partition.refuse(_checked_refusal(event.ticket_change_refused))
         case "lease_changed":
             partition.lease(event.lease_changed)
         case other:
@@ -99,6 +101,13 @@ def _checked(event: events_pb2.TicketRegistered) -> events_pb2.TicketRegistered:
     """A row of the table would take claims or a digest of another length, and fill them up with zeros."""
     if len(event.claims) != CLAIMS_LENGTH or len(event.digest) != DIGEST_LENGTH:
         raise ValueError(f"a registration with {len(event.claims)} bytes of claims and {len(event.digest)} of digest")
+    return event
+
+
+def _checked_refusal(event: events_pb2.TicketChangeRefused) -> events_pb2.TicketChangeRefused:
+    """An id of another length would shift all that are kept after it."""
+    if len(event.request_id) != REQUEST_ID_LENGTH or Change(event.refusal) is Change.DONE:
+        raise ValueError(f"a refusal {event.refusal} of a request whose id has {len(event.request_id)} bytes")
     return event
 
 
@@ -192,11 +201,14 @@ def _restore(partition: Partition, record: events_pb2.PartitionSnapshot) -> None
     for alike in record.settled_alike:
         partition.settled.update(dict.fromkeys(scan_ids_of(alike.scan_ids), alike.outcome))
     partition.changes = dict(record.changes)
+    partition.refusals = dict(record.refused_changes)
     for lease in record.leases:
         partition.lease(lease)
     for item in record.verdicts:
         partition.scans.keep(item.scan_id, item.verdict)
     _restore_totals(partition, record.totals)
+    if not any(totals.zones for totals in partition.totals.values()):
+        _find_zones(partition)
     partition.sequence, partition.last_time_ms = record.sequence, record.time_ms
     partition.snapshot_sequence = record.sequence
 
@@ -234,4 +246,13 @@ def _restore_totals(partition: Partition, records: Iterable[events_pb2.ProductTo
             changed_minor={item.to: item.price_minor for item in record.changed},
             refusals={item.reason: item.scans for item in record.refusals},
             passages={item.outcome: item.passages for item in record.passages},
+            zones=set(record.zone_numbers),
         )
+
+
+def _find_zones(partition: Partition) -> None:
+    """Snapshots of earlier versions do not say where a product's tickets were admitted; their visits do, one by one."""
+    for key in partition.visits:
+        row = partition.table.find(ticket_of(key))
+        if row is not None:
+            partition.totals[row.terms.product_number].zones.add(zone_of(key))

@@ -3,6 +3,10 @@
 Two generations: when the younger is a whole `SCAN_MEMORY_MS` old, the elder is dropped. So an id is remembered at least
 that long after its decision, and a scan is only decided while it is younger than `SCAN_MAX_AGE_MS` by a clock that may
 be off by `SCAN_MAX_AHEAD_MS`: an id that has been forgotten can never be decided a second time.
+
+A scan beyond that time is refused as CLOCK_SKEW. Within `SCAN_MARGIN_MS` of it the refusal is a decision like any
+other, logged and remembered: else the answer could be another when it is asked again at once. Farther off it is only
+told: the id may be one that was decided and forgotten, and its record would be a second one.
 """
 
 from __future__ import annotations
@@ -10,17 +14,20 @@ from __future__ import annotations
 from cluster.runs import AdmissionRun
 from parkgate.gate.v1 import gate_pb2
 
-SCAN_MEMORY_MS = 300_000
+SCAN_MEMORY_MS = 360_000
 SCAN_MAX_AGE_MS = 180_000
 """Older scans are not decided now: CLOCK_SKEW. Scans from a gate that was off-line come as a replay, not as scans."""
 SCAN_MAX_AHEAD_MS = 120_000
 """A device's clock may be ahead by as much."""
+SCAN_MARGIN_MS = 25_000
+"""Beyond the time in which a scan is decided: longer than anybody asks again for an answer that was lost, and than the
+clocks of two owners differ."""
 MAX_SINGLE_VERDICTS = 200_000
 """Of one partition: refusals, exits, re-entries and rarer admissions, some 300 bytes each. Parks see some a second; a
 flood of codes that are none, or a device that sends one guest in and out, would fill the memory and the log. Beyond, a
 scan that would have to be remembered so is told RETRY: to forget one before its time could give its scan id two answers
 (I3). First entries, which are remembered in runs, go on."""
-if SCAN_MAX_AGE_MS + SCAN_MAX_AHEAD_MS > SCAN_MEMORY_MS:
+if SCAN_MAX_AGE_MS + SCAN_MAX_AHEAD_MS + 2 * SCAN_MARGIN_MS >= SCAN_MEMORY_MS:
     raise AssertionError("a scan could be decided after its id was forgotten")
 
 

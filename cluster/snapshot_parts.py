@@ -96,6 +96,7 @@ def _header(partition: Partition, partitions: int) -> Record:
         time_ms=partition.last_time_ms,
         partitions=partitions,
         changes=partition.changes,
+        refused_changes=partition.refusals,
         format=SNAPSHOT_FORMAT,
     )
     for lease in partition.leases.values():
@@ -194,7 +195,7 @@ def _admission_of(scan_id: bytes, passing: Passing) -> events_pb2.ScanDecided:
 
 
 def _totals_record(product: int, totals: Totals) -> events_pb2.ProductTotals:
-    record = events_pb2.ProductTotals(product_number=product)
+    record = events_pb2.ProductTotals(product_number=product, zone_numbers=sorted(totals.zones))
     for name in TOTALS:
         setattr(record, name, getattr(totals, name))
     for to, tickets in totals.changed.items():

@@ -166,6 +166,7 @@ voids = sa.Table(
     _minor("cash_minor"),
     _minor("difference_minor"),
     _text("bundle"),
+    _text("decision"),
     _time("request_time"),
     sa.Column("settle_time", TIME),
     sa.Column("park_date", sa.Date),

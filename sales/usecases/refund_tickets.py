@@ -95,6 +95,7 @@ def void_row(key: RequestKey, position: int, ticket: Any, quote: RefundQuote) ->
         "position": position,
         "ticket_id": ticket.id,
         "bundle": bundle_of(ticket),
+        "decision": "",
         "state": "not_allowed" if quote.refusal else "requested",
         "refusal": quote.refusal,
         "price_minor": ticket.price_minor,

@@ -46,6 +46,8 @@ class Entitlements:
                     self.violations += self._passage(fact)
                 case "ticket_changed":
                     self.violations += self._change(fact)
+                case "ticket_change_refused":
+                    self.violations += self._refused_change(fact)
                 case "ticket_registered":
                     self.violations += self._register(fact)
         return self.violations
@@ -131,11 +133,24 @@ class Entitlements:
         subject = f"ticket {change.ticket_id}"
         if change.request_id in ticket.requests:
             yield Violation("I5", subject, f"request {change.request_id.hex()} changed it twice", fact.where)
+        if change.request_id in ticket.refused:
+            yield Violation("I5", subject, f"request {change.request_id.hex()} changed it after a refusal", fact.where)
         if change.to in VOIDED and ticket.admitted > 0:
             state = pb.Lifecycle.Name(change.to)
             yield Violation("I5", subject, f"became {state} with {ticket.admitted} persons admitted", fact.where)
         ticket.requests.add(change.request_id)
         ticket.lifecycle = change.to
+
+    def _refused_change(self, fact: Fact) -> Iterator[Violation]:
+        """A request that was answered is answered for good."""
+        asked, ticket = fact.body, self._tickets[fact.body.ticket_id]
+        subject = f"ticket {asked.ticket_id}"
+        if asked.request_id in ticket.requests | ticket.refused:
+            what = f"request {asked.request_id.hex()} was refused after it was answered"
+            yield Violation("I5", subject, what, fact.where)
+        if asked.refusal == pb.CHANGE_REFUSAL_ALREADY_USED and ticket.admitted == 0:
+            yield Violation("I5", subject, "a change was refused as used, with nobody admitted", fact.where)
+        ticket.refused.add(asked.request_id)
 
     def _register(self, fact: Fact) -> Iterator[Violation]:
         ticket_id = int.from_bytes(fact.body.claims[1:9], "big")

@@ -73,6 +73,13 @@ def changed(to: int, request: int = 1, ticket: int = TICKET, price_minor: int = 
     return pb.Event(ticket_changed=event)
 
 
+def change_refused(refusal: int, request: int = 1, ticket: int = TICKET) -> pb.Event:
+    """A refund is refused."""
+    event = pb.TicketChangeRefused(ticket_id=ticket, request_id=scan_id(request), to=pb.LIFECYCLE_REFUNDED)
+    event.refusal = refusal  # type: ignore[assignment]
+    return pb.Event(ticket_change_refused=event)
+
+
 def lease(received: int, returned: int = 0) -> pb.Event:
     """A partition's lease of the zone."""
     return pb.Event(lease_changed=pb.LeaseChanged(zone_number=ZONE, received_total=received, returned_total=returned))

@@ -26,6 +26,7 @@ from tests.checker.small_story import (
     ZONE,
     Story,
     admitted,
+    change_refused,
     changed,
     hold,
     lease,
@@ -37,6 +38,7 @@ from tests.checker.small_story import (
 )
 
 ALREADY_USED = gate.REASON_ALREADY_USED
+USED_BEFORE = pb.CHANGE_REFUSAL_ALREADY_USED
 USED = {"decision": "REJECT", "reason": "ALREADY_USED", "persons": 0, "kind": "UNSPECIFIED", "ticket": TICKET}
 
 
@@ -58,6 +60,12 @@ def good() -> Story:
 
 def test_a_good_day_has_no_violation() -> None:
     story = good()
+    assert story.check(story.books()) == []
+
+
+def test_a_scan_whose_time_is_far_off_is_refused_without_a_record() -> None:
+    story = good()
+    story.hear(9, **(USED | {"reason": "CLOCK_SKEW", "ticket": 0}))
     assert story.check(story.books()) == []
 
 
@@ -186,6 +194,33 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "money back without the ledger": (
         "I5 was refunded, and the ledger knows nothing of it",
         lambda story: story.refund(),
+    ),
+    "a refund is done after it was refused": (
+        "I5 request 00000000000000000000000000000005 changed it after a refusal",
+        lambda story: (
+            story.issue(8),
+            story.enter(4, 8),
+            story.entry(change_refused(USED_BEFORE, 5, 8), passage(4, NOT_PASSED, 8)),
+            story.entry(changed(pb.LIFECYCLE_REFUNDED, 5, 8)),
+        ),
+    ),
+    "a refund is refused after it was done": (
+        "I5 request 00000000000000000000000000000005 was refused after it was answered",
+        lambda story: story.entry(
+            changed(pb.LIFECYCLE_REFUNDED, 5, 8), change_refused(pb.CHANGE_REFUSAL_NOT_ALLOWED, 5, 8)
+        ),
+    ),
+    "a refund is refused twice by one request": (
+        "I5 request 00000000000000000000000000000005 was refused after it was answered",
+        lambda story: story.entry(change_refused(USED_BEFORE, 5), change_refused(USED_BEFORE, 5)),
+    ),
+    "a refund is refused as used, and nobody came": (
+        "I5 a change was refused as used, with nobody admitted",
+        lambda story: story.entry(change_refused(USED_BEFORE, 5, 8)),
+    ),
+    "a refund is told in two ways": (
+        "I5 its refund was answered in two ways",
+        lambda story: (story.refund(5, "ALREADY_USED"), story.refund(5, "NOT_ALLOWED")),
     ),
     "a refund was refused and done": (
         "I5 was refused, and the ledger did it",

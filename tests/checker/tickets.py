@@ -38,6 +38,9 @@ class Ticket:
     zones: dict[int, Entitlement] = field(default_factory=lambda: defaultdict(Entitlement))
     lifecycle: int = pb.LIFECYCLE_ACTIVE
     requests: set[bytes] = field(default_factory=set)
+    """Of changes that were done."""
+    refused: set[bytes] = field(default_factory=set)
+    """Requests of changes that were refused."""
     registered_in: str = ""
     """The partition whose log says so; empty: none has."""
     seen: bool = False

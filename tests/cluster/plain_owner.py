@@ -107,14 +107,14 @@ class Desk:
         await self.take_over()
         return self
 
-    async def take_over(self) -> Owner:
-        """A new owner takes all partitions; the earlier one goes on living."""
+    async def take_over(self, indexes: Sequence[int] | None = None) -> Owner:
+        """A new owner takes partitions, or all; the earlier one goes on living."""
         self.ledger = UnreliableLedger(self.real)
         config = ClusterConfig(self.url, Path("/nowhere"), self.partitions, 1, 1, None, "", self.snapshot_after_events)
         self.owner = Owner(f"owner-{len(self.owners)}", config, self.ledger, self.clock)  # type: ignore[arg-type]
         self.owners.append(self.owner)
         await self.owner.start()
-        await self.owner.own(range(self.partitions), "")
+        await self.owner.own(range(self.partitions) if indexes is None else indexes, "")
         return self.owner
 
     async def stop(self) -> None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
 from ticketcore.catalogue_document import parse_catalogue
-from ticketcore.rules import compile_rules
+from ticketcore.rules import Rules, compile_rules
 
 NOON_MS = 1_780_315_200_000
 """2026-06-01 12:00 UTC; the small park's time zone is UTC."""
@@ -61,6 +61,14 @@ def document(arena_capacity: int = 5, park_capacity: int = 0) -> dict[str, Any]:
 
 def _product(name: str, number: int, zones: list[str], **more: object) -> dict[str, Any]:
     return {"id": name, "number": number, "name": name, "zones": zones, "prices": _PRICES, **more}
+
+
+def rules_after(zones: dict[str, list[str]], version: int = 2) -> Rules:
+    """The rules of a later catalogue, in which products have other zones; without any, they are withdrawn."""
+    later = document()
+    products = (product | {"zones": zones.get(product["id"], product["zones"])} for product in later["products"])
+    later["products"] = [product for product in products if product["zones"]]
+    return compile_rules(parse_catalogue(later), version)
 
 
 CATALOGUE = parse_catalogue(document())

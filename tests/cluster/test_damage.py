@@ -243,11 +243,22 @@ def entry(partition: str, *events: events_pb2.Event, time_ms: int = small_park.N
 REASON_99 = events_pb2.Event(scan_decided={"reason": 99, "decision": 2})
 KIND_0 = events_pb2.Event(scan_decided={"decision": 1, "ticket_id": 4})
 NO_CLAIMS = events_pb2.Event(ticket_registered={"claims": b"short"})
+REFUSED_AS_DONE = events_pb2.Event(ticket_change_refused={"request_id": b"1" * 16, "refusal": 1})
+REFUSAL_17 = events_pb2.Event(ticket_change_refused={"request_id": b"1" * 16, "refusal": 17})
+SHORT_ID = events_pb2.Event(ticket_change_refused={"request_id": b"1" * 15, "refusal": 2})
 
 
 @pytest.mark.parametrize(
     "written",
-    [entry("p0", REASON_99), entry("p0", KIND_0), entry("p0", NO_CLAIMS), entry("p0", time_ms=2**62)],
+    [
+        entry("p0", REASON_99),
+        entry("p0", KIND_0),
+        entry("p0", NO_CLAIMS),
+        entry("p0", REFUSED_AS_DONE),
+        entry("p0", REFUSAL_17),
+        entry("p0", SHORT_ID),
+        entry("p0", time_ms=2**62),
+    ],
 )
 def test_an_entry_that_says_what_cannot_be_stops_its_owner_with_its_name(written: events_pb2.LogEntry) -> None:
     """I6: whole, but of another version or a bug's: it is not guessed what it may have meant."""

@@ -171,6 +171,32 @@ async def test_time_never_falls_within_a_partition_also_when_the_next_owner_has_
     assert times == sorted(times) == [NOON_MS, NOON_MS]
 
 
+async def test_a_partition_that_is_taken_while_a_batch_is_open_waits_for_the_next_one(desk: Desk) -> None:
+    """I1: the batch began before the partition's last entry, by the clock of the earlier owner, which is ahead."""
+    codes = [token("day", number) for number in range(1, 5)]
+    await desk.register(*codes)
+    desk.clock.now_ms += 20_000
+    await desk.send(desk.scan(codes[0]))
+    desk.clock.now_ms -= 20_000
+    slower, held = await desk.take_over([0]), asyncio.Event()
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    waiting = [desk.group(desk.scan(codes[1]))]
+    await asyncio.sleep(0.01)
+    waiting.append(desk.group(desk.scan(codes[3])))
+    await asyncio.sleep(0.01)  # the next batch is open
+    await slower.own([1], "")
+    late = desk.scan(codes[2])
+    waiting.append(desk.group(late))
+    await asyncio.sleep(0.01)
+    held.set()
+    told = [gate_pb2.ServerFrame.FromString(answer.server_frame) for answer in await asyncio.gather(*waiting)]
+    assert [reason(frame.verdicts[0]) for frame in told] == ["ADMIT", "ADMIT", "INTERNAL_ERROR"]
+    assert reason((await desk.send(late))[0]) == "ADMIT"
+    times = [entry.time_ms for entry in await desk.log("p1")]
+    assert len(times) == 3
+    assert times == sorted(times)
+
+
 async def test_nobody_is_admitted_before_the_append_is_durable(desk: Desk) -> None:
     """I2: the reply is lost before the write, then after it; the answer comes only once the ledger says so."""
     code = token("day", 1)
@@ -286,6 +312,33 @@ async def test_a_passage_that_nobody_reports_counts_as_passed_when_its_time_is_o
     recorded = [event.passage_recorded for entry in await desk.log("p1") for event in elementary(entry)][-1]
     assert recorded.outcome == expected
     assert recorded.persons_given_back == (0 if assumed else 1)
+
+
+async def test_passages_that_are_due_are_asked_for_once_however_long_the_ledger_stands_still(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bound on every queue: each tick put the same work into the inbox again."""
+    monkeypatch.setattr("cluster.owner.TICK_S", 0.001)
+    code, held = token("day", 1), asyncio.Event()
+    await desk.register(code)
+    entry = desk.scan(code, lane=MAIN)
+    await desk.send(entry)
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    waiting = [desk.group(desk.scan(code))]
+    await asyncio.sleep(0.15)  # it is being appended; the first tick of the owner is over as well
+    waiting.append(desk.group(desk.scan(code)))
+    await asyncio.sleep(0.01)  # it is in the next batch, which is too old for what comes now
+    desk.clock.now_ms += 2_500
+    await asyncio.sleep(0.1)
+    assert len(desk.owner._inbox) == 1
+    held.set()
+    await asyncio.gather(*waiting)
+    await until(lambda: entry.scan_id in desk.owner.owned[1].settled)
+    desk.clock.now_ms += 1
+    later = desk.scan(token("day", 3), lane=MAIN)
+    await desk.send(later)
+    desk.clock.now_ms += 2_000
+    await until(lambda: later.scan_id in desk.owner.owned[1].settled)
 
 
 async def test_a_crowd_beyond_the_bound_is_told_to_come_again_at_once(

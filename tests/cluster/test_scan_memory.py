@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS, SCAN_MEMORY_MS, ScanMemory
+from cluster.scan_memory import SCAN_MARGIN_MS, SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS, SCAN_MEMORY_MS, ScanMemory
 from parkgate.gate.v1 import gate_pb2
+from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench
 from tests.cluster.small_park import NOON_MS, reason, scan, token
 from ticketcore.admission import Mode
@@ -79,6 +81,58 @@ def test_no_scan_is_decided_twice_however_long_it_is_repeated_and_whoever_owns_i
             bench = bench.recovered(snapshot_after=(None, 1, 2)[number % 3])
         (repeated,) = bench.send(attempt)
         assert repeated == first or reason(repeated) == "CLOCK_SKEW"
+
+
+FAR_OLD_MS, FAR_AHEAD_MS = SCAN_MAX_AGE_MS + SCAN_MARGIN_MS, SCAN_MAX_AHEAD_MS + SCAN_MARGIN_MS
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    age_ms=st.one_of(
+        st.sampled_from([base + off for base in (-FAR_AHEAD_MS, -SCAN_MAX_AHEAD_MS, 0) for off in (-1, 0, 1)]),
+        st.sampled_from([base + off for base in (SCAN_MAX_AGE_MS, FAR_OLD_MS) for off in (-1, 0, 1)]),
+        st.integers(-2 * SCAN_MEMORY_MS, 2 * SCAN_MEMORY_MS),
+    ),
+    lane=st.sampled_from([0, 9]),
+    steps_ms=st.lists(
+        st.sampled_from([0, 1, 1_000, SCAN_MARGIN_MS, 60_000, SCAN_MEMORY_MS - 1, SCAN_MEMORY_MS, 2 * SCAN_MEMORY_MS]),
+        max_size=8,
+    ),
+    recover=st.lists(st.booleans(), min_size=8, max_size=8),
+)
+def test_no_scan_id_is_logged_twice_whatever_its_time_and_however_long_it_is_repeated(
+    age_ms: int, lane: int, steps_ms: list[int], recover: list[bool]
+) -> None:
+    """I3: also of a gate that does not exist, and of a clock that is ahead, whose scans come into their time later."""
+    bench, code = Bench(), token("day", 1)
+    bench.register(code)
+    attempt, first_ms = scan(code, 1, bench.now_ms - age_ms, lane=lane), bench.now_ms
+    (first,) = bench.send(attempt)
+    for number, (step_ms, again) in enumerate(zip(steps_ms, recover, strict=False)):
+        bench.now_ms += step_ms
+        if again:
+            bench = bench.recovered(snapshot_after=(None, 1)[number % 2])
+        (repeated,) = bench.send(attempt)
+        assert repeated == first or bench.now_ms - first_ms >= SCAN_MARGIN_MS
+        bench.send(scan(code[:60], 10 + number, bench.now_ms))
+    logged = [event.scan_decided.scan_id for entry in bench.log for event in elementary(entry)]
+    assert logged.count(attempt.scan_id) <= 1
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "logged"),
+    [(-FAR_AHEAD_MS - 1, False), (-FAR_AHEAD_MS, True), (FAR_OLD_MS, True), (FAR_OLD_MS + 1, False)],
+)
+def test_a_scan_whose_time_is_far_off_is_refused_and_leaves_no_record(age_ms: int, logged: bool) -> None:
+    """A flood of them fills no log, and what was forgotten is not decided again. It is counted, for operators."""
+    bench, code = Bench(), token("day", 1)
+    bench.register(code)
+    attempt = scan(code, 1, bench.now_ms - age_ms)
+    (refused,) = bench.send(attempt)
+    assert reason(refused) == "CLOCK_SKEW"
+    assert (len(bench.log) - 1, len(bench.partition.scans), bench.partition.totals[0].refused) == (logged,) * 3
+    assert bench.partition.far_off == (not logged)
+    assert bench.send(attempt) == [refused]
 
 
 def test_the_last_instant_at_which_a_scan_may_be_repeated_is_remembered_by_an_owner_that_replayed_it() -> None:

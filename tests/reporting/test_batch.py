@@ -13,6 +13,7 @@ from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from reporting.batch import batch_of
 from reporting.copy_rows import FIRST_FIELDS, PASSAGE_FIELDS, SCAN_FIELDS
+from reporting.reconcile import CountBook
 from reporting.recount import Recount
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench
@@ -81,6 +82,30 @@ def test_a_run_is_counted_as_its_members_would_be(order: list[tuple[int, int]], 
             recount.take(event)
         books.append(recount.book())
     assert books[0] == books[1]
+
+
+def test_a_refund_that_was_refused_is_kept_to_be_read_and_counted_nowhere() -> None:
+    """I6"""
+    bench = Bench()
+    bench.register(CODES[0], price_minor=5_900)
+    bench.send(scan(CODES[0], 1))
+    before = batch_of("p0", bench.log, UTC)
+    bench.change(CODES[0], events_pb2.LIFECYCLE_REFUNDED, b"1" * 16)
+    after = batch_of("p0", bench.log, UTC)
+    ((*_, kind, body),) = after.quotas
+    assert kind == "ticket_change_refused"
+    assert '"refusal": "CHANGE_REFUSAL_ALREADY_USED"' in body
+    one_more = {"entries": before.entries + 1, "events": before.events + 1, "last_sequence": before.last_sequence + 1}
+    assert replace(before, quotas=after.quotas, **one_more) == after
+    assert counted(bench.log) == counted(bench.log[:-1])
+
+
+def counted(log: list[events_pb2.LogEntry]) -> CountBook:
+    recount = Recount()
+    for entry in log:
+        for event in entry.events:
+            recount.take(event)
+    return recount.book()
 
 
 def test_a_morning_is_logged_in_runs() -> None:

@@ -23,7 +23,7 @@ class FakeCluster:
     used: set[int] = field(default_factory=set)
     voided: dict[int, bytes] = field(default_factory=dict)
     blocked: set[int] = field(default_factory=set)
-    done: set[bytes] = field(default_factory=set)
+    answered: dict[bytes, control.ChangeOutcome] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     catalogue_version: int = 0
 
@@ -99,15 +99,18 @@ class FakeCluster:
         )
 
     def _change(self, change: control.TicketChange) -> control.ChangeOutcome:
-        """Blocking and freeing, besides voiding; what a request has done is done for good."""
-        if change.request_id in self.done:
-            return control.CHANGE_OUTCOME_DONE
+        """A request is answered for good, done or refused."""
+        if change.request_id not in self.answered:
+            self.answered[change.request_id] = self._judge(change)
+        return self.answered[change.request_id]
+
+    def _judge(self, change: control.TicketChange) -> control.ChangeOutcome:
+        """Blocking and freeing, besides voiding."""
         if change.to not in {events.LIFECYCLE_BLOCKED, events.LIFECYCLE_ACTIVE}:
             return self._void(change)
         blocking = change.to == events.LIFECYCLE_BLOCKED
         if change.ticket_id in self.voided or (change.ticket_id in self.blocked) is blocking:
             return control.CHANGE_OUTCOME_NOT_ALLOWED
-        self.done.add(change.request_id)
         (self.blocked.add if blocking else self.blocked.remove)(change.ticket_id)
         return control.CHANGE_OUTCOME_DONE
 

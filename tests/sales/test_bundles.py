@@ -1,9 +1,11 @@
 """Bundles: sold at one price, shared to the cent, refunded all or none through any crash."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from parkgate.cluster.v1 import control_pb2 as control
 from parkgate.sales.v1 import sales_pb2 as pb
 from sales.identity import LOCAL
 from sales.usecases.quote_refunds import quote_refunds
@@ -111,8 +113,12 @@ async def test_other_bundles_and_tickets_of_the_call_are_refunded_beside_a_used_
 @pytest.mark.parametrize(
     ("seam", "use_one"),
     [
-        *((seam, False) for seam in ("refund.requested", "bundle.blocked", "void.asked", "void.booked")),
-        *((seam, True) for seam in ("refund.requested", "bundle.blocked", "bundle.freed", "void.asked", "void.booked")),
+        *(
+            (seam, use_one)
+            for seam in ("refund.requested", "bundle.blocked", "bundle.decided", "void.asked", "void.booked")
+            for use_one in (False, True)
+        ),
+        ("bundle.freed", True),
     ],
 )
 async def test_a_bundles_refund_killed_at_any_step_ends_all_or_none(desk: Desk, seam: str, use_one: bool) -> None:
@@ -128,6 +134,41 @@ async def test_a_bundles_refund_killed_at_any_step_ends_all_or_none(desk: Desk, 
     answer = await refund_tickets(desk.sales, LOCAL, request)
     assert outcomes(answer) == ([USED] * 2 if use_one else [REFUNDED] * 2)
     assert desk.cluster.admit(tickets[0].ticket_id) is use_one
+    await check_books(desk)
+
+
+async def test_a_bundle_is_settled_in_one_way_when_a_guest_turns_back_between_two_who_settle_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I5, I9: the desk hears that a ticket is used, and stalls; it is given back, and the sweep voids the whole; then
+    the desk goes on, and books first what it has heard."""
+    tickets = await sold(desk)
+    assert desk.cluster.admit(tickets[1].ticket_id)
+    change, desk_done, calls = desk.cluster.change_tickets, asyncio.Event(), 0
+    sweeping: list[asyncio.Future[int]] = []
+
+    async def change_tickets(changes: Sequence[control.TicketChange]) -> Sequence[control.ChangeResult]:
+        nonlocal calls
+        calls += 1
+        number, results = calls, await change(changes)
+        if number == 1:  # the desk has blocked them
+            desk.cluster.used.clear()
+            desk.wait(minutes=1)
+            sweeping.append(asyncio.ensure_future(sweep_voids(desk.sales)))
+            await asyncio.sleep(0.3)
+        elif number == 3:  # the sweep has done what it decided
+            await desk_done.wait()
+        return results
+
+    monkeypatch.setattr(desk.cluster, "change_tickets", change_tickets)
+    answer = await refund_tickets(desk.sales, LOCAL, ask(tickets))
+    desk_done.set()
+    await sweeping[0]
+    await settle_all(desk)
+    assert calls > 3
+    voided = len(desk.cluster.voided)
+    assert await desk.value("SELECT count(*) FROM sales.voids WHERE state = 'done'") == voided
+    assert outcomes(answer) == ([REFUNDED] * 2 if voided else [USED] * 2)
     await check_books(desk)
 
 

@@ -293,6 +293,10 @@ BUGS = {
     "refund unasked": Bug(
         "money back without asking the owner", "calm", _patch((People, "refund", _refund_unasked))
     ),
+    "refusal forgotten": Bug(
+        "a refund that was refused is judged anew when it is asked for again", "calm",
+        _patch((owner_commands, "_log_refusal", lambda *_: None)), 100,
+    ),
     "refund booked twice": Bug(
         "a booking's id is drawn, and does not follow from what it is for", "calm",
         _patch((issue, "derive", lambda *_: os.urandom(16))),
@@ -366,6 +370,7 @@ BREAKS = {
     "offset outside": ("I6",),
     "lease by the clock": ("I4",),
     "refund unasked": ("I5",),
+    "refusal forgotten": ("I5", "I9"),
     "refund booked twice": ("I9",),
     "posting forgotten": ("I9",),
     "lapsed hold confirmed": ("I4",),

@@ -34,8 +34,9 @@ PRODUCTS = ("day", "day", "family", "two-day", "show", "show", "show", "rides")
 HOLD_MS = 2_500
 REPEAT_S = (0.2, 0.8)
 MAX_REPEATS = 200
-SETTLERS = ("caller", "sweep")
-"""Of a refund, at worst: each hears the owner's answer, and books it."""
+SETTLERS = {"desk": (0.0, 0.0), "sweep": (0.1, 2.5)}
+"""Of a refund, at worst, and how long after it was asked for, in seconds: each asks the owner by the same id, hears its
+answer, and books it."""
 ADMIT, RETRY, EXIT = gate_pb2.DECISION_ADMIT, gate_pb2.DECISION_RETRY, gate_pb2.DIRECTION_EXIT
 DARK = gate_pb2.Verdict(decision=RETRY)
 """What a guest makes of a turnstile that shows nothing: show the code again, here or elsewhere."""
@@ -65,6 +66,8 @@ class People:
     def __init__(self, park: Park, devices: dict[str, Device], history: History, chance: random.Random) -> None:
         self.park, self.devices, self.history, self.chance = park, devices, history, chance
         self.loop, self.till = park.loop, Till()
+        self.wavering: set[int] = set()
+        """Tickets whose guests want their money back: half of them turn back at the turnstile."""
 
     def now_ms(self) -> int:
         return int(self.loop.time() * 1_000)
@@ -125,7 +128,7 @@ class People:
         """Goes through, or turns back; most turnstiles tell, in time, unless they were restarted meanwhile."""
         device, program = self.devices[gate], self.devices[gate].process
         await asyncio.sleep(self.chance.choice((0.05, 0.2, 0.6, 2.2)))
-        passed = self.chance.random() < 0.85
+        passed = self.chance.random() < (0.5 if verdict.ticket_id in self.wavering else 0.85)
         reported = gate not in ("side", "ride") and self.chance.random() < 0.9
         known = device.process is program and device.is_up
         device.report(verdict, ZONE_OF[gate], passed=passed, reported=reported and known)
@@ -164,11 +167,16 @@ class People:
         operation.complete(self.now_ms(), OK)
 
     async def refund(self, ticket: Ticket, at_s: float) -> None:
-        """The desk asks for a refund: the owner says whether it may be."""
+        """The desk asks for a refund: the owner says whether it may be. Then it stalls, and the sweep asks as well."""
         await asyncio.sleep(at_s)
+        self.wavering.add(ticket.number)
         request_id = self.chance.randbytes(16)
+        await asyncio.gather(*(self._settle_refund(settler, ticket, request_id) for settler in SETTLERS))
+
+    async def _settle_refund(self, settler: str, ticket: Ticket, request_id: bytes) -> None:
+        await asyncio.sleep(self.chance.uniform(*SETTLERS[settler]))
         operation = self.history.invoke(
-            "refund", "desk", self.now_ms(), ticket=ticket.number, request_id=request_id.hex()
+            "refund", settler, self.now_ms(), ticket=ticket.number, request_id=request_id.hex()
         )
         change = control_pb2.TicketChange(
             ticket_id=ticket.number, to=events_pb2.LIFECYCLE_REFUNDED, request_id=request_id
@@ -178,8 +186,7 @@ class People:
             name = control_pb2.ChangeOutcome.Name(answer.results[0].outcome)
             operation.complete(self.now_ms(), OK, changed=name.removeprefix("CHANGE_OUTCOME_"))
             if answer.results[0].outcome == control_pb2.CHANGE_OUTCOME_DONE:
-                for _ in SETTLERS:
-                    self.till.refund(ticket.number, ticket.product, request_id)
+                self.till.refund(ticket.number, ticket.product, request_id)
 
     async def order(self, units: int, at_s: float, think_s: float) -> str:
         """A window takes a hold, pins it when the guest pays, confirms or releases it."""

@@ -76,6 +76,30 @@ LIFECYCLE_RESCHEDULED: Lifecycle.ValueType  # 8
 """Replaced by another ticket: for good."""
 Global___Lifecycle: _TypeAlias = Lifecycle  # noqa: Y015
 
+class _ChangeRefusal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeRefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeRefusal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_REFUSAL_UNSPECIFIED: _ChangeRefusal.ValueType  # 0
+    """Never written."""
+    CHANGE_REFUSAL_ALREADY_USED: _ChangeRefusal.ValueType  # 2
+    """The ticket was admitted."""
+    CHANGE_REFUSAL_NOT_ALLOWED: _ChangeRefusal.ValueType  # 3
+    """Its lifecycle did not allow it."""
+
+class ChangeRefusal(_ChangeRefusal, metaclass=_ChangeRefusalEnumTypeWrapper):
+    """ChangeRefusal is why a change was refused. Numbers are shared with parkgate.cluster.v1.ChangeOutcome."""
+
+CHANGE_REFUSAL_UNSPECIFIED: ChangeRefusal.ValueType  # 0
+"""Never written."""
+CHANGE_REFUSAL_ALREADY_USED: ChangeRefusal.ValueType  # 2
+"""The ticket was admitted."""
+CHANGE_REFUSAL_NOT_ALLOWED: ChangeRefusal.ValueType  # 3
+"""Its lifecycle did not allow it."""
+Global___ChangeRefusal: _TypeAlias = ChangeRefusal  # noqa: Y015
+
 class _HoldState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -178,6 +202,7 @@ class Event(_message.Message):
     ALERT_RAISED_FIELD_NUMBER: _builtins.int
     SCANS_ADMITTED_FIELD_NUMBER: _builtins.int
     PASSAGES_RECORDED_FIELD_NUMBER: _builtins.int
+    TICKET_CHANGE_REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def scan_decided(self) -> Global___ScanDecided:
         """A scan was decided."""
@@ -226,6 +251,10 @@ class Event(_message.Message):
     def passages_recorded(self) -> Global___PassagesRecorded:
         """Passages were settled that are alike."""
 
+    @_builtins.property
+    def ticket_change_refused(self) -> Global___TicketChangeRefused:
+        """A change of a ticket's lifecycle was refused."""
+
     def __init__(
         self,
         *,
@@ -241,12 +270,13 @@ class Event(_message.Message):
         alert_raised: Global___AlertRaised | None = ...,
         scans_admitted: Global___ScansAdmitted | None = ...,
         passages_recorded: Global___PassagesRecorded | None = ...,
+        ticket_change_refused: Global___TicketChangeRefused | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alert_raised", b"alert_raised", "body", b"body", "capacity_moved", b"capacity_moved", "hold_changed", b"hold_changed", "lease_changed", b"lease_changed", "limit_set", b"limit_set", "passage_recorded", b"passage_recorded", "passages_recorded", b"passages_recorded", "scan_decided", b"scan_decided", "scans_admitted", b"scans_admitted", "ticket_changed", b"ticket_changed", "ticket_registered", b"ticket_registered", "units_returned", b"units_returned"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alert_raised", b"alert_raised", "body", b"body", "capacity_moved", b"capacity_moved", "hold_changed", b"hold_changed", "lease_changed", b"lease_changed", "limit_set", b"limit_set", "passage_recorded", b"passage_recorded", "passages_recorded", b"passages_recorded", "scan_decided", b"scan_decided", "scans_admitted", b"scans_admitted", "ticket_change_refused", b"ticket_change_refused", "ticket_changed", b"ticket_changed", "ticket_registered", b"ticket_registered", "units_returned", b"units_returned"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_raised", b"alert_raised", "body", b"body", "capacity_moved", b"capacity_moved", "hold_changed", b"hold_changed", "lease_changed", b"lease_changed", "limit_set", b"limit_set", "passage_recorded", b"passage_recorded", "passages_recorded", b"passages_recorded", "scan_decided", b"scan_decided", "scans_admitted", b"scans_admitted", "ticket_changed", b"ticket_changed", "ticket_registered", b"ticket_registered", "units_returned", b"units_returned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_raised", b"alert_raised", "body", b"body", "capacity_moved", b"capacity_moved", "hold_changed", b"hold_changed", "lease_changed", b"lease_changed", "limit_set", b"limit_set", "passage_recorded", b"passage_recorded", "passages_recorded", b"passages_recorded", "scan_decided", b"scan_decided", "scans_admitted", b"scans_admitted", "ticket_change_refused", b"ticket_change_refused", "ticket_changed", b"ticket_changed", "ticket_registered", b"ticket_registered", "units_returned", b"units_returned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["scan_decided", "passage_recorded", "ticket_registered", "ticket_changed", "lease_changed", "hold_changed", "units_returned", "capacity_moved", "limit_set", "alert_raised", "scans_admitted", "passages_recorded"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["scan_decided", "passage_recorded", "ticket_registered", "ticket_changed", "lease_changed", "hold_changed", "units_returned", "capacity_moved", "limit_set", "alert_raised", "scans_admitted", "passages_recorded", "ticket_change_refused"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -566,6 +596,43 @@ class TicketChanged(_message.Message):
 Global___TicketChanged: _TypeAlias = TicketChanged  # noqa: Y015
 
 @_typing.final
+class TicketChangeRefused(_message.Message):
+    """TicketChangeRefused records that a change of lifecycle was refused. It is as final as one that was done: what refused
+    it may pass (a guest turns back), and the answer stays.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FROM_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    ticket_id: _builtins.int
+    """The ticket."""
+    request_id: _builtins.bytes
+    """The request that asked, 16 bytes; the same request again is answered as before."""
+    to: Global___Lifecycle.ValueType
+    """What it asked for."""
+    refusal: Global___ChangeRefusal.ValueType
+    """Why it was refused."""
+    def __init__(
+        self,
+        *,
+        ticket_id: _builtins.int = ...,
+        request_id: _builtins.bytes = ...,
+        to: Global___Lifecycle.ValueType = ...,
+        refusal: Global___ChangeRefusal.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "refusal", b"refusal", "request_id", b"request_id", "ticket_id", b"ticket_id", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TicketChangeRefused: _TypeAlias = TicketChangeRefused  # noqa: Y015
+
+@_typing.final
 class LeaseChanged(_message.Message):
     """LeaseChanged records a partition's share of a zone's capacity. Totals only ever rise, so repeats change nothing."""
 
@@ -819,6 +886,26 @@ class PartitionSnapshot(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RefusedChangesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.bytes
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.bytes = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PARTITION_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TIME_MS_FIELD_NUMBER: _builtins.int
@@ -834,6 +921,7 @@ class PartitionSnapshot(_message.Message):
     RUNS_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     SETTLED_ALIKE_FIELD_NUMBER: _builtins.int
+    REFUSED_CHANGES_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """The partition's name."""
     sequence: _builtins.int
@@ -884,6 +972,12 @@ class PartitionSnapshot(_message.Message):
     def settled_alike(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettledPassages]:
         """Passages that were settled lately."""
 
+    @_builtins.property
+    def refused_changes(self) -> _containers.ScalarMap[_builtins.int, _builtins.bytes]:
+        """The requests whose changes of a ticket's lifecycle were refused, oldest first: 16 bytes each, and one that is the
+        ChangeRefusal.
+        """
+
     def __init__(
         self,
         *,
@@ -902,10 +996,11 @@ class PartitionSnapshot(_message.Message):
         runs: _abc.Iterable[Global___RememberedRun] | None = ...,
         format: _builtins.int = ...,
         settled_alike: _abc.Iterable[Global___SettledPassages] | None = ...,
+        refused_changes: _abc.Mapping[_builtins.int, _builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "format", b"format", "held", b"held", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "runs", b"runs", "sequence", b"sequence", "settled", b"settled", "settled_alike", b"settled_alike", "time_ms", b"time_ms", "totals", b"totals", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "format", b"format", "held", b"held", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "refused_changes", b"refused_changes", "runs", b"runs", "sequence", b"sequence", "settled", b"settled", "settled_alike", b"settled_alike", "time_ms", b"time_ms", "totals", b"totals", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1152,6 +1247,7 @@ class ProductTotals(_message.Message):
     REENTERED_GIVEN_BACK_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
+    ZONE_NUMBERS_FIELD_NUMBER: _builtins.int
     product_number: _builtins.int
     """The product."""
     registered: _builtins.int
@@ -1190,6 +1286,12 @@ class ProductTotals(_message.Message):
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassageTotal]:
         """Passages settled, by outcome."""
 
+    @_builtins.property
+    def zone_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Zones where its tickets were ever admitted. In no record of a snapshot that an earlier version wrote: its visits
+        tell.
+        """
+
     def __init__(
         self,
         *,
@@ -1209,10 +1311,11 @@ class ProductTotals(_message.Message):
         reentered_given_back: _builtins.int = ...,
         refusals: _abc.Iterable[Global___RefusalTotal] | None = ...,
         passages: _abc.Iterable[Global___PassageTotal] | None = ...,
+        zone_numbers: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_first", b"admitted_first", "changed", b"changed", "entered_given_back", b"entered_given_back", "passages", b"passages", "persons_entered", b"persons_entered", "persons_exited", b"persons_exited", "persons_reentered", b"persons_reentered", "product_number", b"product_number", "reentered_given_back", b"reentered_given_back", "refusals", b"refusals", "refused", b"refused", "registered", b"registered", "registered_minor", b"registered_minor", "scans_entered", b"scans_entered", "scans_exited", b"scans_exited", "scans_reentered", b"scans_reentered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["admitted_first", b"admitted_first", "changed", b"changed", "entered_given_back", b"entered_given_back", "passages", b"passages", "persons_entered", b"persons_entered", "persons_exited", b"persons_exited", "persons_reentered", b"persons_reentered", "product_number", b"product_number", "reentered_given_back", b"reentered_given_back", "refusals", b"refusals", "refused", b"refused", "registered", b"registered", "registered_minor", b"registered_minor", "scans_entered", b"scans_entered", "scans_exited", b"scans_exited", "scans_reentered", b"scans_reentered", "zone_numbers", b"zone_numbers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
