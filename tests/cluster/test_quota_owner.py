@@ -16,7 +16,7 @@ from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.harness import LocalCluster, scan, ticket_id
 from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
-from tests.cluster.plain_quota import PlainRoutes, QuotaDesk, Returning, Silent
+from tests.cluster.plain_quota import QuotaDesk, Returning, Silent
 from tests.cluster.test_gate_day import ADMIT, EXIT, document_with_capacity, reason, send_until_decided
 
 DONE, SOLD_OUT, GONE = (
@@ -277,19 +277,16 @@ async def test_a_zone_that_fills_again_is_told_again_and_one_that_stays_full_is_
     assert await zone_alerts(quotas) == [80, 100, 100, 100]
 
 
-class LostHost(PlainRoutes):
-    """Nobody answers at an address that the ledger still names."""
-
-    async def look_up(self) -> None:
-        await asyncio.Event().wait()
-
-
 async def test_a_lost_host_holds_up_a_question_for_capacity_no_longer_than_a_silent_owner(
     quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I10: all questions of the zone wait behind it."""
+    """I10: all questions of the zone wait behind it, while nobody answers at an address that the ledger still names."""
+
+    async def lost() -> None:
+        await asyncio.Event().wait()
+
     monkeypatch.setattr(quota_owner, "RECALL_TIMEOUT_S", 0.05)
-    quotas.owner._routes = LostHost([])  # type: ignore[assignment]
+    monkeypatch.setattr(quotas.owner._routes, "look_up", lost)
     await quotas.capacity("p0", 0, 0, 3)
     answer = await asyncio.wait_for(quotas.capacity("p1", 0, 0, 9), 1.0)
     assert not answer.full, "nobody has said that the units of p0 are used"
