@@ -191,6 +191,18 @@ def _grant_unless_on_its_way(
     return CapacityMove(self.zone_number, partition, known.granted_total + units, known.returned_total)
 
 
+def _grant_what_came_back(self: QuotaOwner, request: Any, missing: int, totals: Any, changes: Any) -> int:
+    """Nothing is granted after a recall that has brought nothing."""
+    before = self.state.zone(request.zone_number).leased
+    granted = _GRANT_REST(self, request, 0, totals, changes)
+    if self.state.zone(request.zone_number).leased == before:
+        return granted
+    return self._grant_more(request, missing, changes)
+
+
+_GRANT_REST = QuotaOwner._grant_rest
+
+
 def _recall_of_what_is_known(batch: Any, request: Any, touched: set[str]) -> Any:
     request.granted_totals.clear()
     return _RECALL(batch, request, touched)
@@ -329,7 +341,7 @@ BUGS = {
     ),
     "full too soon": Bug(
         "a question that overtakes an answer is told that the zone is full", "ledger",
-        _patch((ZoneBook, "grant", _grant_unless_on_its_way)), 1_500,
+        _patch((ZoneBook, "grant", _grant_unless_on_its_way), (QuotaOwner, "_grant_rest", _grant_what_came_back)),
     ),
     "grant lost": Bug(
         "units whose grant was not heard of lie idle", "network",
@@ -348,7 +360,7 @@ BUGS = {
         _patch(
             (QuotaOwner, "_write_snapshot", _write_beside_the_last), (MemoryServer, "_finish_snapshot", _finish_in_part)
         ),
-        400,
+        1_000,
     ),
     "recovery on top": Bug("a quota owner recovers on top of what it had", "ledger", _recovery_on_top, 100),
     "taken, not announced": Bug(
