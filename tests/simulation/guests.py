@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -205,21 +205,24 @@ class People:
         """All of a quota is sold and refunded, the refund is told before the sale, and all is sold again."""
         line = events_pb2.QuotaLine(quota_key=REFUNDED, units=REFUNDED_LIMIT)
         returned = control_pb2.ReturnUnitsRequest(request_id=self.chance.randbytes(16), lines=[line])
-        first, second = self.chance.randbytes(16), self.chance.randbytes(16)
-        await self._sell(first, lambda: self._until_answered("ReturnUnits", lambda: _copy(returned)))
-        await self._sell(second, lambda: asyncio.sleep(0))
+        first = await self._pinned()
+        await self._until_answered("ReturnUnits", lambda: _copy(returned))
+        await self._hold("confirm", first.hold_id, REFUNDED_LIMIT, "ConfirmHold", first)
+        second = await self._pinned()
+        await self._hold("confirm", second.hold_id, REFUNDED_LIMIT, "ConfirmHold", second)
 
-    async def _sell(self, hold_id: bytes, between: Callable[[], Awaitable[Any]]) -> None:
-        """All units of the quota that is refunded; something happens before the sale is told."""
+    async def _pinned(self) -> control_pb2.HoldRequest:
+        """A hold on all units of the quota that is refunded; one that lapses before it is pinned is placed anew."""
         line = control_pb2.LimitedLine(quota_key=REFUNDED, units=REFUNDED_LIMIT, limit=REFUNDED_LIMIT)
-        placed = control_pb2.PlaceHoldRequest(
-            hold_id=hold_id, lines=[line], time_to_live_ms=HOLD_MS, catalogue_version=1
-        )
-        named, units = control_pb2.HoldRequest(hold_id=hold_id), REFUNDED_LIMIT
-        await self._hold("place", hold_id, units, "PlaceHold", placed)
-        await self._hold("pin", hold_id, units, "PinHold", named)
-        await between()
-        await self._hold("confirm", hold_id, units, "ConfirmHold", named)
+        for _ in range(MAX_REPEATS):
+            named = control_pb2.HoldRequest(hold_id=self.chance.randbytes(16))
+            placed = control_pb2.PlaceHoldRequest(
+                hold_id=named.hold_id, lines=[line], time_to_live_ms=HOLD_MS, catalogue_version=1
+            )
+            await self._hold("place", named.hold_id, REFUNDED_LIMIT, "PlaceHold", placed)
+            if await self._hold("pin", named.hold_id, REFUNDED_LIMIT, "PinHold", named) == "DONE":
+                break
+        return named
 
     async def _hold(self, step: str, hold_id: bytes, units: int, method: str, request: Any) -> str:
         quota = request.lines[0].quota_key if step == "place" else ""
