@@ -214,7 +214,7 @@ class LinkClient:
             UnknownOutcomeError: the link broke, the time is over, or the owner could not do it. Ask again.
             UnavailableError: the owner does not keep up; nothing was sent. Ask again.
         """
-        if self.broken:
+        if self.broken or self._framing.transport is None:
             raise UnknownOutcomeError("the link to the owner is broken", 100)
         if self._framing.overfull:
             raise UnavailableError("the owner does not keep up; nothing was sent, ask again", 100)

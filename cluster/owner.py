@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -29,8 +28,8 @@ from cluster.ledger import Appended, Ledger
 from cluster.link import Connection
 from cluster.minute import Context, Minute
 from cluster.partition import Partition
-from cluster.recovery import replay, restore
 from cluster.snapshots import Snapshots
+from cluster.taking import Counters, read_partition
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.errors import (
@@ -61,8 +60,7 @@ FEW_SCANS = 3
 """In two batches together: the guests of a turnstile or two, who are not made to wait for each other."""
 APPEND_RETRY_S = 0.05
 DAMAGED_AGAIN_S = 300.0
-"""From one look at a damaged log to the next. It can only have been mended by hand, and reading millions of tickets in
-vain holds up the guests of all other partitions."""
+"""To the next look at a damaged log: only a hand can mend it, and reading millions of tickets holds up all guests."""
 TICK_S = 0.1
 SHED_RETRY_MS = 500
 BUSY = "the owner has as many calls waiting as may be; nothing was done, ask again"
@@ -74,19 +72,6 @@ log = structlog.get_logger("cluster.owner")
 def wall_clock_ms() -> int:
     """UTC milliseconds since 1970."""
     return time.time_ns() // 1_000_000
-
-
-@dataclass(slots=True)
-class Counters:
-    """What an owner has done since it started."""
-
-    turns: int = 0
-    scans: int = 0
-    shed: int = 0
-    append_retries: int = 0
-    fenced: list[str] = field(default_factory=list)
-    damaged: dict[str, str] = field(default_factory=dict)
-    """Partitions that are not served, for their log cannot be believed, and why."""
 
 
 class Owner:
@@ -102,8 +87,7 @@ class Owner:
         self.counters = Counters()
         self.owned: dict[int, Partition] = {}
         self.leasing: Leasing | None = None
-        self._look_again: dict[str, float] = {}
-        """When a damaged partition is tried next, by the loop's clock."""
+        self._look_again: dict[str, float] = {}  # when a damaged partition is tried next, by the loop's clock
         self._clock = clock
         self._last_ms = 0
         self._minute = Minute(NO_RULES, moment_at(0, NO_RULES.time_zone), {})
@@ -162,7 +146,7 @@ class Owner:
         try:
             if name in self.counters.damaged:
                 head = (await self.ledger.heads([name])).get(name)
-                await self._recover(name, head.sequence if head is not None else 0)
+                await self._read(name, head.sequence if head is not None else 0)
             await self._own(index, address)
         except DamagedDataError as error:
             log.critical("partition stopped: its log is damaged", owner=self.name, error=str(error))
@@ -181,6 +165,9 @@ class Owner:
         except FencedError:
             self.drop([index])
 
+    async def _read(self, name: str, sequence: int) -> Partition:
+        return await read_partition(self.ledger, name, (self.config.partitions, self.control.rules), sequence)
+
     def drop(self, indexes: Sequence[int]) -> None:
         """Stops owning partitions; what is asked of them is answered RETRY."""
         for index in indexes:
@@ -190,7 +177,7 @@ class Owner:
         name = self.config.partition_names[index]
         taken = await self.ledger.take(name, self.name)
         try:
-            partition = await self._recover(name, taken.sequence)
+            partition = await self._read(name, taken.sequence)
         except DamagedDataError as error:
             await self.ledger.publish_damage(name, taken.epoch, str(error))
             raise
@@ -199,20 +186,6 @@ class Owner:
         log.info(
             "partition taken", partition=name, epoch=taken.epoch, sequence=taken.sequence, tickets=len(partition.table)
         )
-        return partition
-
-    async def _recover(self, name: str, sequence: int) -> Partition:
-        """The state of a partition up to a sequence."""
-        partition = Partition(name, self.config.partitions)
-        stored = await self.ledger.read_snapshot(name)
-        if stored is not None:
-            restore(partition, stored[1], self.config.partitions)
-        if sequence > partition.sequence:
-            rules = self.control.rules
-            if rules is None:
-                raise UnavailableError("no catalogue is in force, but the ledger holds events")
-            async for entry in self.ledger.entries(name, partition.sequence, sequence):
-                replay(partition, entry, rules)
         return partition
 
     # What arrives
