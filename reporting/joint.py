@@ -1,8 +1,8 @@
 """Workers of one process write together: one transaction for all that they have read.
 
 A transaction costs some 20 statements and an fsync, whatever it holds. Eight partitions that each made one every 0.2 s
-made forty a second, and these took more of the CPU than all that was in them. What each partition says is still whole
-and its own: its offset decides whether it is written, and one whose books contradict its ledger holds up no other.
+made forty a second, which took a third of reporting's CPU and half of Postgres'. What each partition says is still
+whole and its own: its offset decides whether it is written, and one whose books contradict its ledger holds up no other.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class JointWriter:
         async with self._turn:
             try:
                 return await read_offset(await self._connected(), partition)
-            except (psycopg.OperationalError, psycopg.InterfaceError):
+            except BaseException:  # also a question that is broken off, which leaves its transaction half done
                 await self._drop()
                 raise
 
@@ -128,6 +128,7 @@ class JointWriter:
             _fail(taken, _closed())
             raise
         except Exception as error:  # noqa: BLE001 - theirs to hear who gave the batch
+            await self._drop()
             _fail(taken, error)
         else:
             for item in taken:

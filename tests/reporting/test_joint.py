@@ -128,6 +128,22 @@ async def test_a_connection_that_breaks_is_told_to_all_and_made_again(url: str, 
     assert [await writer.read_offset(name) for name in NAMES] == [Offset(1, 1)] * len(NAMES)
 
 
+async def test_a_question_that_is_broken_off_leaves_its_transaction_to_nobody(
+    writer: JointWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(connection: Connection, _partition: str) -> Offset:
+        await connection.execute("SELECT pg_sleep(60)")
+        return START
+
+    with monkeypatch.context() as patched:
+        patched.setattr(joint, "read_offset", slow)
+        asking = asyncio.create_task(writer.read_offset("p0"))
+        await asyncio.sleep(0.2)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert await writer.read_offset("p1") == START
+
+
 async def test_a_worker_that_is_ended_meanwhile_takes_no_other_with_it(writer: JointWriter) -> None:
     tasks = [
         asyncio.create_task(writer.write(first_entry(name, admitted(7, 1)), START, at_once=False)) for name in NAMES
