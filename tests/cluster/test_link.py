@@ -149,6 +149,7 @@ async def test_a_turnstile_or_two_wait_for_nobody(
             link.scan(b"frame", [1], answers.append)
             await asyncio.sleep(0)
         await _until(lambda wanted=scans * FEW_GROUPS: len(answers) == wanted)  # type: ignore[misc]
+    assert [answer is not None and answer.server_frame for answer in answers] == [b"frame"] * 9 * FEW_GROUPS
     link.close()
 
 

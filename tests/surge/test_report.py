@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -14,8 +13,7 @@ from loadtest.surge import plan as planning
 from loadtest.surge.plan import Way
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Count, Happened, Record
-from loadtest.surge.report import charts, compare, page, series
-from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point
+from loadtest.surge.report import compare, page, series
 from loadtest.surge.report.compare import Row
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.series import Bins
@@ -202,71 +200,6 @@ def test_a_day_with_too_few_lanes_passed_and_says_what_is_missing() -> None:
 def test_other_programs_are_what_neither_system_nor_generator_used() -> None:
     assert figures_of(record()).cost.others == pytest.approx(0.4 - (0.3 + 0.2) / 2)
     assert figures_of(record(here=False)).cost.others == 0
-
-
-# Charts.
-
-TIMES = [9 * 3600.0 + 600 * n for n in range(6)]
-
-
-def parsed(markup: str) -> ElementTree.Element:
-    return ElementTree.fromstring(f"<div>{markup}</div>")
-
-
-def test_a_chart_is_well_formed_and_names_what_it_shows() -> None:
-    chart = Chart(
-        "Guests & <friends>",
-        "a minute",
-        TIMES,
-        [Line("in", [1, None, 3, 4, 5, 6], 1, area=True), Line("out", [1, 1, 1, 1, 1, 1], 2, dashed=True)],
-        [Limit(5, "limit")],
-        [Mark(TIMES[2], "storm")],
-        digits=1,
-    )
-    root = parsed(charts.draw(chart))
-    svg = root.find("svg")
-    assert svg is not None
-    assert svg.get("aria-label") == "Guests & <friends>"
-    data = json.loads(svg.get("data-chart") or "")
-    assert data["t"][:2] == ["09:00", "09:10"]
-    assert data["s"][0]["v"] == ["1.0", None, "3.0", "4.0", "5.0", "6.0"]
-    texts = [text.text for text in root.iter("text")]
-    assert {"limit", "storm", "09:00"} <= set(texts)
-
-
-def test_a_line_is_broken_where_there_is_no_value() -> None:
-    assert charts.pieces([1, 2, 3, 4], [1, None, 3, 4]) == [[(1, 1)], [(3, 3), (4, 4)]]
-    assert charts.pieces([1, 2], [None, None]) == []
-
-
-def test_stacked_series_stand_on_each_other() -> None:
-    chart = Chart("x", "y", [0, 1], [Line("a", [1, 2]), Line("b", [10, None]), Line("c", [100, 100])])
-    assert charts.stacked(chart) == [[1, 2], [11, 2], [111, 102]]
-
-
-def test_a_limit_far_above_everything_does_not_press_the_chart_flat() -> None:
-    near = charts.draw(Chart("x", "y", [0, 1], [Line("a", [10, 10])], [Limit(39, "full")]))
-    far = charts.draw(Chart("x", "y", [0, 1], [Line("a", [10, 10])], [Limit(41, "full")]))
-    assert ("full" in near, "full" in far) == (True, False)
-
-
-@pytest.mark.parametrize(
-    ("least", "step_"), [(0, 1), (1, 1), (1.1, 2), (2, 2), (2.1, 5), (5.1, 10), (99, 100), (0.03, 0.05)]
-)
-def test_axes_have_round_steps(least: float, step_: float) -> None:
-    assert charts.round_step(least) == pytest.approx(step_)
-
-
-@pytest.mark.parametrize(("value", "said"), [(0, "0"), (0.5, "0.5"), (20, "20"), (1_500, "1,500"), (175_830, "176k")])
-def test_axes_say_numbers_shortly(value: float, said: str) -> None:
-    assert charts.short(value) == said
-
-
-def test_a_step_that_was_tried_twice_is_drawn_once_at_its_better_try() -> None:
-    points = [Point(200, 300, False), Point(100, 20, True), Point(200, 90, True)]
-    assert charts.best_of_each(points) == [Point(100, 20, True), Point(200, 90, True)]
-    assert len(list(parsed(charts.draw_ramp(points, 100)).iter("circle"))) == 2
-    assert charts.draw_ramp([], 100) == ""
 
 
 # The page.
