@@ -1,8 +1,8 @@
 """Workers of one process write together: one transaction for all that they have read.
 
 A transaction costs some 20 statements and an fsync, whatever it holds. Eight partitions that each made one every 0.2 s
-made forty a second, which took a third of reporting's CPU and half of Postgres'. What each partition says is still
-whole and its own: its offset decides whether it is written, and one whose books contradict its ledger holds up no other.
+made forty a second: a third of reporting's CPU and half of Postgres'. What each partition says is still whole and its
+own: its offset decides whether it is written, and one whose books contradict its ledger holds up no other.
 """
 
 from __future__ import annotations
