@@ -7,6 +7,7 @@ when all of its scans are decided (some may wait for capacity over several turns
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +23,8 @@ from ticketcore.token import TOKEN_LENGTH
 
 NOT_OWNED_RETRY_MS = 100
 BATCH_ID_LENGTH = 8
+TICKET_AND_TERMS = struct.Struct(">xQ8s")
+"""The head of a token: version, ticket id, and the claims that are its terms."""
 
 
 @dataclass(slots=True)
@@ -151,12 +154,12 @@ class Batch:
         token = scan.token
         if len(token) != TOKEN_LENGTH:
             return None
-        ticket_id = int.from_bytes(token[1:9], "big")
-        index = partition_of(ticket_id, self.partitions)
+        ticket_id, terms = TICKET_AND_TERMS.unpack_from(token)
+        index = ticket_id % self.partitions  # `partition_of`, spelled out: each scan comes here
         decider = self._deciders.get(index) or self.decider(index)
         if decider is None:
             return None
-        admitted = decider.admit_alike(scan, token, ticket_id, gate_number)
+        admitted = decider.admit_alike(scan, token, ticket_id, (gate_number, terms))
         if admitted is not None:
             group.partitions.add(decider.partition)
         return admitted

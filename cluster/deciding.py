@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cluster.minute import TERMS_OFFSET, Context, Known, look_of
+from cluster.minute import Context, Known, look_of
 from cluster.partition import Partition
 from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, Alike, PassageRun
 from cluster.scan_memory import SCAN_MARGIN_MS, SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS
 from cluster.ticket_table import Origin, Row
 from cluster.verdicts import write_uses
-from cluster.visit_keys import ZONE_SHIFT
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
@@ -63,7 +62,8 @@ class Entrance:
     """First entries at one gate and on the same terms, while their run is open: what each of them is asked."""
 
     run: AdmissionRun
-    zone_number: int
+    zone_key: int
+    """The key of a visit to its zone, but for the ticket."""
     persons: int
     other_zones: tuple[int, ...]
     lease: ZoneLease | None
@@ -124,29 +124,29 @@ class Decider:
 
     # Scans
 
-    def admit_alike(self, scan: gate_pb2.Scan, token: bytes, ticket_id: int, gate_number: int) -> bytes | None:
+    def admit_alike(self, scan: gate_pb2.Scan, token: bytes, ticket_id: int, at: tuple[int, bytes]) -> bytes | None:
         """Admits the first entry of a registered ticket by its whole party, and returns its verdict in a server frame.
-        None: it may not be that, and `decide` must look. Makes the very checks of `decide`, in the order of cost."""
+        None: it may not be that, and `decide` must look. Makes the very checks of `decide`, in the order of cost.
+        `at` is the gate and the token's terms."""
         partition = self.partition
         if not partition.table.is_active(ticket_id, tokens.digest(token)):
             return None  # before anything is worked out and kept for its claims, which may be anybody's
-        at = (gate_number, token[TERMS_OFFSET : tokens.CLAIMS_LENGTH])
         entrance = self._entrances.get(at) or self._open(at, token)
         if entrance is None or scan.persons or scan.direction == _EXIT or scan.proof_seen:
             return None
-        scan_id, scan_time_ms, lease = scan.scan_id, scan.scan_time_ms, entrance.lease
+        scan_id, scan_time_ms, lease, scans = scan.scan_id, scan.scan_time_ms, entrance.lease, partition.scans
         if (
             not self._oldest_ms <= scan_time_ms <= self._newest_ms
-            or entrance.zone_number << ZONE_SHIFT | ticket_id in partition.visits
+            or entrance.zone_key | ticket_id in partition.visits
             or len(scan_id) != SCAN_ID_LENGTH
-            or scan_id in partition.scans.young
-            or scan_id in partition.scans.old
+            or scan_id in scans.young
+            or scan_id in scans.old
             or (entrance.other_zones and partition.admitted(ticket_id, entrance.other_zones))
             or (lease is not None and lease.spare < entrance.persons)
         ):
             return None
         run = entrance.run
-        partition.join(run, scan_id, ticket_id, gate_number, scan_time_ms)
+        partition.join(run, scan_id, ticket_id, at[0], scan_time_ms)
         return run.alike.verdict_frame(scan_id, token[8:0:-1])
 
     def _open(self, at: tuple[int, bytes], token: bytes) -> Entrance | None:
@@ -164,7 +164,7 @@ class Decider:
             run = self._runs[alike] = AdmissionRun(alike, context.moment.time_ms, context.moment.day)
         lease = self.partition.zone_lease(alike.zone_number) if first.capacity_limited else None
         elsewhere = self._elsewhere(alike.product_number, alike.zone_number, first.other_zones)
-        entrance = Entrance(run, alike.zone_number, alike.persons, elsewhere, lease)
+        entrance = Entrance(run, alike.zone_key, alike.persons, elsewhere, lease)
         self._entrances[at] = entrance
         return entrance
 

@@ -18,7 +18,7 @@ from itertools import islice
 from cluster.runs import AdmissionRun
 from cluster.scan_memory import ScanMemory
 from cluster.ticket_table import Origin, Row, TicketTable
-from cluster.visit_keys import ZONE_SHIFT, visit_key
+from cluster.visit_keys import visit_key
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import EMPTY_VISIT, Kind, Passing, Visit, apply_passing, undo_passing
@@ -179,12 +179,10 @@ class Partition:
         run.gate_numbers.append(gate_number)
         run.scan_times_ms.append(scan_time_ms)
         alike = run.alike
-        zone_number = alike.zone_number
-        self.visits[zone_number << ZONE_SHIFT | ticket_id] = run.visits.get(gate_number) or self._visit_of(
-            run, gate_number
-        )
+        self.visits[alike.zone_key | ticket_id] = run.visits.get(gate_number) or self._visit_of(run, gate_number)
         self.scans.young[scan_id] = run
         if alike.counts_inside:
+            zone_number = alike.zone_number
             lease = self.leases.get(zone_number) or self.zone_lease(zone_number)
             lease.inside += alike.persons
         if run.deadline_ms:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from cluster.verdicts import write_verdict
+from cluster.visit_keys import visit_key
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit, apply_passing
@@ -38,6 +39,7 @@ class Alike:
         "persons",
         "product_number",
         "timeout_ms",
+        "zone_key",
         "zone_number",
     )
 
@@ -45,6 +47,7 @@ class Alike:
         self.event = event
         self.timeout_ms = timeout_ms
         self.zone_number = event.zone_number
+        self.zone_key = visit_key(0, event.zone_number)
         self.product_number = event.product_number
         self.persons = event.persons
         self.kind = Kind(event.kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from ticketcore.errors import DamagedDataError, UnavailableError
 MIGRATE_RETRY_S = 1.0
 NICENESS = 15
 """Where cores are short, gates go first: a report may lag for a second, a guest may not."""
+YOUNG_OBJECTS = 50_000
+"""New objects after which Python looks for cycles, of which rows and entries make none."""
 EXIT_BROKEN = 70
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ class ReportingActor:
         prepare: Callable[[str], None] = lambda _name: None,
         niceness: int = NICENESS,
     ) -> None:
+        gc.set_threshold(YOUNG_OBJECTS)
         prepare("reporting-0")
         self._config = config
         self._writer = JointWriter(config.postgres_url, len(partitions))
