@@ -19,7 +19,7 @@ from typing import Any
 import redis.asyncio
 from google.protobuf.message import DecodeError
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from cluster.held_script import HeldScript
@@ -327,11 +327,15 @@ class Ledger:
         async with self._errors("reading the control counter"):
             return int(await self._redis.get("pg:{control}:changes") or 0)
 
-    async def check_durability(self) -> list[str]:
-        """Settings of the server that would break I2, each with what it must be; empty if all is well."""
+    async def check_durability(self) -> list[str] | None:
+        """Settings of the server that would break I2, each with what it must be; empty if all is well, None if the
+        server does not tell."""
         wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
         async with self._errors("reading the ledger's settings"):
-            found = {name: (await self._redis.config_get(name)).get(name) for name in wanted}
+            try:
+                found = {name: (await self._redis.config_get(name)).get(name) for name in wanted}
+            except ResponseError:  # managed servers often have no CONFIG
+                return None
         return [
             f"{name} is {found[name]!r}, must be {value!r}" for name, value in wanted.items() if found[name] != value
         ]

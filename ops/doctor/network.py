@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ops import ports, processes, state
-from ops.doctor.finding import Finding, Level, fault, ok, warning
+from ops.doctor.finding import Finding, fault, ok, warning
 from ops.errors import OpsError
 from ops.settings import PORTS, Settings
 from ops.stack import Endpoints
@@ -68,8 +68,7 @@ def _judge_ledger(client: "redis.Redis") -> Finding:
         )
     wrong = {name: value for name, value in LEDGER_WANTS.items() if found[name] != value}
     if wrong:
-        level = Level.FAULT if "appendonly" in wrong or "appendfsync" in wrong else Level.WARNING
-        return Finding(level, f"answers, with {_config({n: found[n] for n in wrong})}", f"Set {_config(wrong)} there.")
+        return fault(f"answers, with {_config({n: found[n] for n in wrong})}", f"Set {_config(wrong)} there.")
     return ok("answers; append-only, synced always, never evicts")
 
 

@@ -18,23 +18,30 @@ import structlog
 from ops import enrolment
 from ops.embedded import ray_node
 from ops.embedded.ray_node import EmbeddedRay
-from ops.errors import EXIT_FAILURE
+from ops.errors import EXIT_FAILURE, OpsError
 from ops.logs import configure as configure_logs
 from ops.readiness import mark_ready
 from ops.services import ray_head
 from ops.services.identities import link_identity, server_identity
 from ops.settings import Settings
 from ops.stack import Endpoints
+from ticketcore.errors import ParkgateError, UnavailableError
 
 if TYPE_CHECKING:
     from cluster.config import ClusterConfig, GatewayConfig
 
 WATCH_EVERY_S = 0.1
+LEDGER_RETRY_S = 1.0
 log = structlog.get_logger("ops.cluster")
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM; an embedded Ray and its actors end with this process."""
+    """Serves until SIGTERM; an embedded Ray and its actors end with this process.
+
+    Raises:
+        OpsError: the ledger is not one that the cluster may work on, or Ray does not start.
+    """
+    asyncio.run(_check_ledger(settings))
     folder = socket_folder(settings.data_dir)
     try:
         if settings.embedded_ray:
@@ -84,6 +91,29 @@ async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
         await _first_of(supervisor.ended(), stop.wait())
     watching.cancel()
     await supervisor.stop()
+
+
+async def _check_ledger(settings: Settings) -> None:
+    """Waits for the ledger, and looks at it before anybody works on it.
+
+    Raises:
+        OpsError: nobody may.
+    """
+    from cluster.ledger import Ledger
+    from cluster.ledger_check import check_ledger
+
+    ledger = Ledger(Endpoints(settings).ledger_url)
+    try:
+        while True:
+            try:
+                return await check_ledger(ledger, settings.partitions)
+            except UnavailableError as error:
+                log.warning("the cluster waits for the ledger", error=str(error))
+                await asyncio.sleep(LEDGER_RETRY_S)
+            except ParkgateError as error:
+                raise OpsError(f"The cluster does not start: {error}") from error
+    finally:
+        await ledger.close()
 
 
 async def _first_of(*works: Coroutine[Any, Any, object]) -> None:

@@ -20,11 +20,14 @@ class CommandLine:
         self.data_dir = make_folder(data_dir)
         write_settings(self.data_dir)
 
-    def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
+        """`settings` by the names of their environment variables, without the prefix, in lower case."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("PARKGATE_")}
         return subprocess.run(
             [sys.executable, "-m", "ops.cli", *arguments],
-            env=env | {"PARKGATE_DATA_DIR": str(self.data_dir)},
+            env=env
+            | {f"PARKGATE_{name.upper()}": value for name, value in settings.items()}
+            | {"PARKGATE_DATA_DIR": str(self.data_dir)},
             capture_output=True,
             text=True,
             timeout=timeout,

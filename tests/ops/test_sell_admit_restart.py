@@ -40,6 +40,10 @@ def test_a_ticket_that_was_admitted_is_already_used_also_after_a_restart(stack: 
     assert {verdict["first_use"]["gate_number"] for verdict in again} == {11}
 
     stack.ok("down")
+    refused = stack.run("up", "--detach", partitions="4")
+    assert refused.returncode == 1, "I1: the tickets would be unknown in their new partitions"
+    assert "Set PARKGATE_PARTITIONS=8" in refused.stderr
+    assert "Traceback" not in refused.stderr
     stack.ok("up", "--detach")
     later = stack.verdicts("main-2", tmp_path)
     assert [verdict["reason"] for verdict in later] == ["ALREADY_USED", "ALREADY_USED"]
