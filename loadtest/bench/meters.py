@@ -106,12 +106,12 @@ def settle(where: Where) -> None:
     while time.monotonic() < deadline:
         before = cpu_seconds(where.data_dir)
         time.sleep(1.0)
-        if cpu_seconds(where.data_dir) - before < QUIET_SHARE and not _total(where.metrics_ports, AWAITED):
+        if cpu_seconds(where.data_dir) - before < QUIET_SHARE and not total(where.metrics_ports, AWAITED):
             return
     raise TimeoutError(f"the system still works after {SETTLE_S:.0f} s")
 
 
-def _total(ports: Iterable[int], name: str) -> float:
+def total(ports: Iterable[int], name: str) -> float:
     """A metric, summed over all labels and all processes that have it.
 
     Raises:

@@ -14,10 +14,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
+from statistics import linear_regression
 
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +33,12 @@ BUILD = Path("build")
 BASE_PORT = 23_560
 TIME_ZONE = "Europe/Zurich"
 FRAME_SCANS, FRAME, FRAME_STREAMS = 800_000, 200, 48
-STEADY_SCANS, STEADY_PER_S, STEADY_STREAMS = 8_000, 1_000.0, 100
+STREAMS, STEADY_PER_S, STEADY_S = 100, 1_000.0, 8.0
+RATES = (250.0, 500.0, 1_000.0, 2_000.0, 3_000.0)
+"""Scans one by one, with one owner: the more a second, the more share a turn."""
+IDLE_S = 4.0
+LAST_REPORTS_S = 1.0
+TURNS = "parkgate_owner_turns_total"
 NODE = {"num_cpus": 2, "object_store_memory": 100 * 1024 * 1024, "include_dashboard": False}
 NODES = f"""
 import sys
@@ -46,13 +54,24 @@ console = Console(width=130)
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """Scans one by one at a rate: the turns that one takes, and its CPU microseconds by part."""
+
+    per_s: float
+    turns: float
+    cpu_us: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """What a scan costs in one layout: CPU microseconds by part, and bytes."""
+    """What a scan costs in one layout: CPU microseconds by part, and bytes; `idle` is the share of a core, in
+    percent, that the layout uses when nobody asks, and no part of the other figures."""
 
     layout: str
+    idle: dict[str, float]
     per_s: float
     in_frames_us: dict[str, float]
-    one_by_one_us: dict[str, float]
+    one_by_one: list[Rate]
     ledger_bytes: float
     postgres_bytes: float
     owner_bytes: float
@@ -81,31 +100,84 @@ def two_nodes() -> Iterator[tuple[dict[str, str], int]]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def measure(layout: str, environment: dict[str, str], *roots: int) -> Cost:
+@dataclass(slots=True)
+class _Meter:
+    """CPU by part of one system. `roots` as for `meters.cpu_by_part`."""
+
+    stack: system.Stack
+    roots: tuple[int, ...]
+    idle: dict[str, float] = field(default_factory=dict)
+    """CPU seconds a second while nobody asks."""
+    _began: float = 0.0
+    _cpu: dict[str, float] = field(default_factory=dict)
+    _turns: float = 0.0
+
+    async def rest(self) -> None:
+        """Waits until nothing is left to do, and measures what that takes."""
+        await asyncio.to_thread(meters.settle, self.stack)
+        self.begin()
+        await asyncio.sleep(IDLE_S)
+        cpu, seconds = self._read(), time.monotonic() - self._began
+        self.idle = {part: (cpu[part] - self._cpu.get(part, 0.0)) / seconds for part in cpu}
+
+    def begin(self) -> None:
+        """From now on counts."""
+        self._cpu, self._turns = self._read(), meters.total(self.stack.metrics_ports, TURNS)
+        self._began = time.monotonic()
+
+    def since(self, scans: int) -> tuple[float, dict[str, float]]:
+        """Turns and CPU microseconds of each of so many scans since `begin`, without what idling takes."""
+        cpu, seconds = self._read(), time.monotonic() - self._began
+        used = {part: cpu[part] - self._cpu.get(part, 0.0) - self.idle.get(part, 0.0) * seconds for part in cpu}
+        turns = meters.total(self.stack.metrics_ports, TURNS) - self._turns
+        return turns / scans, {part: max(seconds, 0.0) / scans * 1e6 for part, seconds in used.items()}
+
+    def _read(self) -> dict[str, float]:
+        return meters.cpu_by_part(self.stack.data_dir, *self.roots)
+
+
+async def measure(layout: str, environment: dict[str, str], rates: Sequence[float], *roots: int) -> Cost:
     """Starts a system of that layout and measures what its scans cost. `roots` as for `meters.cpu_by_part`."""
     with system.running(BUILD / "scaling-data", BASE_PORT, **environment) as stack:
         gate = stack.enroll("gate", "bench", "--gates", ",".join(system.GATES))
-        tokens = stack.data_dir / "tokens"
-        count = FRAME_SCANS + STEADY_SCANS
-        system.write_tokens(tokens, count, TIME_ZONE)
-        for _ in system.register(stack, stack.enroll("service", "bench-sales"), tokens, 0, count):
-            pass
-        ca, certificate, key = str(gate.ca), str(gate.certificate), str(gate.key)
+        counts = [FRAME_SCANS, *(int(rate * STEADY_S) for rate in rates)]
+        shown = _register(stack, counts)
+        files = (str(gate.ca), str(gate.certificate), str(gate.key))
         address = f"localhost:{stack.gate_port}"
-        plan = Plan(
-            address, ca, certificate, key, system.GATES, FRAME_STREAMS, FRAME, 60.0, str(tokens), 0, FRAME_SCANS
-        )
-        meters.settle(stack)
-        before, cpu = _bytes(stack), meters.cpu_by_part(stack.data_dir, *roots)
+        plan = Plan(address, *files, system.GATES, FRAME_STREAMS, FRAME, 60.0, str(shown), 0, FRAME_SCANS)
+        meter = _Meter(stack, roots)
+        await meter.rest()
+        before = _bytes(stack)
+        meter.begin()
         in_frames = await scenarios.run_client(plan)
-        meters.settle(stack)
-        frames_us = _per_scan(cpu, meters.cpu_by_part(stack.data_dir, *roots), FRAME_SCANS)
+        await asyncio.to_thread(meters.settle, stack)
+        _, frames_us = meter.since(FRAME_SCANS)
         grown = [(now - then) / FRAME_SCANS for then, now in zip(before, _bytes(stack), strict=True)]
-        lone = replace(plan, streams=STEADY_STREAMS, scans_a_frame=1, first_token=FRAME_SCANS, token_count=STEADY_SCANS)
-        cpu = meters.cpu_by_part(stack.data_dir, *roots)
-        await steady.measure(steady.Plan(lone, STEADY_PER_S))
-        single_us = _per_scan(cpu, meters.cpu_by_part(stack.data_dir, *roots), STEADY_SCANS)
-        return Cost(layout, in_frames.per_s, frames_us, single_us, *grown)
+        one_by_one, first = [], FRAME_SCANS
+        for rate, count in zip(rates, counts[1:], strict=True):
+            lone = replace(plan, streams=STREAMS, scans_a_frame=1, first_token=first, token_count=count)
+            one_by_one.append(await _at_rate(meter, steady.Plan(lone, rate)))
+            first += count
+        idle = {part: share * 100 for part, share in meter.idle.items()}
+        return Cost(layout, idle, in_frames.per_s, frames_us, one_by_one, *grown)
+
+
+def _register(stack: system.Stack, counts: Sequence[int]) -> Path:
+    """Registers as many tickets as are to be scanned; the file of their tokens, each run's in no order."""
+    tokens, shown = stack.data_dir / "tokens", stack.data_dir / "shown"
+    system.write_tokens(tokens, sum(counts), TIME_ZONE)
+    system.write_shown(shown, tokens, list(accumulate(counts)))
+    for _ in system.register(stack, stack.enroll("service", "bench-sales"), tokens, 0, sum(counts)):
+        pass
+    return shown
+
+
+async def _at_rate(meter: _Meter, plan: steady.Plan) -> Rate:
+    """Without the passages that nobody reports: they are settled 20 s later."""
+    await meter.rest()
+    result = await steady.measure(plan, meter.begin)
+    await asyncio.sleep(LAST_REPORTS_S)
+    return Rate(plan.per_s, *meter.since(result.scans))
 
 
 def _bytes(stack: system.Stack) -> tuple[int, int, int]:
@@ -118,19 +190,30 @@ def _bytes(stack: system.Stack) -> tuple[int, int, int]:
     )
 
 
-def _per_scan(before: dict[str, float], after: dict[str, float], scans: int) -> dict[str, float]:
-    return {part: (after[part] - before.get(part, 0.0)) / scans * 1e6 for part in after}
+def fit(rates: Sequence[Rate]) -> tuple[float, float, float]:
+    """CPU microseconds of a turn and of a scan that fit what was measured best, and the worst miss as a share."""
+    turns, cpu = [rate.turns for rate in rates], [sum(rate.cpu_us.values()) for rate in rates]
+    of_turn, of_scan = linear_regression(turns, cpu)
+    return of_turn, of_scan, max(abs(of_turn * x + of_scan - y) / y for x, y in zip(turns, cpu, strict=True))
 
 
 def show(costs: list[Cost]) -> None:
     """Prints CPU by part, and bytes."""
-    parts = [*meters.PARTS.values(), "others"]
-    for title, of in (("frames of 200", "in_frames_us"), ("one by one, 1,000 a second", "one_by_one_us")):
-        table = Table("layout", *parts, "all", title=f"CPU of a scan in µs, {title}", title_justify="left")
-        for cost in costs:
-            values: dict[str, float] = getattr(cost, of)
-            table.add_row(cost.layout, *(f"{values[part]:.1f}" for part in parts), f"{sum(values.values()):.1f}")
-        console.print(table)
+    _by_part("Idle, percent of a core", [(cost.layout, cost.idle) for cost in costs])
+    _by_part("CPU of a scan in µs, frames of 200", [(cost.layout, cost.in_frames_us) for cost in costs])
+    singles = [(f"{cost.layout}, {rate.per_s:,.0f} a second", rate) for cost in costs for rate in cost.one_by_one]
+    _by_part("CPU of a scan in µs, one by one", [(name, rate.cpu_us) for name, rate in singles])
+    table = Table("one by one", "turns a scan", "CPU µs a scan")
+    for name, rate in singles:
+        table.add_row(name, f"{rate.turns:.2f}", f"{sum(rate.cpu_us.values()):.0f}")
+    console.print(table)
+    for cost in costs:
+        if len(cost.one_by_one) > 2:
+            of_turn, of_scan, miss = fit(cost.one_by_one)
+            console.print(
+                f"{cost.layout}, one by one: {of_turn:.0f} µs a turn and {of_scan:.0f} µs a scan, "
+                f"at most {miss:.0%} beside what was measured"
+            )
     table = Table("layout", "scans/s", "ledger", "Postgres", "owners' memory", title="Bytes of a scan")
     for cost in costs:
         table.add_row(
@@ -141,20 +224,28 @@ def show(costs: list[Cost]) -> None:
     console.print(table)
 
 
+def _by_part(title: str, rows: list[tuple[str, dict[str, float]]]) -> None:
+    parts = [*meters.PARTS.values(), "others"]
+    table = Table("layout", *parts, "all", title=title, title_justify="left")
+    for name, values in rows:
+        table.add_row(name, *(f"{values[part]:.1f}" for part in parts), f"{sum(values.values()):.1f}")
+    console.print(table)
+
+
 def main() -> None:
     """Every layout in turn."""
     prefer_plain_polling()
     BUILD.mkdir(exist_ok=True)
     costs: list[Cost] = []
     for owners in (1, 2, 4, 8):
+        rates = RATES if owners == 1 else (STEADY_PER_S,)
         with console.status(f"{owners} owners ..."):
-            costs.append(asyncio.run(measure(f"{owners} owners", {"PARKGATE_OWNERS": str(owners)})))
+            costs.append(asyncio.run(measure(f"{owners} owners", {"PARKGATE_OWNERS": str(owners)}, rates)))
     with console.status("two nodes ..."), two_nodes() as (environment, root):
         environment |= {"PARKGATE_OWNERS": "2", "PARKGATE_GATEWAYS": "2"}
-        costs.append(asyncio.run(measure("2 nodes", environment, root)))
+        costs.append(asyncio.run(measure("2 nodes", environment, (STEADY_PER_S,), root)))
     show(costs)
-    rows = [{name: getattr(cost, name) for name in Cost.__slots__} for cost in costs]
-    (BUILD / "scaling.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (BUILD / "scaling.json").write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n")
 
 
 if __name__ == "__main__":
