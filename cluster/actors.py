@@ -101,6 +101,10 @@ class OwnerActor:
                 self._freezing = asyncio.create_task(_freeze_garbage())
         return os.getpid()
 
+    async def node(self) -> str:
+        """The id of Ray's node that it runs on."""
+        return _node()
+
     async def stop(self) -> None:
         """Stops in order."""
         await self._host.stop()
@@ -125,6 +129,10 @@ class QuotaActor:
                 _serve_metrics(self._metrics_port, self._host.owner)
                 self._started = True
         return os.getpid()
+
+    async def node(self) -> str:
+        """The id of Ray's node that it runs on."""
+        return _node()
 
     async def stop(self) -> None:
         """Stops in order."""
@@ -153,6 +161,10 @@ class GatewayActor:
         if not self._port:
             raise UnavailableError("the gateway did not start")
         return os.getpid()
+
+    async def node(self) -> str:
+        """The id of Ray's node that it runs on."""
+        return _node()
 
     async def stop(self) -> None:
         """Stops serving."""

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cluster import actors
 from cluster.config import ClusterConfig, GatewayConfig
 from cluster.ending import end
+from cluster.placing import QUOTA_ACTOR, node_in_turn, turns
 
 WATCH_EVERY_S = 0.25
 START_TIMEOUT_S = 60.0
@@ -83,6 +84,7 @@ class Supervisor:
         self._cluster = cluster
         self._gateway = gateway
         self._further = further
+        self._turns = turns(cluster, [plan.name for plan in further])
         self._watched: list[Watched] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -170,24 +172,25 @@ class Supervisor:
     def _owner(self, number: int) -> Watched:
         indexes = list(range(number, self._cluster.partitions, self._cluster.owners))
         plan = ActorPlan(f"owner-{number}", actors.OwnerActor, (f"owner-{number}", self._cluster))
-        item = self._item(plan, number, self._metrics_port(1 + number))
+        item = self._item(plan, self._metrics_port(1 + number))
         item.start = lambda handle: handle.start.remote(indexes)
         return item
 
     def _quota(self) -> Watched:
-        plan = ActorPlan("quota-0", actors.QuotaActor, (self._cluster,))
-        return self._item(plan, self._cluster.owners, self._metrics_port(0))
+        plan = ActorPlan(QUOTA_ACTOR, actors.QuotaActor, (self._cluster,))
+        return self._item(plan, self._metrics_port(0))
 
     def _gateway_actor(self, number: int) -> Watched:
         name = f"gateway-{number}"
         plan = ActorPlan(name, actors.GatewayActor, (name, self._cluster, self._gateway))
-        return self._item(plan, number, self._metrics_port(1 + self._cluster.owners + number))
+        return self._item(plan, self._metrics_port(1 + self._cluster.owners + number))
 
     def _further_actor(self, number: int, item: ActorPlan) -> Watched:
         offset = 1 + self._cluster.owners + self._cluster.gateways + number
-        return self._item(item, self._cluster.owners + 1 + number, self._metrics_port(offset))
+        return self._item(item, self._metrics_port(offset))
 
-    def _item(self, plan: ActorPlan, turn: int, metrics_port: int) -> Watched:
+    def _item(self, plan: ActorPlan, metrics_port: int) -> Watched:
+        turn = self._turns[plan.name]
         whole = replace(plan, arguments=(*plan.arguments, metrics_port, self._prepare))
         return Watched(plan.name, plan.plain, lambda: _find_or_make(whole, turn))
 
@@ -218,13 +221,5 @@ def _find_or_make(plan: ActorPlan, turn: int) -> Any:
         num_cpus=0,
         # Dealt here: for an actor that needs no CPU Ray's own spreading, and soft affinity too, take any node. When the
         # node is lost Ray gives the actor up, and the supervisor makes it anew on a live one.
-        scheduling_strategy=NodeAffinitySchedulingStrategy(_node_in_turn(turn), soft=False),
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_in_turn(turn).id, soft=False),
     ).remote(*plan.arguments)
-
-
-def _node_in_turn(turn: int) -> str:
-    """By address, so that what is started anew stands where it stood."""
-    live = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    places = [(str(node["NodeManagerAddress"]), str(node["NodeID"])) for node in live]
-    places.sort(key=lambda place: (len(place[0]), place))
-    return places[turn % len(places)][1]

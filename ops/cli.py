@@ -18,6 +18,7 @@ from ops.commands import (
     down,
     enroll,
     gate,
+    rebalance,
     refund,
     report,
     sell,
@@ -68,6 +69,7 @@ app = typer.Typer(
 app.command(rich_help_panel=STACK)(up.up)
 app.command(rich_help_panel=STACK)(status.status)
 app.command(rich_help_panel=STACK)(down.down)
+app.command(rich_help_panel=STACK)(rebalance.rebalance)
 app.command(rich_help_panel=PARK)(demo.demo)
 app.command(rich_help_panel=PARK)(sell.sell)
 app.command(rich_help_panel=PARK)(tickets.tickets)

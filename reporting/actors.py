@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 
+import ray
 from prometheus_client import start_http_server
 
 from reporting.config import ReportingConfig
@@ -62,6 +63,10 @@ class ReportingActor:
     async def state(self) -> list[WorkerState]:
         """How each worker is."""
         return [worker.state() for worker in self._workers]
+
+    async def node(self) -> str:
+        """The id of Ray's node that it runs on."""
+        return str(ray.get_runtime_context().get_node_id())
 
     async def stop(self) -> None:
         """Ends the work: what was committed is committed, the rest is read again by the next."""

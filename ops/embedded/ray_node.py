@@ -224,8 +224,10 @@ def address(folder: Path) -> str:
     return record.address
 
 
-def connect(to: str, folder: Path | None = None) -> None:
+def connect(to: str, folder: Path | None = None, *, hear_logs: bool = True) -> None:
     """Joins this process to an existing cluster as a driver in our namespace.
+
+    `hear_logs`: what actors print is printed here too.
 
     `folder`: the data folder whose token the cluster uses; without it Ray's own rules for the token apply
     (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token). Raises: BadInput; StartFailed.
@@ -236,7 +238,7 @@ def connect(to: str, folder: Path | None = None) -> None:
     import ray
 
     try:
-        ray.init(address=to, namespace=NAMESPACE, logging_level=logging.WARNING)
+        ray.init(address=to, namespace=NAMESPACE, logging_level=logging.WARNING, log_to_driver=hear_logs)
     except Exception as error:
         raise StartFailed(
             f"Cannot join the Ray cluster at {to}: {error}",

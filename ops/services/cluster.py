@@ -8,7 +8,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ from ticketcore.errors import ParkgateError, UnavailableError
 if TYPE_CHECKING:
     from cluster.config import ClusterConfig, GatewayConfig
 
+FURTHER = ("reporting-0",)
+"""Actors of other packages that run beside the cluster's."""
 WATCH_EVERY_S = 0.1
 LEDGER_RETRY_S = 1.0
 log = structlog.get_logger("ops.cluster")
@@ -51,6 +53,19 @@ def run(settings: Settings) -> None:
             _serve_on(settings)
     finally:
         _clear_sockets(folder)
+
+
+@contextlib.contextmanager
+def joined(settings: Settings) -> Iterator[None]:
+    """This process as a guest of the Ray that the installation uses. Raises: OpsError when it does not run."""
+    if settings.embedded_ray:
+        ray_node.connect(ray_node.address(settings.data_dir), settings.data_dir, hear_logs=False)
+    else:
+        ray_node.connect(settings.ray_address, hear_logs=False)
+    try:
+        yield
+    finally:
+        ray_node.disconnect()
 
 
 def _serve_on(settings: Settings) -> None:
@@ -77,7 +92,7 @@ async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
     from reporting.actors import ReportingActor
 
     config = reporting.configuration(settings)
-    workers = ActorPlan("reporting-0", ReportingActor, (config, config.partitions))
+    workers = ActorPlan(FURTHER[0], ReportingActor, (config, config.partitions))
     cluster, gateway = configuration(settings)
     _clear_sockets(cluster.run_dir)
     supervisor = Supervisor(cluster, gateway, [workers], partial(configure_logs, settings=settings))

@@ -45,7 +45,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "status", "down", "doctor", "config", "enroll", "enroll gate", "enroll revoke"]
+    "command", ["up", "status", "down", "rebalance", "doctor", "config", "enroll", "enroll gate", "enroll revoke"]
 )
 def test_every_command_has_help(command: str) -> None:
     assert "Usage" in parkgate(*command.split(), "--help").stdout
@@ -68,6 +68,8 @@ def test_every_command_has_help(command: str) -> None:
         (["status", "--nope"], {}, 2, "No such option"),
         (["status"], {}, 1, "Nothing runs on"),
         (["down"], {}, 0, "Nothing runs on"),
+        (["rebalance"], {}, 1, "Start the stack first"),
+        (["rebalance", "owner-0", "--all"], {}, 2, "--all goes without names"),
     ],
 )
 def test_bad_input_gets_one_clear_error_and_its_exit_code(

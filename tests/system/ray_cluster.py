@@ -1,6 +1,7 @@
 """Two nodes of Ray on this machine, in a process of their own: `python -m tests.system.ray_cluster`, with RAY_TMPDIR.
 
-Says where it is and which nodes there are; removes the second at the word `remove`; ends with its standard input.
+Says where it is and which nodes there are; removes the second at the word `remove`, adds another at `add`; ends with
+its standard input.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ def main() -> None:
             if line.strip() == "remove":
                 cluster.remove_node(second, allow_graceful=False)
                 say(removed=second.node_id)
+            elif line.strip() == "add":
+                second = cluster.add_node(**NODE)
+                say(second=second.node_id)
     finally:
         cluster.shutdown()
 

@@ -70,14 +70,14 @@ class Stack:
     def up(self, environ: Mapping[str, str] | None = None) -> float:
         """Starts everything; returns after how many seconds it was ready."""
         began = time.monotonic()
-        self._run("up", "--detach", environ=environ)
+        self.parkgate("up", "--detach", environ=environ)
         self.note_processes()
         return time.monotonic() - began
 
     def down(self) -> None:
         """Stops in order, and sees that no process and no port is left."""
         self.note_processes()
-        self._run("down")
+        self.parkgate("down")
         left = [who.pid for who in self._ever if is_alive(who)]
         assert not left, f"these outlived `parkgate down`: {[psutil.Process(pid).cmdline() for pid in left]}"
         taken = [port for port in self._ports() if not ports.is_free(port)]
@@ -92,7 +92,8 @@ class Stack:
             if is_alive(who):
                 os.kill(who.pid, signal.SIGKILL)
 
-    def _run(self, *arguments: str, environ: Mapping[str, str] | None = None) -> None:
+    def parkgate(self, *arguments: str, environ: Mapping[str, str] | None = None) -> str:
+        """What the command says. Raises: AssertionError when it fails."""
         done = subprocess.run(
             self._command(*arguments),
             capture_output=True,
@@ -102,6 +103,7 @@ class Stack:
             timeout=200,
         )
         assert done.returncode == 0, f"parkgate {arguments}: {done.stdout}\n{done.stderr}"
+        return done.stdout
 
     @staticmethod
     def _command(*arguments: str) -> list[str]:

@@ -63,10 +63,17 @@ class RayCluster:
             raise
 
     def remove_second(self) -> None:
+        self._tell("remove")
+
+    def add_second(self) -> str:
+        """Returns its id."""
+        return str(self._tell("add")["second"])
+
+    def _tell(self, word: str) -> dict[str, Any]:
         assert self._process.stdin is not None
-        self._process.stdin.write("remove\n")
+        self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
-        self._hear()
+        return self._hear()
 
     def _hear(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -111,7 +118,7 @@ def nodes(tmp_path: Path) -> Iterator[TwoNodes]:
         ray.close()
 
 
-async def test_owners_and_gateways_on_two_nodes_answer_and_outlive_the_loss_of_one(nodes: TwoNodes) -> None:
+async def test_owners_and_gateways_on_two_nodes_outlive_the_loss_of_one_and_move_to_the_next(nodes: TwoNodes) -> None:
     """I1, I2, I3."""
     stack, both = nodes.stack, {nodes.ray.about["head"], nodes.ray.about["second"]}
     assert set(nodes.owners().values()) == both
@@ -129,6 +136,7 @@ async def test_owners_and_gateways_on_two_nodes_answer_and_outlive_the_loss_of_o
         again = await asyncio.gather(*(lake.scan(ticket.token) for ticket in (*tickets[:60], fresh)))
         assert {verdict.decision for verdict in again} == {gate_pb2.DECISION_REJECT}
         longest_s = max(after.at - before.at for before, after in itertools.pairwise(told) if after.at > at)
+        await move_to_the_next(nodes, main, tickets)
     tell(f"a node is lost: owners moved after {moved_s:.1f} s, no gate waited for more than {longest_s:.1f} s")
     counts = Counter(one.verdict.ticket_id for one in told if one.verdict.decision == gate_pb2.DECISION_ADMIT)
     assert counts == dict.fromkeys(counts, 1)
@@ -136,6 +144,31 @@ async def test_owners_and_gateways_on_two_nodes_answer_and_outlive_the_loss_of_o
     await day.check_same_answers(stack, told)
     await day.wait_reported(stack)
     day.check_books(stack, told)
+
+
+async def move_to_the_next(nodes: TwoNodes, turnstile: day.Turnstile, tickets: list[Any]) -> None:
+    """A node joins, and its share of the actors moves there while guests come."""
+    assert misplaced(await asyncio.to_thread(rebalance, nodes)) == [], "there is one node"
+    both = {nodes.ray.about["head"], nodes.ray.add_second()}
+    moving = misplaced(await asyncio.to_thread(rebalance, nodes, "--dry-run"))
+    assert any(actor.startswith("owner") for actor in moving)
+    done = asyncio.create_task(asyncio.to_thread(rebalance, nodes))
+    took_s = await scan_until(turnstile, tickets, done.done)
+    assert [place["actor"] for place in done.result() if place["moved_s"]] == moving
+    assert misplaced(done.result()) == []
+    assert set(nodes.owners().values()) == both
+    (fresh,) = await day.sell(nodes.stack, "day", 1, day.today(nodes.stack))
+    assert (await turnstile.scan(fresh.token)).decision == gate_pb2.DECISION_ADMIT
+    tell(f"a node has joined: {', '.join(moving)} moved to where they belong in {took_s:.1f} s")
+
+
+def misplaced(places: list[dict[str, Any]]) -> list[str]:
+    return [place["actor"] for place in places if not place["is_right"]]
+
+
+def rebalance(nodes: TwoNodes, *more: str) -> list[dict[str, Any]]:
+    """What `parkgate rebalance` says of each actor."""
+    return list(json.loads(nodes.stack.parkgate("rebalance", "--json", *more, environ=nodes.ray.environ)))
 
 
 async def scan_until(turnstile: day.Turnstile, tickets: list[Any], done: Callable[[], bool]) -> float:

@@ -163,8 +163,7 @@ def _losing(site: Site) -> Inject:
 
         async def heal() -> None:
             await asyncio.to_thread(site.join)
-            for name in _actors(park):
-                await _roll_one(site, park, name)
+            await _rebalance(site, park)
             await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
 
         return heal
@@ -202,39 +201,22 @@ def _jumping(site: Site) -> Inject:
 
 def _rolling(site: Site) -> Inject:
     async def inject(park: Park, chance: random.Random) -> Heal:
-        for name in _actors(park):
-            await _roll_one(site, park, name)
+        await _rebalance(site, park, "--all")
         return nothing
 
     return inject
 
 
-def _actors(park: Park) -> list[str]:
-    settings = park.stack.settings
-    owners = [f"owner-{number}" for number in range(settings.owners)]
-    gateways = [f"gateway-{number}" for number in range(settings.gateways)]
-    return [*owners, "quota-0", *gateways, "reporting-0"]
-
-
-async def _roll_one(site: Site, park: Park, name: str) -> None:
+async def _rebalance(site: Site, park: Park, *more: str) -> None:
     """The next is only ended when this one serves again."""
-    before = {address.encode() for address in site.addresses(park).values()}
-    await asyncio.to_thread(site.roll, [name])
-    if name.startswith(("owner", "quota")):
-        await _until(lambda: _moved(before, site, park))
-
-
-def _moved(before: set[str], site: Site, park: Park) -> bool:
-    """Whether every partition has an owner, and one of the owners is new."""
-    now = site.addresses(park)
-    return len(now) == park.stack.settings.partitions + 1 and not before >= {one.encode() for one in now.values()}
+    await asyncio.to_thread(lambda: park.stack.parkgate("rebalance", *more, environ=site.environ))
 
 
 async def _join(site: Site, park: Park) -> None:
     """Another node joins in the place of one that was given up, and its share moves to it."""
     await _until(lambda: not site.namespace.processes())
     await asyncio.to_thread(site.join)
-    await asyncio.to_thread(site.roll, _actors(park))  # all at once: nobody is there
+    await _rebalance(site, park)
     await _until(lambda: site.is_spread(park) and site.gateways_serve(park))
 
 

@@ -192,21 +192,6 @@ class Site:
         for who in self.namespace.processes():
             send(who, signal.SIGKILL)
 
-    def roll(self, names: list[str]) -> None:
-        """Actors end, all of these at once, and are made anew where their turns put them; returns when they answer."""
-        command = [
-            sys.executable,
-            "-m",
-            "tests.chaos.processes.roll",
-            f"{self.namespace.here}:{self._head_port}",
-            *names,
-        ]
-        done = subprocess.run(
-            command, env={**os.environ, **self.environ}, capture_output=True, text=True, check=False, timeout=120
-        )
-        if done.returncode != 0:
-            raise TimeoutError(f"{names} did not come back after they were ended: {done.stderr.strip()[-500:]}")
-
     # Where things are
 
     def addresses(self, park: Park) -> dict[str, Address]:
