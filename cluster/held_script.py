@@ -1,8 +1,9 @@
 """One Lua script over a connection that is kept for it, asked one call after the other.
 
-For appends, which every scan waits for. A call of redis-py's client takes a connection from the pool, looks whether it
-is still good, starts a task to write with a time-out, and another time-out to read; here all of a call is one time-out
-around a write and a read of the library's own connection: half the CPU, and two turns of the event loop less.
+For appends, which every scan waits for. A call of redis-py takes a connection from the pool, looks whether it is still
+good, starts a task to write with a time-out, and another time-out to read, through asyncio's streams. Here a call is
+one write and one answer, in the event loop's own protocol, packed and parsed by hiredis: a third of the CPU of an
+append, and two turns of the event loop less.
 """
 
 from __future__ import annotations
@@ -10,22 +11,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
+import hiredis
 import redis.asyncio
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
-from redis.retry import Retry
+from redis.exceptions import ConnectionError as LostConnectionError
+from redis.exceptions import ResponseError
+
+NO_SCRIPT = "NOSCRIPT"
 
 
 class HeldScript:
     """The script, and its connection: made by the first call, and again by the first after it broke."""
 
     def __init__(self, url: str, script: str, timeout_s: float) -> None:
-        pool = redis.asyncio.ConnectionPool.from_url(
-            url, retry=Retry(NoBackoff(), 0), socket_timeout=None, socket_connect_timeout=timeout_s
-        )
-        self._connection: Any = pool.make_connection()  # type: ignore[no-untyped-call]
+        pool = redis.asyncio.ConnectionPool.from_url(url)
+        self._server: Any = pool.make_connection()  # type: ignore[no-untyped-call]
+        """What the URL says; never connected."""
+        self._wire: _Wire | None = None
         self._script = script
         self._digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._timeout_s = timeout_s
@@ -38,19 +41,96 @@ class HeldScript:
             RedisError, OSError, TimeoutError: no answer came; whether the script has run is unknown.
         """
         async with self._turn, asyncio.timeout(self._timeout_s):
+            wire = self._wire
+            if wire is None or wire.closed:
+                wire = self._wire = await self._connect()
             try:
-                return await self._ask("EVALSHA", self._digest, len(keys), *keys, *args)
-            except NoScriptError:  # the server is new, or was restarted: nothing has run
-                return await self._ask("EVAL", self._script, len(keys), *keys, *args)
+                return await wire.ask("EVALSHA", self._digest, len(keys), *keys, *args)
+            except ResponseError as error:
+                if not str(error).startswith(NO_SCRIPT):
+                    raise
+            # The server is new, or was restarted: nothing has run.
+            return await wire.ask("EVAL", self._script, len(keys), *keys, *args)
 
-    async def _ask(self, *command: Any) -> Any:
-        """One round trip. Whatever interrupts it closes the connection: no answer is taken for that of a later call."""
-        connection = self._connection
-        if not connection.is_connected:
-            await connection.connect()
-        await connection.send_packed_command(connection.pack_command(*command), check_health=False)
-        return await connection.read_response()
+    async def _connect(self) -> _Wire:
+        loop, server = asyncio.get_running_loop(), self._server
+        tls = server.ssl_context.get() if isinstance(server, redis.asyncio.SSLConnection) else None
+        _, wire = await loop.create_connection(_Wire, server.host, server.port, ssl=tls)
+        try:
+            if server.password:
+                await wire.ask("AUTH", *filter(None, (server.username, server.password)))
+            if server.db:
+                await wire.ask("SELECT", server.db)
+        except ResponseError:
+            wire.close()
+            raise
+        return wire
 
     async def close(self) -> None:
         """Hangs up."""
-        await self._connection.disconnect()
+        if self._wire is not None:
+            self._wire.close()
+
+
+class _Wire(asyncio.Protocol):
+    """One connection. Whatever interrupts a call closes it: no answer is ever taken for that of a later call."""
+
+    def __init__(self) -> None:
+        self._reader = hiredis.Reader(protocolError=LostConnectionError, replyError=ResponseError)
+        self._answer: asyncio.Future[Any] | None = None
+        self._transport: asyncio.Transport | None = None
+        self.closed = False
+
+    async def ask(self, *command: Any) -> Any:
+        """One round trip.
+
+        Raises:
+            ResponseError: the server refuses.
+            RedisError, OSError: the connection broke.
+        """
+        if self._transport is None or self.closed:
+            raise LostConnectionError("the connection is closed")
+        answer = self._answer = asyncio.get_running_loop().create_future()
+        try:
+            self._transport.write(hiredis.pack_command(command))
+            found = await answer
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(found, ResponseError):
+            raise found
+        return found
+
+    def close(self) -> None:
+        """Hangs up at once."""
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # A cast, not a check: uvloop's transports are not instances of asyncio.Transport.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._reader.feed(data)
+            found = self._reader.gets()
+        except LostConnectionError as error:
+            self._give_up(error)
+            return
+        if found is False:
+            return  # the rest is on its way
+        answer, self._answer = self._answer, None
+        if answer is None:
+            self._give_up(LostConnectionError("an answer that nobody has asked for"))
+        elif not answer.done():
+            answer.set_result(found)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._give_up(exc or LostConnectionError("the server has hung up"))
+
+    def _give_up(self, why: Exception) -> None:
+        answer, self._answer = self._answer, None
+        self.close()
+        if answer is not None and not answer.done():
+            answer.set_exception(why)

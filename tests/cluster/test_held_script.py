@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from cluster.held_script import HeldScript
+from tests.cluster.harness import Pki
 
 ECHO = "redis.call('INCR', KEYS[1]) return ARGV[1]"
 SLOW = "local n = 0 for i = 1, tonumber(ARGV[2]) do n = n + i end redis.call('INCR', KEYS[1]) return ARGV[1]"
@@ -73,3 +77,71 @@ async def test_the_answer_to_a_call_that_was_given_up_is_never_that_to_the_next(
     assert await script(keys=["calls"], args=["3", "1"]) == b"3"
     assert calls_done(valkey_url) == 3, "it was done all the same"
     await script.close()
+
+
+async def test_a_script_that_fails_is_told_and_the_connection_is_as_good_as_before(valkey_url: str) -> None:
+    script = HeldScript(
+        valkey_url, "if ARGV[1] == 'bad' then return redis.error_reply('OOM no room') end return ARGV[1]", 2
+    )
+    for _ in range(2):
+        with pytest.raises(ResponseError, match="OOM no room"):
+            await script(keys=["calls"], args=["bad"])
+        assert await script(keys=["calls"], args=["good"]) == b"good"
+    with redis.Redis.from_url(valkey_url) as client:
+        assert len([one for one in client.client_list() if one["cmd"] == "evalsha"]) == 1
+    await script.close()
+
+
+async def test_an_answer_that_comes_in_many_pieces_is_whole(echo: HeldScript) -> None:
+    large = bytes(range(256)) * 20_000
+    assert await echo(keys=["calls"], args=[large]) == large
+
+
+async def test_user_and_password_are_those_of_the_url(valkey_url: str) -> None:
+    with redis.Redis.from_url(valkey_url) as client:
+        client.acl_setuser("gate%", enabled=True, passwords=["+p@ss"], keys=["calls"], commands=["+@all"])
+        host = valkey_url.rpartition("@")[2]
+        scripts = [HeldScript(f"redis://{who}@{host}", ECHO, 2.0) for who in ("gate%25:p%40ss", "gate%25:wrong", "")]
+        mine, wrong, nobody = scripts
+        assert await mine(keys=["calls"], args=["1"]) == b"1"
+        for refused, says in ((wrong, "WRONGPASS"), (nobody, "NOAUTH")):
+            with pytest.raises(RedisError, match=says):
+                await refused(keys=["calls"], args=["1"])
+        for script in scripts:
+            await script.close()
+        client.acl_deluser("gate%")
+
+
+async def test_a_server_that_wants_tls_is_spoken_to_in_tls(valkey_url: str, tmp_path: Path) -> None:
+    """In front of a Valkey that has none: what a managed one ends in its own front."""
+    files = Pki(tmp_path).server()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(files.certificate, files.key)
+    secret, _, address = valkey_url.removeprefix("redis://").rpartition("@")
+    host, port = address.removesuffix("/0").split(":")
+
+    ended = asyncio.Event()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(reader, behind[1]), pump(behind[0], writer))
+        ended.set()
+
+    async with await asyncio.start_server(forward, host, 0, ssl=tls) as server:
+        url = f"rediss://{secret}@localhost:{server.sockets[0].getsockname()[1]}/0"
+        strange, known = HeldScript(url, ECHO, 2.0), HeldScript(f"{url}?ssl_ca_certs={files.ca}", ECHO, 2.0)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await strange(keys=["calls"], args=["1"])
+        assert await known(keys=["calls"], args=["1"]) == b"1"
+        await known.close()
+        await strange.close()
+        await ended.wait()
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(4_096):
+            writer.write(data)
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
