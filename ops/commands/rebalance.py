@@ -33,13 +33,17 @@ def rebalance(
     """
     import asyncio
 
+    from ops import state
     from ops.commands.options import settings
-    from ops.errors import BadInput
+    from ops.errors import BadInput, OpsError
     from ops.services.cluster import joined
 
     if actors and everything:
         raise BadInput("--all goes without names of actors.", "Leave one of them out.")
     chosen = settings(data_dir, config)
+    now = state.read(chosen.data_dir)
+    if now is None or not now.alive:  # nobody would make anew what is ended
+        raise OpsError(f"Nothing runs on {chosen.data_dir}.", "Start the stack first: parkgate up.")
     with joined(chosen):
         asyncio.run(_rebalance(chosen, actors or [], everything or bool(actors), dry_run, as_json))
 
