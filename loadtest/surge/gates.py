@@ -71,6 +71,8 @@ class Gates:
     counted: Counted = field(default_factory=Counted)
     traffic: Traffic = field(default_factory=Traffic)
     pulse: Pulse = field(default_factory=Pulse)
+    """Of the day alone: the ramp ends in steps that nobody could hold, and measures each of them itself."""
+    ramp_pulse: Pulse = field(default_factory=Pulse)
     streams: list[list[Stream]] = field(default_factory=list)
     delays_s: list[dict[int, float]] = field(default_factory=list)
     """For each entrance, by coming: what the system's answers took of the guests' time at the lane."""
@@ -293,6 +295,7 @@ class Gates:
     def progress(self) -> dict[str, float]:
         """How it goes now; `p99_ms`, of what was answered since the last time, only if anything was."""
         took_s, self._took_s = sorted(self._took_s), []
+        lag_ms = self.ramp_pulse.lag_ms or self.pulse.lag_ms
         answered, self._answered = self._answered, 0
         since, self._since = self._since, time.monotonic()
         answers = self.counted.verdicts
@@ -305,7 +308,7 @@ class Gates:
             "inside": sum(self.counted.inside.values()),
             "waiting": self.open_shots,
             "connected": self.traffic.connected,
-            "lag_ms": self.pulse.lag_ms[-1] if self.pulse.lag_ms else 0.0,
+            "lag_ms": lag_ms[-1] if lag_ms else 0.0,
         }
         return values | ({"p99_ms": percentile(took_s, 0.99) * 1e3} if took_s else {})
 
@@ -398,13 +401,20 @@ async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
         say(Progress("ready", values={"devices": len(streams)}))
         gates.clock = DayClock(await go, gates.plan.starts_s, gates.plan.scenario.speed)
         gates.schedule()
-        with running(gates.pulse.run(), gates.tell()):
-            await day(gates)
-            await ramp(gates, RampShots(gates))
+        await perform(gates)
         for stream in streams:
             stream.ending = True
     await lines.close()
     return result(gates)
+
+
+async def perform(gates: Gates) -> None:
+    """The day and the ramp, each with a pulse of its own."""
+    with running(gates.tell()):
+        with running(gates.pulse.run()):
+            await day(gates)
+        with running(gates.ramp_pulse.run()):
+            await ramp(gates, RampShots(gates))
 
 
 async def day(gates: Gates) -> None:

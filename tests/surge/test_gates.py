@@ -119,6 +119,24 @@ async def test_steps_are_fired_as_they_are_ordered_and_each_leaves_its_measureme
     assert len(measured["took_ms"]) == len(measured["late_ms"]) == measured["sent"]
 
 
+async def test_what_the_ramp_costs_is_no_part_of_the_day_s_pulse(tmp_path: Path) -> None:
+    day = scenario(seconds=1, ramp=RAMP)
+    async with serving(admit) as (_, line):
+        gates = Gates(planning.make(day), order(result=str(tmp_path / "gates.json")))
+        gates.ramp_tokens = [SOLD] * 400
+        async with connected(gates, line):
+            began = time.monotonic()
+            gates.steps.put_nowait(Ordered(50, 1.2, began))
+            gates.steps.put_nowait(None)
+            await part.perform(gates)
+            ended = time.monotonic()
+    (pulse,) = part.result(gates)["pulses"]
+    assert ended - began > 1.2
+    assert pulse["times"] == [], "nobody came on the day"
+    assert len(gates.ramp_pulse.times) >= 2
+    assert gates.progress()["lag_ms"] == gates.ramp_pulse.lag_ms[-1]
+
+
 async def test_two_processes_play_the_day_of_one_to_the_unit() -> None:
     day = scenario(seconds=2, ramp=None)
     one, two = await played(day, 1), await played(day, 2)

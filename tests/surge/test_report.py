@@ -202,6 +202,58 @@ def test_other_programs_are_what_neither_system_nor_generator_used() -> None:
     assert figures_of(record(here=False)).cost.others == 0
 
 
+def with_a_ramp_of(steps: list[Step], gates_cpu: float, others: float) -> Record:
+    """The small day, and after it a ramp in which the generator and other programs used so much."""
+    one = record()
+    one.gates["ramp"] = [as_dict(each) for each in steps]
+    ends_s = max(one.gates["samples"]["due_s"])
+    rows = [3600.0 * (n + 1) + ends_s for n in range(10)]
+    one.usage["day_s"] = [at_s for at_s in one.usage["day_s"] if at_s < ends_s] + rows
+    day = len(one.usage["day_s"]) - len(rows)
+    one.usage["machine"] = [0.25] * day + [gates_cpu / 2 + others] * len(rows)
+    processes = one.usage["processes"]
+    processes["gateway"] = {"cpu": [0.3] * day + [0.0] * len(rows), "memory_mb": [80.0] * (day + len(rows))}
+    processes["generator: gates"] = {
+        "cpu": [0.2] * day + [gates_cpu] * len(rows),
+        "memory_mb": [50.0] * (day + len(rows)),
+    }
+    return one
+
+
+OVERLOADED = [step(1000, 20), step(2000, 300, late_p99_ms=290.0, cpu=0.99)]
+
+
+def test_an_overloaded_ramp_says_nothing_of_the_day() -> None:
+    figures = figures_of(with_a_ramp_of(OVERLOADED, gates_cpu=1.0, others=0.3))
+    assert not figures.cost.was_limit
+    assert figures.cost.others == pytest.approx(0)
+    assert figures.cost.share == pytest.approx(0.4)
+    assert figures.ramp_cost.was_limit
+    assert figures.ramp_cost.others == pytest.approx(0.3)
+    told = {title: good for title, _, good in figures.sentences if title.startswith("The generator")}
+    assert told == {"The generator on the day": True, "The generator in the ramp": False}
+    found = page.html(figures)
+    assert "In the ramp the generator was the limit" in found
+    assert "On the day the generator was the limit" not in found
+    assert figures.numbers() == figures_of(with_a_ramp_of(OVERLOADED, gates_cpu=0.2, others=0.0)).numbers()
+
+
+def test_a_day_on_which_the_generator_was_late_says_nothing_of_the_ramp() -> None:
+    late = with_a_ramp_of([step(1000, 20), step(2000, 300)], gates_cpu=0.3, others=0.0)
+    late.gates["samples"]["late_ms"] = [25.0] * len(late.gates["samples"]["late_ms"])
+    figures = figures_of(late)
+    assert (figures.cost.was_limit, figures.ramp_cost.was_limit) == (True, False)
+    found = page.html(figures)
+    assert "On the day the generator was the limit" in found
+    assert "In the ramp the generator was the limit" not in found
+
+
+def test_who_is_told_of_other_programs_is_told_when() -> None:
+    quiet_day = page.html(figures_of(with_a_ramp_of([step(1000, 20)], gates_cpu=0.3, others=0.3)))
+    assert "Other programs used 30 % of this machine in the ramp.</b> How much it holds is better" in quiet_day
+    assert "of this machine on the day" not in quiet_day
+
+
 # The page.
 
 
@@ -318,7 +370,7 @@ def test_the_page_says_when_several_processes_shared_the_gates() -> None:
     figures = figures_of(one)
     assert "2 of its processes shared the gates" in page.html(figures)
     assert figures.cost.gates_cpu == pytest.approx(1.45), "of all together"
-    assert (figures.cost.gates_cpu_most, figures.cost.lag_most_ms) == (0.95, 9.0)
+    assert figures.cost.gates_cpu_most == 0.95
     assert figures.cost.was_limit, "one of them has nothing left"
 
 

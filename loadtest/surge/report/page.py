@@ -16,7 +16,7 @@ from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Record
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, draw_ramp
 from loadtest.surge.report.figures import Figures, figures_of
-from loadtest.surge.report.verdict import limit_sentence, minutes
+from loadtest.surge.report.verdict import MUCH_ELSE, limit_sentence, minutes
 from loadtest.surge.samples import percentile
 from loadtest.surge.watch import GENERATOR
 from ops.errors import BadInput
@@ -51,11 +51,12 @@ class Sold:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One row of the processes."""
+    """One row of the processes: shares of a core on the day, and at most in the ramp."""
 
     name: str
     mean: float
     most: float
+    ramp_most: float
     memory_mb: float
     generator: bool
 
@@ -120,7 +121,8 @@ def html(figures: Figures) -> str:
             sold_out=figures.record.shop["outcomes"].get("SOLD_OUT", 0),
             ramp_short=_ramp_short(figures),
             ahead=figures.record.shop["tickets_sold"] - _sold_on_the_day(figures.record),
-            processes=_processes(figures.record),
+            processes=_processes(figures),
+            noise=list(_noise(figures)),
         )
     )
 
@@ -269,16 +271,14 @@ def _machine(figures: Figures) -> Iterator[Drawn]:
 
 def _usage_chart(figures: Figures, what: tuple[str, str, str], limits: list[Limit]) -> Chart:
     """Of the day alone: what was used before the doors opened and in the ramp is not on its clock."""
-    usage, (key, title, unit) = figures.record.usage, what
-    last_s = figures.bins.edges[-1] + figures.bins.width_s
-    kept = [n for n, at_s in enumerate(usage["day_s"]) if figures.bins.starts_s <= at_s <= last_s]
-    names = sorted(usage["processes"], key=lambda name: (name in GENERATOR, -sum(usage["processes"][name]["cpu"])))
+    usage, (key, title, unit) = figures.usage, what
+    names = sorted(usage.processes, key=lambda name: (name in GENERATOR, -sum(usage.processes[name]["cpu"])))
     lines = [
-        Line(name, [usage["processes"][name][key][n] for n in kept], 0 if name in GENERATOR else number % 8 + 1)
+        Line(name, usage.processes[name][key], 0 if name in GENERATOR else number % 8 + 1)
         for number, name in enumerate(names)
     ]
-    times = [usage["day_s"][n] for n in kept]
-    return Chart(title, unit, times, lines, limits, _marks(figures), stacked=True, digits=2 if key == "cpu" else 0)
+    digits = 2 if key == "cpu" else 0
+    return Chart(title, unit, usage.day_s, lines, limits, _marks(figures), stacked=True, digits=digits)
 
 
 def hundredths(share: float) -> str:
@@ -324,15 +324,27 @@ def _sales(record: Record) -> list[Sold]:
     ]
 
 
-def _processes(record: Record) -> Sequence[Process]:
+def _noise(figures: Figures) -> Iterator[tuple[str, float, str]]:
+    """When other programs used much of the machine, how much, and what is better without them. Where the generator was
+    the limit its warning says so already."""
+    day, ramp = figures.cost, figures.ramp_cost
+    if day.others > MUCH_ELSE and not day.was_limit:
+        yield "on the day", day.others, "Latencies are"
+    if figures.steps and ramp.others > MUCH_ELSE and not ramp.was_limit:
+        yield "in the ramp", ramp.others, "How much it holds is"
+
+
+def _processes(figures: Figures) -> Sequence[Process]:
+    ramp = figures.ramp_usage.processes
     found = [
         Process(
             name,
             sum(one["cpu"]) / max(len(one["cpu"]), 1),
             max(one["cpu"], default=0.0),
-            max(one["memory_mb"], default=0.0),
+            max(ramp[name]["cpu"], default=0.0),
+            max([*one["memory_mb"], *ramp[name]["memory_mb"]], default=0.0),
             name in GENERATOR,
         )
-        for name, one in record.usage["processes"].items()
+        for name, one in figures.usage.processes.items()
     ]
     return sorted(found, key=lambda one: (one.generator, -one.mean))

@@ -35,6 +35,11 @@ class Bins:
         return cls(starts_s, float(width), max(int(-(-length // width)), 1))
 
     @property
+    def ends_s(self) -> float:
+        """Where the last one ends."""
+        return self.starts_s + self.count * self.width_s
+
+    @property
     def ends(self) -> list[float]:
         """Where each ends."""
         return [edge + self.width_s for edge in self.edges]
