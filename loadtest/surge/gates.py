@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import IO, Any
 
@@ -90,7 +90,7 @@ class Gates:
             for guests in self.plan.guests
             if self.share.invites(guests, self.plan.scenario)
         }
-        self._next_device = [count() for _ in self.plan.scenario.entrances]
+        self._devices: list[list[Iterator[Stream]]] = []
         self._took_s: list[float] = []
         self._answered = 0
         self._since = time.monotonic()
@@ -126,7 +126,11 @@ class Gates:
     # Turns
 
     def schedule(self) -> None:
-        """Puts every turn of its parties on the clock."""
+        """Puts every turn of its parties on the clock, once its devices are known."""
+        self._devices = [
+            [cycle([one for one in streams if gate in one.gates]) for gate in entrance.gates]
+            for entrance, streams in zip(self.plan.scenario.entrances, self.streams, strict=False)
+        ]
         for party, codes in self._codes.items():
             for turn in self.plan.turns[party]:
                 self._at(self.clock.wall(turn.at_s), turn, codes[turn.ticket], proof=False)
@@ -164,14 +168,15 @@ class Gates:
 
     def _show(self, due: float, turn: Turn, code: Code, *, proof: bool) -> None:
         code.busy = turn.way is not Way.FORGED
-        stream = self._stream(turn)
+        stream = next(self._devices[turn.entrance][turn.gate])  # a gate's in turn, so that all of them have work
+        gate = self.plan.scenario.entrances[turn.entrance].gates[turn.gate]
         direction = pb.DIRECTION_EXIT if turn.way is Way.EXIT else pb.DIRECTION_ENTRY
         scan = pb.Scan(
             scan_id=os.urandom(SCAN_ID_BYTES),
             token=forged(code.token) if turn.way is Way.FORGED else code.token,
             scan_time_ms=now_ms(),
             direction=direction,
-            lane=turn.lane % len(stream.gates),
+            lane=stream.gates.index(gate),
             proof_seen=proof,
         )
         right = code.may_hear(turn.way, proof_seen=proof)
@@ -181,13 +186,6 @@ class Gates:
 
         self.open_shots += 1
         stream.send(Shot(scan, due, told))
-
-    def _stream(self, turn: Turn) -> Stream:
-        """The devices of a lane in turn, so that all of an entrance's turnstiles have work."""
-        streams = self.streams[turn.entrance]
-        lanes = self.plan.scenario.entrances[turn.entrance].lanes
-        device = turn.lane + lanes * (next(self._next_device[turn.entrance]) % max(len(streams) // lanes, 1))
-        return streams[device % len(streams)]
 
     def _told(
         self,
@@ -320,25 +318,25 @@ def _report(shot: Shot, verdict: pb.Verdict, outcome: pb.PassageOutcome.ValueTyp
 def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
     """The streams of each entrance that are this process's. A turnstile speaks for one gate, a controller for all of
     its entrance. Last, if the ramp has gates of its own, theirs."""
-    numbers, own = count(), count()
+    own, first = count(), 0
 
-    def group(names: Sequence[tuple[str, ...]], coalesces: bool) -> list[Stream]:
+    def group(names: Sequence[tuple[str, ...]], row: int, coalesces: bool) -> list[Stream]:
         return [
             Stream(lines.line(next(own)), name, coalesces, gates.traffic)
-            for name in names
-            if gates.share.has(next(numbers))
+            for number, name in enumerate(names)
+            if gates.share.has(first + number // row)
         ]
 
     made: list[list[Stream]] = []
     for entrance in gates.plan.scenario.entrances:
         coalesces = bool(entrance.controller_lanes)
-        names = [
-            entrance.gates if coalesces else (entrance.gates[n % len(entrance.gates)],) for n in range(entrance.streams)
-        ]
-        made.append(group(names, coalesces))
+        row = 1 if coalesces else len(entrance.gates)
+        names = [entrance.gates if coalesces else (entrance.gates[n % row],) for n in range(entrance.streams)]
+        made.append(group(names, row, coalesces))
+        first += entrance.rows
     ramp = gates.plan.scenario.ramp
     if ramp is not None and ramp.gates:
-        made.append(group([(ramp.gates[n % len(ramp.gates)],) for n in range(ramp.turnstiles)], coalesces=False))
+        made.append(group([(ramp.gates[n % len(ramp.gates)],) for n in range(ramp.turnstiles)], 1, coalesces=False))
     return made
 
 

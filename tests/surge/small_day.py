@@ -57,7 +57,7 @@ tickets = [{ product = "day", concession = "senior" }]
 name = "Main entrance"
 gates = ["main-1", "main-2"]
 lanes = 1
-turnstiles = 3
+turnstiles = 4
 share = 3
 
 [[entrances]]

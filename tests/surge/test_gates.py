@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from loadtest.surge import plan as planning
 from loadtest.surge.clock import DayClock
 from loadtest.surge.gates import Gates
 from loadtest.surge.parts import Certificate, Order
+from loadtest.surge.plan import Turn
 from loadtest.surge.ramp import Step
 from loadtest.surge.scenario import Scenario
 from loadtest.surge.shots import Measured, Ordered, RampShots
+from loadtest.surge.stream import Shot, Stream
 from tests.surge.gate_stub import PlainLine, admit, serving
 from tests.surge.small_day import scenario
 
@@ -137,6 +139,36 @@ async def test_what_the_ramp_costs_is_no_part_of_the_day_s_pulse(tmp_path: Path)
     assert gates.progress()["lag_ms"] == gates.ramp_pulse.lag_ms[-1]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("lanes", [1, 3])
+async def test_a_scan_is_shown_at_the_gate_that_the_plan_dealt_its_party_to(count: int, lanes: int) -> None:
+    day = scenario(ramp=None)
+    main, lake = day.entrances
+    day = day.model_copy(update={"entrances": (main.model_copy(update={"lanes": lanes}), lake)})
+    plan = planning.make(day)
+    seen: Counter[tuple[int, str]] = Counter()
+    for index in range(count):
+        gates = Gates(plan, order((index, count)))
+        gates.streams = part.devices(gates, OneLine(None))  # type: ignore[arg-type]
+        for turn, stream, shot in shown(gates):
+            gate = day.entrances[turn.entrance].gates[turn.gate]
+            assert stream.gates[shot.scan.lane] == gate
+            seen[turn.entrance, gate] += 1
+    assert sum(seen.values()) == plan.scans
+    assert set(seen) == {(number, gate) for number, one in enumerate(day.entrances) for gate in one.gates}
+
+
+def shown(gates: Gates) -> Iterator[tuple[Turn, Stream, Shot]]:
+    """Every turn of a process, as it is shown."""
+    gates.schedule()
+    for party, codes in gates._codes.items():
+        for turn in gates.plan.turns[party]:
+            codes[turn.ticket].token = SOLD
+            gates._show(0.0, turn, codes[turn.ticket], proof=False)
+            (found,) = ((one, one._out.pop()) for group in gates.streams for one in group if one._out)
+            yield turn, *found
+
+
 async def test_two_processes_play_the_day_of_one_to_the_unit() -> None:
     day = scenario(seconds=2, ramp=None)
     one, two = await played(day, 1), await played(day, 2)
@@ -159,7 +191,7 @@ async def test_a_certificate_that_does_not_speak_for_the_gates_is_told_at_once()
         streams = [stream for group in gates.streams for stream in group]
         with part.running(*(stream.run() for stream in streams)):
             async with asyncio.timeout(10):
-                with pytest.raises(TimeoutError, match="4 of 4 devices were not welcome: it does not speak for gate"):
+                with pytest.raises(TimeoutError, match="5 of 5 devices were not welcome: it does not speak for gate"):
                     await part.welcome(gates)
         for stream in streams:
             stream.ending = True

@@ -11,6 +11,7 @@ import pytest
 
 from loadtest.surge import plan as planning
 from loadtest.surge.plan import Way
+from loadtest.surge.queues import Coming, Served
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Count, Happened, Record
 from loadtest.surge.report import compare, page, series
@@ -114,6 +115,40 @@ def test_who_did_not_get_in_counts_for_the_lanes_that_are_needed() -> None:
     entrances = [one.model_copy(update={"lanes": verdict.needed}) for one in enough.entrances]
     again = planning.make(enough.model_copy(update={"entrances": tuple(entrances)}))
     assert again.turned_away[crowded] == 0
+
+
+def test_the_queue_at_each_gate_is_a_part_of_its_entrance_s() -> None:
+    crowded = planning.make(scenario(visitors=3_000))
+    bins = Bins.of_day(crowded.starts_s, crowded.ends_s)
+    for entrance, one in enumerate(series.queue(crowded, n, {}, bins) for n in range(2)):
+        assert [gate.name for gate in one.gates] == list(crowded.scenario.entrances[entrance].gates)
+        assert sum(gate.parties for gate in one.gates) == one.all.parties == len(crowded.comings[entrance])
+        assert (
+            max(gate.longest_wait_s for gate in one.gates) == one.all.longest_wait_s == one.verdict.longest_wait_s > 60
+        )
+        assert one.all.wait_min == [max(both) for both in zip(*(gate.wait_min for gate in one.gates), strict=True)]
+        assert max(gate.longest for gate in one.gates) < one.all.longest <= sum(gate.longest for gate in one.gates)
+
+
+def test_a_gate_s_queue_is_of_those_whose_codes_are_shown_there() -> None:
+    plan = planning.make(scenario())
+    bins = Bins.of_day(plan.starts_s, plan.ends_s)
+    shown = {
+        (turn.queue, turn.gate) for turns in plan.turns for turn in turns if turn.entrance == 1 and turn.queue >= 0
+    }
+    one = series.queue(plan, 1, {}, bins)
+    assert [gate.parties for gate in one.gates] == [sum(gate == number for _, gate in shown) for number in (0, 1)]
+
+
+def test_the_longest_queue_and_wait_are_told_with_their_times() -> None:
+    stood = [
+        (Coming(0, 900, 2), Served(0, 0)),
+        (Coming(100, 10, 3), Served(0, 900)),
+        (Coming(700, 10, 4), Served(0, 1_900)),
+    ]
+    found = series.line("main-1", stood, Bins(0, 600, 4))
+    assert found == series.Line("main-1", 3, [3, 7, 4, 4], [800 / 60, 20, 0, 0], 7, "00:11", 1_200, "00:11")
+    assert series.line("main-2", [], Bins(0, 600, 2)) == series.Line("main-2", 0, [0, 0], [0, 0], 0, "-", 0, "-")
 
 
 def test_percentiles_have_gaps_where_nobody_came() -> None:
@@ -255,6 +290,27 @@ def test_who_is_told_of_other_programs_is_told_when() -> None:
 
 
 # The page.
+
+
+def test_the_page_shows_the_queue_and_the_wait_at_each_gate(figures: Figures) -> None:
+    found = page.html(figures)
+    assert found.count('<figure class="gate">') == 4
+    assert found.count('class="mini"') == 8
+    for one in figures.queues:
+        for gate in one.gates:
+            assert f"<h4>{gate.name}</h4>" in found
+            assert f'aria-label="Queue at {gate.name}"' in found
+    assert "1 lane for 2 gates: each stands between several, and its guests take them in turn." in found
+    assert "2 lanes for 2 gates: guests take the lane that is free first." in found
+
+
+def test_an_entrance_with_one_gate_is_drawn_once() -> None:
+    day = scenario()
+    entrances = tuple(one.model_copy(update={"gates": one.gates[:1]}) for one in day.entrances)
+    alone = day.model_copy(update={"entrances": entrances})
+    found = page.html(figures_of(record(scenario=alone.model_dump(mode="json"))))
+    assert "At each gate" not in found
+    assert "Main entrance (main-1)" in found
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_is_told(figures: Figures) -> None:

@@ -14,10 +14,14 @@ from markupsafe import Markup
 from loadtest.surge.clock import of_day
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Record
+from loadtest.surge.report import series
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, draw_ramp
 from loadtest.surge.report.figures import Figures, figures_of
+from loadtest.surge.report.series import Queue
+from loadtest.surge.report.small import Small, draw_small
 from loadtest.surge.report.verdict import MUCH_ELSE, limit_sentence, minutes
 from loadtest.surge.samples import percentile
+from loadtest.surge.scenario import Entrance
 from loadtest.surge.watch import GENERATOR
 from ops.errors import BadInput
 from ticketcore.displays import default_display
@@ -37,6 +41,30 @@ class Drawn:
     title: str
     says: str
     svg: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class AtGate:
+    """One gate of an entrance. `lanes` 0: it shares those of the entrance."""
+
+    line: series.Line
+    lanes: int
+    queue: Markup
+    wait: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class AtGates:
+    """An entrance and its gates."""
+
+    queue: Queue
+    says: str
+    gates: Sequence[AtGate]
+
+    @property
+    def several(self) -> bool:
+        """Whether it has more gates than one; the chart of a lone gate is its entrance's."""
+        return len(self.gates) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +130,7 @@ def html(figures: Figures) -> str:
             script=asset("page.js"),
             summary=embedded(figures.summary()),
             charts=list(charts(figures)),
+            entrances=[at_gates(number, figures) for number in range(len(figures.queues))],
             limit_ms=f"{LIMIT_MS:.0f}",
             minutes=minutes,
             clock=of_day,
@@ -175,7 +204,7 @@ def _flow(figures: Figures) -> Drawn:
 
 
 def _waits(figures: Figures) -> Drawn:
-    lines = [Line(one.verdict.name, one.wait_min, number) for number, one in enumerate(figures.queues, 1)]
+    lines = [Line(one.all.name, one.all.wait_min, number) for number, one in enumerate(figures.queues, 1)]
     limit = Limit(10, "ten minutes")
     chart = Chart(
         "Waiting time at each entrance", "minutes", figures.bins.edges, lines, [limit], _marks(figures), digits=1
@@ -184,9 +213,41 @@ def _waits(figures: Figures) -> Drawn:
 
 
 def _lengths(figures: Figures) -> Drawn:
-    lines = [Line(one.verdict.name, one.length, number, area=True) for number, one in enumerate(figures.queues, 1)]
-    chart = Chart("Queue at each entrance", "parties", figures.bins.ends, lines, marks=_marks(figures))
-    return _drawn("Parties in the queue (couples, families, coaches), over all lanes of the entrance.", chart)
+    lines = [Line(one.all.name, one.all.length, number, area=True) for number, one in enumerate(figures.queues, 1)]
+    chart = Chart("Queue at each entrance", "guests", figures.bins.edges, lines, marks=_marks(figures))
+    says = "The most guests who stood in the queue at that time, over all lanes of the entrance."
+    each = " Further down: at each gate." if any(len(one.gates) > 1 for one in figures.queues) else ""
+    return _drawn(f"{says}{each}", chart)
+
+
+def at_gates(number: int, figures: Figures) -> AtGates:
+    """The gates of an entrance, each with its queue and its waiting time, all on the same scales."""
+    queue, entrance = figures.queues[number], figures.scenario.entrances[number]
+    most = max(one.longest for one in queue.gates)
+    wait_min = max(one.longest_wait_s for one in queue.gates) / 60
+    at_s = figures.bins.edges
+    return AtGates(
+        queue,
+        _lanes_and_gates(entrance),
+        [
+            AtGate(
+                one,
+                entrance.lanes_at(gate),
+                draw_small(Small(f"Queue at {one.name}", "guests", at_s, one.length, most, colour=1)),
+                draw_small(
+                    Small(f"Waiting time at {one.name}", "min", at_s, one.wait_min, wait_min, colour=2, digits=1)
+                ),
+            )
+            for gate, one in enumerate(queue.gates)
+        ],
+    )
+
+
+def _lanes_and_gates(entrance: Entrance) -> str:
+    lanes = f"{entrance.lanes} {'lane' if entrance.lanes == 1 else 'lanes'} for {len(entrance.gates)} gates"
+    if entrance.lanes < len(entrance.gates):
+        return f"{lanes}: each stands between several, and its guests take them in turn"
+    return f"{lanes}: guests take the lane that is free first"
 
 
 def _occupancy(figures: Figures) -> Drawn:
