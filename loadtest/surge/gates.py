@@ -78,7 +78,9 @@ class Gates:
     """For each entrance, by coming: what the system's answers took of the guests' time at the lane."""
     open_shots: int = 0
     late_tickets: int = 0
+    """Tickets that came only after their guest's turn."""
     skipped: int = 0
+    """Turns that made no sense any more, as the way out of somebody who was not let in."""
     stopping: bool = False
 
     def __post_init__(self) -> None:
@@ -120,8 +122,14 @@ class Gates:
         if sold["party"] not in self._codes:
             return
         for code, token in zip(self._codes[sold["party"]], tokens, strict=True):
+            self.late_tickets += bool(code.waiting)  # before it has a token, a code can wait for nothing else
             code.token = token
             self._go_on(code)
+
+    @property
+    def without_ticket(self) -> int:
+        """Turns that wait for a ticket: at the end of the day of guests who never got one."""
+        return sum(len(code.waiting) for codes in self._codes.values() for code in codes if not code.token)
 
     # Turns
 
@@ -242,7 +250,6 @@ class Gates:
         now = time.monotonic()
         while code.waiting and not code.busy and code.token:
             turn = code.waiting.popleft()
-            self.late_tickets += turn.way in {Way.ENTRY, Way.TURNED_BACK}
             self._turn(max(now, self.clock.wall(turn.at_s)), turn, code, proof=False)
 
     def answered(self, shot: Shot, now: float) -> float:
@@ -457,6 +464,7 @@ def result(gates: Gates) -> dict[str, Any]:
         "pulses": [asdict(gates.pulse)],
         "late_tickets": gates.late_tickets,
         "skipped": gates.skipped,
+        "without_ticket": gates.without_ticket,
         "unanswered": gates.open_shots,
         "unbooked": sum(stream.unbooked for streams in gates.streams for stream in streams),
         "stopped_at_s": gates.clock.day(time.monotonic()) if gates.stopping else None,

@@ -130,6 +130,9 @@ def record(**changes: Any) -> Record:
         "pulses": [{"times": [1.0, 2.0], "cpu": [0.2, 0.3], "lag_ms": [1.0, 2.0]}],
         "ramp": [as_dict(step(1000, 20)), as_dict(step(2000, 240))],
         "stopped_at_s": None,
+        "late_tickets": 0,
+        "skipped": 0,
+        "without_ticket": 0,
         "unanswered": 0,
         "unbooked": 0,
     }

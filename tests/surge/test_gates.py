@@ -20,13 +20,14 @@ from loadtest.surge import merge
 from loadtest.surge import plan as planning
 from loadtest.surge.clock import DayClock
 from loadtest.surge.gates import Gates
+from loadtest.surge.guests import Habit
 from loadtest.surge.parts import Certificate, Order
 from loadtest.surge.plan import Turn
 from loadtest.surge.ramp import Step
 from loadtest.surge.scenario import Scenario
 from loadtest.surge.shots import Measured, Ordered, RampShots
 from loadtest.surge.stream import Shot, Stream
-from tests.surge.gate_stub import PlainLine, admit, serving
+from tests.surge.gate_stub import PlainLine, admit, serving, until
 from tests.surge.small_day import scenario
 
 RAMP = {"product": "day", "first_per_s": 200, "factor": 2, "steps": 1, "seconds": 0.5}
@@ -169,11 +170,31 @@ def shown(gates: Gates) -> Iterator[tuple[Turn, Stream, Shot]]:
             yield turn, *found
 
 
+async def test_every_scan_of_the_plan_is_made_or_told_why_not() -> None:
+    """Of the first parties one gets its tickets late, and one never."""
+    day = scenario(seconds=1, ramp=None)
+    async with sharing(day, 1) as (gates,):
+        late, never, *_ = [guests.number for guests in gates.plan.guests if guests.habit is Habit.NONE]
+        for party, codes in gates._codes.items():
+            for code in codes:
+                code.token = b"" if party in {late, never} else SOLD
+        gates.clock = DayClock(time.monotonic(), gates.plan.starts_s, day.speed)
+        gates.schedule()
+        playing = asyncio.create_task(part.day(gates))
+        await until(lambda: any(code.waiting for code in gates._codes[late]))
+        waiting = sum(bool(code.waiting) for code in gates._codes[late])
+        gates._take({"party": late, "tokens": [base64.b64encode(SOLD).decode()] * len(gates._codes[late])})
+        await playing
+        assert gates.late_tickets == waiting
+        assert gates.without_ticket == len(gates.plan.turns[never])
+        assert len(gates.samples) + gates.skipped + gates.without_ticket == gates.plan.scans
+
+
 async def test_two_processes_play_the_day_of_one_to_the_unit() -> None:
     day = scenario(seconds=2, ramp=None)
     one, two = await played(day, 1), await played(day, 2)
     assert (one["processes"], two["processes"]) == (1, 2)
-    for name in ("persons_in", "tickets_admitted", "inside", "skipped", "unanswered", "unbooked"):
+    for name in ("persons_in", "tickets_admitted", "inside", "skipped", "without_ticket", "unanswered", "unbooked"):
         assert one[name] == two[name], name
     for name in ("verdicts", "wrong"):
         assert Counter(map(str, (row[:3] for row in one[name]))) == Counter(map(str, (row[:3] for row in two[name])))

@@ -17,6 +17,7 @@ from loadtest.surge.record import Count, Happened, Record
 from loadtest.surge.report import compare, page, series
 from loadtest.surge.report.compare import Row
 from loadtest.surge.report.figures import Figures, figures_of
+from loadtest.surge.report.played import Played
 from loadtest.surge.report.series import Bins
 from loadtest.surge.report.verdict import Held
 from loadtest.surge.report.verdict import Limit as Cause
@@ -287,6 +288,46 @@ def test_who_is_told_of_other_programs_is_told_when() -> None:
     quiet_day = page.html(figures_of(with_a_ramp_of([step(1000, 20)], gates_cpu=0.3, others=0.3)))
     assert "Other programs used 30 % of this machine in the ramp.</b> How much it holds is better" in quiet_day
     assert "of this machine on the day" not in quiet_day
+
+
+@pytest.mark.parametrize(
+    ("late", "skipped", "without", "as_planned", "said"),
+    [
+        (0, 0, 0, True, ["all 1,000 scans of the plan were made"]),
+        (1, 0, 0, True, ["1 ticket was sold only when its guest stood at the gate already"]),
+        (10, 0, 0, True, ["10 tickets were sold only when their guest stood at the gate already"]),
+        (11, 0, 0, False, ["1 % of the scans waited for their ticket: the shop was behind"]),
+        (0, 30, 20, True, ["950 of the plan's 1,000 scans were made: 30 not, because their ticket had been refused"]),
+        (0, 0, 20, True, ["980 of the plan's 1,000 scans were made: 20 not, because their guest never got a ticket"]),
+        (0, 31, 20, False, ["5 % of the plan's scans were not made: the gates had less to do than planned"]),
+    ],
+)
+def test_what_was_not_played_of_the_plan_is_said_and_warned_of_when_it_is_not_small(
+    late: int, skipped: int, without: int, as_planned: bool, said: list[str]
+) -> None:
+    found = Played(1_000, late, skipped, without)
+    assert (found.as_planned, bool(found.warnings)) == (as_planned, not as_planned)
+    assert [text in found.says for text in said] == [True] * len(said), found.says
+
+
+def test_who_found_it_sold_out_is_told_by_itself() -> None:
+    assert Played(1_000, 0, 50, 900, sold_out=True).as_planned
+    assert not Played(1_000, 0, 51, 900, sold_out=True).as_planned
+
+
+def test_the_page_says_what_was_not_played_of_the_plan() -> None:
+    one = record()
+    one.gates.update(late_tickets=12, skipped=3, without_ticket=40)
+    figures = figures_of(one)
+    assert ("The plan of the day", False) in [(title, good) for title, _, good in figures.sentences]
+    assert figures.ready, "the system did what it was asked"
+    found = page.html(figures)
+    assert "12 tickets were sold only when the guest stood at the gate already" in found
+    assert "3 % of the scans waited for their ticket" in found
+    assert "of the plan&#39;s scans were not made" in found
+    broken = record(interrupted=True)
+    broken.gates["stopped_at_s"] = 12 * 3600.0
+    assert "what was played of it" not in page.html(figures_of(broken))
 
 
 # The page.

@@ -11,6 +11,7 @@ from loadtest.surge.plan import Plan
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Record
 from loadtest.surge.report import series, verdict
+from loadtest.surge.report.played import Played
 from loadtest.surge.report.series import Bins, Queue
 from loadtest.surge.report.usage import Usage
 from loadtest.surge.report.verdict import Cost, Held, RampCost
@@ -45,6 +46,8 @@ class Figures:
     busiest: float
     cost: Cost
     ramp_cost: RampCost
+    played: Played | None
+    """None where the day was interrupted: how much of the plan was due until then is not known."""
     usage: Usage
     """Of the day; what was used in the ramp is in `ramp_usage`."""
     ramp_usage: Usage
@@ -133,6 +136,7 @@ class Figures:
             ),
             *lanes,
             ("Answers on the day", self._answers(), self.scans > 0 and not self.wrong),
+            *([("The plan of the day", self.played.says, self.played.as_planned)] if self.played else []),
             ("The books", self._books(), not self.differences),
             ("The generator on the day", self.cost.says, not self.cost.was_limit),
             *([("The generator in the ramp", self.ramp_cost.says, not self.ramp_cost.was_limit)] if self.steps else []),
@@ -218,6 +222,7 @@ def figures_of(record: Record) -> Figures:
         series.busiest_minute(samples),
         _cost(record, samples, usage),
         RampCost(held, _others(record, ramp_usage)),
+        None if record.interrupted else _played(record, plan),
         usage,
         ramp_usage,
         percentile(took, 0.5),
@@ -267,6 +272,11 @@ def _others(record: Record, usage: Usage) -> float:
         return 0.0
     ours = sum(sum(one["cpu"]) for one in usage.processes.values())
     return max(sum(usage.machine) - ours / record.machine.cores, 0.0) / len(usage.machine)
+
+
+def _played(record: Record, plan: Plan) -> Played:
+    gates, sold_out = record.gates, bool(record.shop["outcomes"].get("SOLD_OUT"))
+    return Played(plan.scans, gates["late_tickets"], gates["skipped"], gates["without_ticket"], sold_out)
 
 
 def _cost(record: Record, samples: Samples, usage: Usage) -> Cost:
