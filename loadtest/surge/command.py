@@ -121,7 +121,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one.")],
     out: Annotated[Path, typer.Option(help="The page that is written.")] = Path("surge-compare.html"),
 ) -> None:
-    """Two rehearsals side by side: what became better, what worse."""
+    """Two rehearsals side by side: what became better, what worse, and what is about the same."""
     require_packages("jinja2")
     from loadtest.surge.report.compare import write
     from ops.screen import OUT as SCREEN

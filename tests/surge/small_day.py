@@ -147,6 +147,7 @@ def record(**changes: Any) -> Record:
     usage = {
         "day_s": times,
         "machine": [0.4] * 50,
+        "pace_ms": [1.5] * 50,
         "processes": {
             "gateway": {"cpu": [0.3] * 50, "memory_mb": [80.0] * 50},
             "generator: gates": {"cpu": [0.2] * 50, "memory_mb": [50.0] * 50},

@@ -14,8 +14,7 @@ from loadtest.surge.plan import Way
 from loadtest.surge.queues import Coming, Served
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Count, Happened, Record
-from loadtest.surge.report import compare, page, series
-from loadtest.surge.report.compare import Row
+from loadtest.surge.report import page, series
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.played import Played
 from loadtest.surge.report.series import Bins
@@ -246,6 +245,7 @@ def with_a_ramp_of(steps: list[Step], gates_cpu: float, others: float) -> Record
     rows = [3600.0 * (n + 1) + ends_s for n in range(10)]
     one.usage["day_s"] = [at_s for at_s in one.usage["day_s"] if at_s < ends_s] + rows
     day = len(one.usage["day_s"]) - len(rows)
+    one.usage["pace_ms"] = [1.5] * (day + len(rows))
     one.usage["machine"] = [0.25] * day + [gates_cpu / 2 + others] * len(rows)
     processes = one.usage["processes"]
     processes["gateway"] = {"cpu": [0.3] * day + [0.0] * len(rows), "memory_mb": [80.0] * (day + len(rows))}
@@ -475,120 +475,6 @@ def test_json_in_the_page_cannot_end_its_script() -> None:
     assert "</script>" not in page.embedded({"name": "</script><script>alert(1)</script>"})
 
 
-# Comparison.
-
-
-def written(folder: Path, one: Record) -> Path:
-    folder.mkdir()
-    page.write(one, folder / "report.html")
-    return folder
-
-
-def test_two_reports_are_compared_by_their_pages(tmp_path: Path) -> None:
-    worse = record()
-    worse.gates["ramp"] = [as_dict(step(500, 20)), as_dict(step(1000, 240))]
-    lines = compare.write(written(tmp_path / "a", record()), written(tmp_path / "b", worse), tmp_path / "c.html")
-    assert "worse: guests a minute held 60,000 → 30,000 -50 %" in lines
-    shown = (tmp_path / "c.html").read_text()
-    assert "Two rehearsals compared" in shown
-    assert ">worse<" in shown
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "row"),
-    [
-        ([step(1000, 20)], [step(1000, 300)], Row("guests a minute held", "60,000", "held no step", "", "worse")),
-        ([step(1000, 300)], [step(1000, 20)], Row("guests a minute held", "held no step", "60,000", "", "better")),
-        (
-            [step(1000, 300)],
-            [step(1000, 300)],
-            Row("guests a minute held", "held no step", "held no step", "", "same"),
-        ),
-        ([step(1000, 20)], [], Row("guests a minute held", "60,000", "no ramp", "", "")),
-        ([], [step(1000, 20)], Row("guests a minute held", "no ramp", "60,000", "", "")),
-        ([], [], None),
-    ],
-)
-def test_a_ramp_that_held_no_step_is_no_number(
-    first: list[Step], second: list[Step], row: Row | None, tmp_path: Path
-) -> None:
-    found = []
-    for name, steps in (("a", first), ("b", second)):
-        one = record()
-        one.gates["ramp"] = [as_dict(step) for step in steps]
-        found.append(compare.summary_of(written(tmp_path / name, one))["numbers"])
-    rows = [row for row in compare.rows(*found) if row.name == "guests a minute held"]
-    assert rows == ([row] if row else [])
-    compare.write(tmp_path / "a", tmp_path / "b", tmp_path / "c.html")
-    assert "-100 %" not in (tmp_path / "c.html").read_text()
-
-
-def test_the_same_report_has_nothing_better_or_worse(tmp_path: Path) -> None:
-    one = written(tmp_path / "a", record())
-    assert compare.write(one, one / "report.html", tmp_path / "c.html") == [f"written to {tmp_path / 'c.html'}"]
-
-
-@pytest.mark.parametrize(
-    ("key", "first", "second", "verdict"),
-    [
-        ("p99_ms", 100, 110, "same"),
-        ("p99_ms", 100, 112, "worse"),
-        ("p99_ms", 100, 89, "better"),
-        ("guests_a_minute", 100, 112, "better"),
-        ("guests_a_minute", 100, 89, "worse"),
-        ("wrong", 0, 1, "worse"),
-        ("wrong", 0, 0, "same"),
-        ("scans", 1, 100, ""),
-    ],
-)
-def test_a_change_within_the_noise_is_none(key: str, first: float, second: float, verdict: str) -> None:
-    assert compare.judged(key, first, second) == verdict
-
-
 def test_a_page_that_cannot_be_written_is_told_with_its_reason(tmp_path: Path) -> None:
-    one, nowhere = written(tmp_path / "a", record()), tmp_path / "nowhere" / "x.html"
     with pytest.raises(BadInput, match=r"Cannot write .*No such file"):
-        page.write(record(), nowhere)
-    with pytest.raises(BadInput, match=r"Cannot write .*No such file"):
-        compare.write(one, one, nowhere)
-
-
-def test_what_may_not_be_compared_is_said(figures: Figures) -> None:
-    one = figures.summary()
-    two = one | {"seed": 2, "machine": {"cores": 64}}
-    assert compare.warnings(one, one) == []
-    assert compare.warnings(one, two) == [
-        "They are different days of the same kind: 7 and 2.",
-        "They ran on different machines or versions.",
-    ]
-
-
-def test_the_second_day_is_drawn_on_the_clock_of_the_first() -> None:
-    two = {"at_s": [600.0, 1200.0, 1800.0], "p99_ms": [5.0, None, 7.0]}
-    assert [compare._at(two, at_s) for at_s in (599, 600, 1100, 1200, 1800, 2400, 2401)] == [
-        None, 5.0, 5.0, None, 7.0, 7.0, None,
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("key", "values", "texts", "change"),
-    [
-        ("within_limit", (99.996, 99.5), ["99.99 %", "99.50 %"], "0 %"),
-        ("p99_ms", (1234.5, 12.34), ["1,234 ms", "12.3 ms"], "-99 %"),
-        ("scans", (5106.0, 9081.0), ["5,106", "9,081"], "+78 %"),
-    ],
-)
-def test_numbers_are_said_as_people_say_them(
-    key: str, values: tuple[float, float], texts: list[str], change: str
-) -> None:
-    (row,) = compare.rows({key: values[0]}, {key: values[1]})
-    assert [row.first, row.second] == texts
-    assert row.change == change
-
-
-def test_what_is_no_report_is_not_compared(tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("<html></html>")
-    with pytest.raises(BadInput, match="is no report of a rehearsal"):
-        compare.summary_of(tmp_path)
-    with pytest.raises(BadInput, match="Cannot read"):
-        compare.summary_of(tmp_path / "nowhere.html")
+        page.write(record(), tmp_path / "nowhere" / "x.html")

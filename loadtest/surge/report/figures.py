@@ -10,7 +10,8 @@ from loadtest.surge import plan as planning
 from loadtest.surge.plan import Plan
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Record
-from loadtest.surge.report import series, verdict
+from loadtest.surge.report import chance, series, verdict
+from loadtest.surge.report.chance import Range
 from loadtest.surge.report.played import Played
 from loadtest.surge.report.series import Bins, Queue
 from loadtest.surge.report.usage import Usage
@@ -171,7 +172,14 @@ class Figures:
             "speed": self.scenario.speed,
             "passed": self.passed,
             "headline": self.headline,
+            "here": self.record.here,
+            "pace_ms": percentile(sorted(self.usage.pace_ms), 0.5),
+            "others": {"on the day": self.cost.others, "in the ramp": self.ramp_cost.others},
+            "generator_was_limit": {"on the day": self.cost.was_limit, "in the ramp": self.ramp_cost.was_limit},
+            "ramp_factor": self.scenario.ramp.factor if self.scenario.ramp else 1.0,
+            "at_least": self.held.at_least,
             "numbers": self.numbers(),
+            "ranges": self.ranges(),
             "at_s": self.bins.edges,
             "p99_ms": self.day["latency"]["p99"],
             "ramp": [[step.per_s * 60, step.p99_ms, step.held] for step in self.steps],
@@ -189,10 +197,24 @@ class Figures:
             "scans": self.scans,
             "wrong": sum(one.count for one in self.wrong),
             "sale_p99_ms": sale_percentile(self.record, 0.99),
-            "system_cpu_s": system_cpu,
+            **({"system_cpu_ms": system_cpu * 1e3 / self.scans} if self.record.here and self.scans else {}),
             **({} if self.cost.share is None else {"generator_share": self.cost.share * 100}),
             "differences": len(self.differences),
             **{f"wait_min {one.verdict.name}": one.verdict.longest_wait_s / 60 for one in self.queues},
+        }
+
+    def ranges(self) -> dict[str, Range | None]:
+        """Of the numbers that chance has a part in: where another day of the same system would lie."""
+        samples = Samples.of(self.record.gates["samples"])
+        seconds = [int(due_s // self.scenario.speed) for due_s in samples.due_s]
+        sold = [(at_s, took) for at_s, took, _, outcome in self.record.shop["sales"] if outcome == "SOLD"]
+        when = [int(at_s // self.scenario.speed) for at_s, _ in sold]
+        within = chance.of_share(samples.took_ms, seconds, LIMIT_MS)
+        return {
+            "p50_ms": chance.of_percentile(samples.took_ms, seconds, 0.5),
+            "p99_ms": chance.of_percentile(samples.took_ms, seconds, 0.99),
+            "within_limit": within and (within[0] * 100, within[1] * 100),
+            "sale_p99_ms": chance.of_percentile([took for _, took in sold], when, 0.99),
         }
 
 

@@ -11,16 +11,17 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Samples, one a second. `day_s`: their times on the park's clock; `machine`: the share of all cores that was busy;
-    `processes`: of each name `cpu`, shares of a core, and `memory_mb`."""
+    `pace_ms`: what a fixed piece of work took; `processes`: of each name `cpu`, shares of a core, and `memory_mb`."""
 
     day_s: Sequence[float]
     machine: Sequence[float]
+    pace_ms: Sequence[float]
     processes: Mapping[str, Mapping[str, Sequence[float]]]
 
     @classmethod
     def of(cls, usage: Mapping[str, Any]) -> Usage:
         """All that was sampled."""
-        return cls(usage["day_s"], usage["machine"], usage["processes"])
+        return cls(usage["day_s"], usage["machine"], usage["pace_ms"], usage["processes"])
 
     def parted(self, starts_s: float, ends_s: float) -> tuple[Usage, Usage]:
         """Of the day between two of its times, and of what came after it. A sample is of the second before it."""
@@ -29,9 +30,4 @@ class Usage:
 
     def _cut(self, rows: slice) -> Usage:
         processes = {name: {kind: values[rows] for kind, values in one.items()} for name, one in self.processes.items()}
-        return Usage(self.day_s[rows], self.machine[rows], processes)
-
-    @property
-    def seconds(self) -> int:
-        """How long it was sampled."""
-        return len(self.day_s)
+        return Usage(self.day_s[rows], self.machine[rows], self.pace_ms[rows], processes)
