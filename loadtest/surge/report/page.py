@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadtest.surge.clock import of_day
+from loadtest.surge.queues import TEN_MINUTES_S
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Record
 from loadtest.surge.report import series
@@ -29,6 +30,7 @@ from ticketcore.reasons import Reason
 
 HERE = Path(__file__).parent
 NOON_S = 12 * 3600
+TEN_MINUTES = TEN_MINUTES_S / 60
 PLACES = {"window": "ticket windows", "kiosk": "kiosks", "web": "web shop", "refund": "refunds, at windows"}
 TOP = 7
 """Series of a chart that have a colour of their own; what is left goes together."""
@@ -205,7 +207,7 @@ def _flow(figures: Figures) -> Drawn:
 
 def _waits(figures: Figures) -> Drawn:
     lines = [Line(one.all.name, one.all.wait_min, number) for number, one in enumerate(figures.queues, 1)]
-    limit = Limit(10, "ten minutes")
+    limit = Limit(TEN_MINUTES, "ten minutes")
     chart = Chart(
         "Waiting time at each entrance", "minutes", figures.bins.edges, lines, [limit], _marks(figures), digits=1
     )
@@ -235,7 +237,7 @@ def at_gates(number: int, figures: Figures) -> AtGates:
                 entrance.lanes_at(gate),
                 draw_small(Small(f"Queue at {one.name}", "guests", at_s, one.length, most, colour=1)),
                 draw_small(
-                    Small(f"Waiting time at {one.name}", "min", at_s, one.wait_min, wait_min, colour=2, digits=1)
+                    Small(f"Waiting time at {one.name}", "min", at_s, one.wait_min, wait_min, 2, 1, TEN_MINUTES)
                 ),
             )
             for gate, one in enumerate(queue.gates)

@@ -51,7 +51,7 @@ class Played:
         if self.made == self.planned:
             made = f"all {self.planned:,} scans of the plan were made"
         else:
-            made = f"{self.made:,} of the plan's {self.planned:,} scans were made: {' and '.join(self._left_out())}"
+            made = f"{self.made:,} of the plan's {self.planned:,} scans were made: {'; '.join(self._left_out())}"
         return ". ".join([made, *self._late(), *(one.removesuffix(".") for one in self.warnings)])
 
     def _left_out(self) -> list[str]:

@@ -18,7 +18,8 @@ MOST_TIMES = 4
 
 @dataclass(frozen=True, slots=True)
 class Small:
-    """What is drawn. `most` is the highest value of all that stand side by side."""
+    """What is drawn. `most` is the highest value of all that stand side by side; `limit` a level that matters, drawn
+    where one of them reaches it."""
 
     title: str
     unit: str
@@ -27,6 +28,7 @@ class Small:
     most: float
     colour: int = 1
     digits: int = 0
+    limit: float | None = None
 
     def x(self, at_s: float) -> float:
         """Pixels of a time."""
@@ -73,6 +75,9 @@ def _grid(chart: Small) -> Iterator[str]:
         y = chart.y(value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text class="tick" x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{short(round(value, 1))}</text>'
+    if chart.limit is not None and chart.limit <= chart.most:
+        y = chart.y(chart.limit)
+        yield f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
     times = hours(chart.at_s[0], chart.at_s[-1])
     for at_s in times[:: -(-len(times) // MOST_TIMES)]:
         yield (
