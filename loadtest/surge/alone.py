@@ -106,12 +106,12 @@ def measure(wanted: Wanted, screen: Screen) -> list[Sent]:
                 gc.enable()
 
 
-def certificates(folder: Path) -> Certificate:
-    """A park's authority, the echo's server certificate, and a device's of all gates."""
+def certificates(folder: Path, gates: Sequence[str] = GATES) -> Certificate:
+    """A park's authority, the echo's server certificate, and a device's that speaks for these gates."""
     now = datetime.now(UTC)
     authority = pki.create_authority(now)
     server = pki.issue_server(authority, "gateway", ["localhost"], now)
-    device, _ = pki.issue_client(authority, pki.Kind.GATE, "alone", pki.identities(pki.Kind.GATE, "alone", GATES), now)
+    device, _ = pki.issue_client(authority, pki.Kind.GATE, "alone", pki.identities(pki.Kind.GATE, "alone", gates), now)
     for name, pair in (("server", server), ("device", device)):
         (folder / f"{name}.pem").write_bytes(pair.certificate)
         (folder / f"{name}.key").write_bytes(pair.key)
