@@ -155,6 +155,8 @@ def test_what_is_held_differs_by_more_than_half_a_step_of_the_ramp(
         (Figure(60_000), Figure(120_000, at_least=True), Verdict.BETTER),
         (Figure(120_000), Figure(60_000, at_least=True), Verdict.UNKNOWN),
         (Figure(120_000, at_least=True), Figure(60_000), Verdict.WORSE),
+        (Figure(60_000, at_least=True), Figure(60_000, at_least=True), Verdict.UNKNOWN),
+        (Figure(60_000), Figure(62_000, at_least=True), Verdict.UNKNOWN),
     ],
 )
 def test_at_least_so_much_may_be_as_much_as_the_other(first: Figure, second: Figure, verdict: Verdict) -> None:

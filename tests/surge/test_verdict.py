@@ -120,9 +120,9 @@ def test_a_generator_that_was_on_time_is_not_said_to_have_been_late() -> None:
             step(2000, 300, late_p99_ms=12, cpu=0.7),
             False,
             "at 120,000 guests a minute, which were not held, it was late by 12 of 300 ms for 99 of 100 scans, "
-            "used 70 % of a core, and not the limit",
+            "with 70 % of a core; it was not the limit",
         ),
-        (step(2000, 300, late_p99_ms=12, busy=0.99), False, "and shared a machine that was full"),
+        (step(2000, 300, late_p99_ms=12, busy=0.99), False, "the machine, which both share, was full"),
         (step(2000, 300, late_p99_ms=290, cpu=0.99), True, "WARNING: it ended the ramp: at 120,000 guests a minute"),
         (step(2000, 30), False, "every step was held, so it was not the limit"),
     ],

@@ -151,15 +151,14 @@ def judge(measure: Measure, first: Figure, second: Figure, pair: Pair) -> Verdic
         return Verdict.NONE
     if measure.same_plan and not pair.same_plan:
         return Verdict.NONE
-    if first.value == second.value:
-        return Verdict.SAME
-    if _is_noise(measure, first.value, second.value, pair):
+    noise = _is_noise(measure, first.value, second.value, pair)
+    smaller = min(first, second, key=lambda one: one.value or 0.0)
+    if smaller.at_least or (noise and (first.at_least or second.at_least)):
+        return Verdict.UNKNOWN
+    if noise:
         return Verdict.SAME
     if first.by_chance and (chance := _chance(first.range, second.range)) is not None:
         return chance
-    smaller = min(first, second, key=lambda one: one.value or 0.0)
-    if smaller.at_least:
-        return Verdict.UNKNOWN
     return Verdict.BETTER if (second.value > first.value) == measure.more_is_better else Verdict.WORSE
 
 

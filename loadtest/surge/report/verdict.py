@@ -159,8 +159,8 @@ class RampCost:
         part = f"late by {step.late_p99_ms:,.0f} of {step.p99_ms:,.0f} ms for 99 of 100 scans"
         if self.was_limit:
             return f"WARNING: it ended the ramp: {at}, it was {part}. {disturbed(self.others) or HELP}"
-        shares = ", and shared a machine that was full" if self.held.limit is Limit.MACHINE else ", and not the limit"
-        return f"{at}, it was {part}, used {step.cpu * 100:.0f} % of a core{shares}{noise}"
+        was = "the machine, which both share, was full" if self.held.limit is Limit.MACHINE else "it was not the limit"
+        return f"{at}, it was {part}, with {step.cpu * 100:.0f} % of a core; {was}{noise}"
 
 
 @dataclass(frozen=True, slots=True)
