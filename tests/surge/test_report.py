@@ -151,6 +151,19 @@ def test_the_longest_queue_and_wait_are_told_with_their_times() -> None:
     assert series.line("main-2", [], Bins(0, 600, 2)) == series.Line("main-2", 0, [0, 0], [0, 0], 0, "-", 0, "-")
 
 
+def test_an_interrupted_day_shows_nobody_who_would_have_come_later() -> None:
+    one = record(interrupted=True)
+    one.gates["stopped_at_s"] = 12 * 3600.0
+    figures = figures_of(one)
+    plan = planning.make(scenario())
+    for entrance, found in enumerate(figures.queues):
+        came = sum(coming.at_s <= figures.bins.ends_s for coming in plan.comings[entrance])
+        assert 0 < found.all.parties == came < len(plan.comings[entrance])
+    whole = series.arrivals(plan, Bins.of_day(plan.starts_s, plan.ends_s))
+    width = Bins.of_day(plan.starts_s, plan.ends_s).width_s
+    assert sum(figures.day["flow"]["arrivals"]) * figures.bins.width_s < 0.9 * sum(whole) * width
+
+
 def test_percentiles_have_gaps_where_nobody_came() -> None:
     samples = Samples()
     samples.add(5, (1, 7), (Way.ENTRY, "ADMIT"), (0, 1))

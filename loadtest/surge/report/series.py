@@ -62,11 +62,16 @@ class Bins:
 
 
 def arrivals(plan: Plan, bins: Bins) -> list[float]:
-    """Guests a minute who come to the entrances, those who come back among them."""
+    """Guests a minute who come to the entrances, those who come back among them. Of a day that was interrupted only
+    who came until then: the plan goes on."""
     pairs = []
     for guests, turns in zip(plan.guests, plan.turns, strict=True):
         persons = [line.persons for line in guests.kind.tickets for _ in range(line.count)]
-        pairs += [(turn.came_s, float(persons[turn.ticket])) for turn in turns if turn.way in INTO]
+        pairs += [
+            (turn.came_s, float(persons[turn.ticket]))
+            for turn in turns
+            if turn.way in INTO and turn.came_s <= bins.ends_s
+        ]
     return [amount / (bins.width_s / 60) for amount in bins.sums(pairs)]
 
 
@@ -164,18 +169,20 @@ class Queue:
 
 
 def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> Queue:
-    """The queue model again, with the time that the system really took for each guest; at the gates where they were."""
+    """The queue model again, with the time that the system really took for each guest; at the gates where they were.
+    Of a day that was interrupted only who came until then."""
     kept = plan.scenario.entrances[entrance]
     comings = [
         replace(coming, service_s=coming.service_s + delays_s.get(number, 0.0))
         for number, coming in enumerate(plan.comings[entrance])
+        if coming.at_s <= bins.ends_s
     ]
     closes_s = float(plan.scenario.closes)  # who stands in the queue then goes away
     served = [
         replace(one, start_s=max(coming.at_s, min(one.start_s, closes_s)))
         for coming, one in zip(comings, serve_all(comings, kept.lanes), strict=True)
     ]
-    everybody = list(zip(comings, served, plan.coming_gates[entrance], strict=True))
+    everybody = list(zip(comings, served, plan.coming_gates[entrance], strict=False))
     whole = line(kept.name, [(coming, one) for coming, one, _ in everybody], bins)
     needed = lanes_needed(comings)
     verdict = LaneVerdict(
@@ -185,7 +192,7 @@ def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> 
         whole.waited_at,
         needed,
         longest_wait_s(comings, needed),
-        plan.turned_away[entrance],
+        plan.turned_away[entrance] if bins.ends_s >= closes_s else 0,
     )
     gates = [
         line(name, [(coming, one) for coming, one, gate in everybody if gate == number], bins)
