@@ -309,6 +309,17 @@ def test_what_may_not_be_compared_is_said(summary: dict[str, Any]) -> None:
     ]
 
 
+def test_how_fast_the_machine_was_is_not_told_of_a_system_elsewhere(summary: dict[str, Any]) -> None:
+    one = summary | {"others": {}, "here": False}
+    assert compare.warnings(one, one | {"pace_ms": one["pace_ms"] * 2}) == []
+
+
+def test_the_pace_of_the_machine_is_that_of_its_quicker_quarter() -> None:
+    one = record()
+    one.usage["pace_ms"] = [1.0] * 20 + [5.0] * 30
+    assert figures_of(one).summary()["pace_ms"] == 1.0
+
+
 def test_the_second_day_is_drawn_on_the_clock_of_the_first() -> None:
     two = {"at_s": [600.0, 1200.0, 1800.0], "p99_ms": [5.0, None, 7.0]}
     assert [compare._at(two, at_s) for at_s in (599, 600, 1100, 1200, 1800, 2400, 2401)] == [

@@ -109,7 +109,7 @@ def warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 def _disturbances(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
     """What else was not the same: how fast the machine was, who else used it, whether the generator was the limit."""
     paces = first["pace_ms"], second["pace_ms"]
-    if all(paces) and max(paces) > min(paces) * MUCH_SLOWER:
+    if pair_of(first, second).slower != 1.0 and max(paces) > min(paces) * MUCH_SLOWER:
         which = "second" if paces[1] > paces[0] else "first"
         yield (
             f"The machine was slower in the {which}: a fixed piece of work took {paces[0]:.2f} and {paces[1]:.2f} ms. "

@@ -21,6 +21,8 @@ from loadtest.surge.scenario import Scenario
 from loadtest.surge.watch import GENERATOR
 
 Series = dict[str, list[Any]]
+PACE_SHARE = 0.25
+"""Of the times of a fixed piece of work the quickest quarter: the system itself stood least in the way of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,7 @@ class Figures:
             "passed": self.passed,
             "headline": self.headline,
             "here": self.record.here,
-            "pace_ms": percentile(sorted(self.usage.pace_ms), 0.5),
+            "pace_ms": percentile(sorted(self.usage.pace_ms), PACE_SHARE),
             "others": {"on the day": self.cost.others, "in the ramp": self.ramp_cost.others},
             "generator_was_limit": {"on the day": self.cost.was_limit, "in the ramp": self.ramp_cost.was_limit},
             "ramp_factor": self.scenario.ramp.factor if self.scenario.ramp else 1.0,
