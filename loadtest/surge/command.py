@@ -121,13 +121,33 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another one.")],
     out: Annotated[Path, typer.Option(help="The page that is written.")] = Path("surge-compare.html"),
 ) -> None:
-    """Two rehearsals side by side: what became better, what worse."""
+    """Two rehearsals side by side: what became better, what worse, and what is about the same."""
     require_packages("jinja2")
     from loadtest.surge.report.compare import write
     from ops.screen import OUT as SCREEN
 
     for line in write(first, second, out):
         SCREEN.print(line)
+
+
+@app.command()
+def generator(
+    turnstiles: Annotated[int, typer.Option(help="So many streams, each one scan a frame.", min=1, max=5_000)] = 1_000,
+    seconds: Annotated[float, typer.Option(help="How long each step lasts.", min=0.1, max=60)] = 3.0,
+    echoes: Annotated[
+        int | None, typer.Option(help="Processes that answer; else one less than there are cores.", min=1, max=64)
+    ] = None,
+) -> None:
+    """How many scans a second one process of the generator sends on this machine, with TLS, against a bare echo.
+
+    Takes a minute or two. Nothing of Parkgate runs behind the echo: where this ends, a rehearsal needs more processes.
+    """
+    import os
+
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from loadtest.surge import alone
+
+    alone.run(alone.Wanted(turnstiles, seconds, echoes or max(len(os.sched_getaffinity(0)) - 1, 1)))
 
 
 @app.command()

@@ -306,6 +306,7 @@ def _usage(watched: Watched, clock: DayClock) -> dict[str, Any]:
     return {
         "day_s": [round(clock.day(time_), 1) for time_ in watched.times],
         "machine": [round(share, 3) for share in watched.machine],
+        "pace_ms": [round(took, 3) for took in watched.pace_ms],
         "processes": {
             name: {"cpu": [round(x, 3) for x in one.cpu], "memory_mb": [round(x, 1) for x in one.memory_mb]}
             for name, one in sorted(watched.by_name.items())

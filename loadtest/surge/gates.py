@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,12 +71,16 @@ class Gates:
     counted: Counted = field(default_factory=Counted)
     traffic: Traffic = field(default_factory=Traffic)
     pulse: Pulse = field(default_factory=Pulse)
+    """Of the day alone: the ramp ends in steps that nobody could hold, and measures each of them itself."""
+    ramp_pulse: Pulse = field(default_factory=Pulse)
     streams: list[list[Stream]] = field(default_factory=list)
     delays_s: list[dict[int, float]] = field(default_factory=list)
     """For each entrance, by coming: what the system's answers took of the guests' time at the lane."""
     open_shots: int = 0
     late_tickets: int = 0
+    """Tickets that came only after their guest's turn."""
     skipped: int = 0
+    """Turns that made no sense any more, as the way out of somebody who was not let in."""
     stopping: bool = False
 
     def __post_init__(self) -> None:
@@ -88,7 +92,7 @@ class Gates:
             for guests in self.plan.guests
             if self.share.invites(guests, self.plan.scenario)
         }
-        self._next_device = [count() for _ in self.plan.scenario.entrances]
+        self._devices: list[list[Iterator[Stream]]] = []
         self._took_s: list[float] = []
         self._answered = 0
         self._since = time.monotonic()
@@ -118,13 +122,23 @@ class Gates:
         if sold["party"] not in self._codes:
             return
         for code, token in zip(self._codes[sold["party"]], tokens, strict=True):
+            self.late_tickets += bool(code.waiting)  # before it has a token, a code can wait for nothing else
             code.token = token
             self._go_on(code)
+
+    @property
+    def without_ticket(self) -> int:
+        """Turns that wait for a ticket: at the end of the day of guests who never got one."""
+        return sum(len(code.waiting) for codes in self._codes.values() for code in codes if not code.token)
 
     # Turns
 
     def schedule(self) -> None:
-        """Puts every turn of its parties on the clock."""
+        """Puts every turn of its parties on the clock, once its devices are known."""
+        self._devices = [
+            [cycle([one for one in streams if gate in one.gates]) for gate in entrance.gates]
+            for entrance, streams in zip(self.plan.scenario.entrances, self.streams, strict=False)
+        ]
         for party, codes in self._codes.items():
             for turn in self.plan.turns[party]:
                 self._at(self.clock.wall(turn.at_s), turn, codes[turn.ticket], proof=False)
@@ -162,14 +176,15 @@ class Gates:
 
     def _show(self, due: float, turn: Turn, code: Code, *, proof: bool) -> None:
         code.busy = turn.way is not Way.FORGED
-        stream = self._stream(turn)
+        stream = next(self._devices[turn.entrance][turn.gate])  # a gate's in turn, so that all of them have work
+        gate = self.plan.scenario.entrances[turn.entrance].gates[turn.gate]
         direction = pb.DIRECTION_EXIT if turn.way is Way.EXIT else pb.DIRECTION_ENTRY
         scan = pb.Scan(
             scan_id=os.urandom(SCAN_ID_BYTES),
             token=forged(code.token) if turn.way is Way.FORGED else code.token,
             scan_time_ms=now_ms(),
             direction=direction,
-            lane=turn.lane % len(stream.gates),
+            lane=stream.gates.index(gate),
             proof_seen=proof,
         )
         right = code.may_hear(turn.way, proof_seen=proof)
@@ -179,13 +194,6 @@ class Gates:
 
         self.open_shots += 1
         stream.send(Shot(scan, due, told))
-
-    def _stream(self, turn: Turn) -> Stream:
-        """The devices of a lane in turn, so that all of an entrance's turnstiles have work."""
-        streams = self.streams[turn.entrance]
-        lanes = self.plan.scenario.entrances[turn.entrance].lanes
-        device = turn.lane + lanes * (next(self._next_device[turn.entrance]) % max(len(streams) // lanes, 1))
-        return streams[device % len(streams)]
 
     def _told(
         self,
@@ -242,7 +250,6 @@ class Gates:
         now = time.monotonic()
         while code.waiting and not code.busy and code.token:
             turn = code.waiting.popleft()
-            self.late_tickets += turn.way in {Way.ENTRY, Way.TURNED_BACK}
             self._turn(max(now, self.clock.wall(turn.at_s)), turn, code, proof=False)
 
     def answered(self, shot: Shot, now: float) -> float:
@@ -293,6 +300,7 @@ class Gates:
     def progress(self) -> dict[str, float]:
         """How it goes now; `p99_ms`, of what was answered since the last time, only if anything was."""
         took_s, self._took_s = sorted(self._took_s), []
+        lag_ms = self.ramp_pulse.lag_ms or self.pulse.lag_ms
         answered, self._answered = self._answered, 0
         since, self._since = self._since, time.monotonic()
         answers = self.counted.verdicts
@@ -305,7 +313,7 @@ class Gates:
             "inside": sum(self.counted.inside.values()),
             "waiting": self.open_shots,
             "connected": self.traffic.connected,
-            "lag_ms": self.pulse.lag_ms[-1] if self.pulse.lag_ms else 0.0,
+            "lag_ms": lag_ms[-1] if lag_ms else 0.0,
         }
         return values | ({"p99_ms": percentile(took_s, 0.99) * 1e3} if took_s else {})
 
@@ -317,25 +325,25 @@ def _report(shot: Shot, verdict: pb.Verdict, outcome: pb.PassageOutcome.ValueTyp
 def devices(gates: Gates, lines: Lines) -> list[list[Stream]]:
     """The streams of each entrance that are this process's. A turnstile speaks for one gate, a controller for all of
     its entrance. Last, if the ramp has gates of its own, theirs."""
-    numbers, own = count(), count()
+    own, first = count(), 0
 
-    def group(names: Sequence[tuple[str, ...]], coalesces: bool) -> list[Stream]:
+    def group(names: Sequence[tuple[str, ...]], row: int, coalesces: bool) -> list[Stream]:
         return [
             Stream(lines.line(next(own)), name, coalesces, gates.traffic)
-            for name in names
-            if gates.share.has(next(numbers))
+            for number, name in enumerate(names)
+            if gates.share.has(first + number // row)
         ]
 
     made: list[list[Stream]] = []
     for entrance in gates.plan.scenario.entrances:
         coalesces = bool(entrance.controller_lanes)
-        names = [
-            entrance.gates if coalesces else (entrance.gates[n % len(entrance.gates)],) for n in range(entrance.streams)
-        ]
-        made.append(group(names, coalesces))
+        row = 1 if coalesces else len(entrance.gates)
+        names = [entrance.gates if coalesces else (entrance.gates[n % row],) for n in range(entrance.streams)]
+        made.append(group(names, row, coalesces))
+        first += entrance.rows
     ramp = gates.plan.scenario.ramp
     if ramp is not None and ramp.gates:
-        made.append(group([(ramp.gates[n % len(ramp.gates)],) for n in range(ramp.turnstiles)], coalesces=False))
+        made.append(group([(ramp.gates[n % len(ramp.gates)],) for n in range(ramp.turnstiles)], 1, coalesces=False))
     return made
 
 
@@ -398,13 +406,20 @@ async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
         say(Progress("ready", values={"devices": len(streams)}))
         gates.clock = DayClock(await go, gates.plan.starts_s, gates.plan.scenario.speed)
         gates.schedule()
-        with running(gates.pulse.run(), gates.tell()):
-            await day(gates)
-            await ramp(gates, RampShots(gates))
+        await perform(gates)
         for stream in streams:
             stream.ending = True
     await lines.close()
     return result(gates)
+
+
+async def perform(gates: Gates) -> None:
+    """The day and the ramp, each with a pulse of its own."""
+    with running(gates.tell()):
+        with running(gates.pulse.run()):
+            await day(gates)
+        with running(gates.ramp_pulse.run()):
+            await ramp(gates, RampShots(gates))
 
 
 async def day(gates: Gates) -> None:
@@ -449,6 +464,7 @@ def result(gates: Gates) -> dict[str, Any]:
         "pulses": [asdict(gates.pulse)],
         "late_tickets": gates.late_tickets,
         "skipped": gates.skipped,
+        "without_ticket": gates.without_ticket,
         "unanswered": gates.open_shots,
         "unbooked": sum(stream.unbooked for streams in gates.streams for stream in streams),
         "stopped_at_s": gates.clock.day(time.monotonic()) if gates.stopping else None,

@@ -13,7 +13,9 @@ from loadtest.surge.ramp import Step
 from loadtest.surge.samples import Samples, percentile
 
 Result = Mapping[str, Any]
-ADDED = ("persons_in", "tickets_admitted", "late_tickets", "skipped", "unanswered", "unbooked", "cpu_s")
+ADDED = (
+    "persons_in", "tickets_admitted", "late_tickets", "skipped", "without_ticket", "unanswered", "unbooked", "cpu_s",
+)  # fmt: skip
 JOINED = ("refunded_heard", "admitted_refunders", "pulses")
 WORST = frozenset({"day_s", "p99_ms", "lag_ms"})
 """Of the live line: what is no sum."""

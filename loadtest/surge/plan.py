@@ -43,13 +43,15 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A ticket's turn at a lane. `ticket` counts within the party; `came_s` is when they joined the queue."""
+    """A ticket's turn at a lane of a gate. `ticket` counts within the party; `came_s` is when they joined the queue;
+    `gate` is an index into those of the entrance."""
 
     at_s: float
     came_s: float
     ticket: int
     entrance: int
     lane: int
+    gate: int
     way: Way
     queue: int = -1
     """Which coming to the entrance it belongs to; -1: no queue, as on the way out."""
@@ -66,6 +68,8 @@ class Plan:
     comings: list[list[Coming]] = field(default_factory=list)
     turned_away: list[int] = field(default_factory=list)
     """By entrance: parties whose turn would have come after closing time."""
+    coming_gates: list[list[int]] = field(default_factory=list)
+    """By entrance, of each of its comings: at which gate they stood, as an index into those of the entrance."""
 
     @property
     def starts_s(self) -> float:
@@ -106,10 +110,11 @@ class _Step:
 def make(scenario: Scenario) -> Plan:
     """Plays the day through the lanes. The same scenario gives the same plan."""
     guests = invite(scenario)
+    entrances = scenario.entrances
     plan = Plan(
-        scenario, guests, [[] for _ in guests], [[] for _ in scenario.entrances], [0 for _ in scenario.entrances]
+        scenario, guests, [[] for _ in guests], [[] for _ in entrances], [0 for _ in entrances], [[] for _ in entrances]
     )
-    lanes = [Lanes(entrance.lanes) for entrance in scenario.entrances]
+    lanes = [Lanes(entrance.lanes) for entrance in entrances]
     numbers = count()
     steps = [
         _Step(at_s, next(numbers), party, way) for party in guests for at_s, way in _steps(party) if at_s is not None
@@ -136,24 +141,27 @@ def _walk(plan: Plan, lanes: list[Lanes], step: _Step) -> list[tuple[float, Way]
     if step.way is Way.EXIT:
         return _go_out(plan, step)
     entrance = plan.scenario.entrances[step.guests.entrance]
-    coming = Coming(step.at_s, service_s(step.guests, step.way, entrance.pace_seconds))
+    persons = 1 if step.way in {Way.COPY, Way.FORGED} else step.guests.kind.persons
+    coming = Coming(step.at_s, service_s(step.guests, step.way, entrance.pace_seconds), persons)
     served = lanes[step.guests.entrance].serve(coming)
     comings = plan.comings[step.guests.entrance]
     comings.append(coming)
+    gate = entrance.gate_of(served.lane, served.turn)
+    plan.coming_gates[step.guests.entrance].append(gate)
     if served.start_s >= plan.scenario.closes:
         plan.turned_away[step.guests.entrance] += 1
         return []
-    _note(plan, step, (served.start_s, served.lane, len(comings) - 1), coming.service_s)
+    _note(plan, step, (served.start_s, served.lane, gate, len(comings) - 1), coming.service_s)
     return _after(step, served.start_s + coming.service_s)
 
 
-def _note(plan: Plan, step: _Step, place: tuple[float, int, int], service_s: float) -> None:
+def _note(plan: Plan, step: _Step, place: tuple[float, int, int, int], service_s: float) -> None:
     """One turn for each ticket that is shown, one after the other."""
-    (start_s, lane, queue), party = place, step.guests
+    (start_s, lane, gate, queue), party = place, step.guests
     shown = 1 if step.way in {Way.COPY, Way.FORGED} else sum(line.count for line in party.kind.tickets)
     apart_s = 0.0 if party.kind.together else service_s / shown
     plan.turns[party.number] += [
-        Turn(start_s + ticket * apart_s, step.at_s, ticket, party.entrance, lane, step.way, queue)
+        Turn(start_s + ticket * apart_s, step.at_s, ticket, party.entrance, lane, gate, step.way, queue)
         for ticket in range(shown)
     ]
 
@@ -176,11 +184,13 @@ def _after(step: _Step, through_s: float) -> list[tuple[float, Way]]:
 def _go_out(plan: Plan, step: _Step) -> list[tuple[float, Way]]:
     """Exits have room: nobody queues to leave. They come back as the trip says."""
     party = step.guests
-    lane = party.number % plan.scenario.entrances[party.entrance].lanes
+    entrance = plan.scenario.entrances[party.entrance]
+    lane = party.number % entrance.lanes
+    gate = entrance.gate_of(lane, party.number // entrance.lanes)
     tickets = sum(line.count for line in party.kind.tickets)
     apart_s = 0.0 if party.kind.together else 1.0
     plan.turns[party.number] += [
-        Turn(step.at_s + ticket * apart_s, step.at_s, ticket, party.entrance, lane, Way.EXIT)
+        Turn(step.at_s + ticket * apart_s, step.at_s, ticket, party.entrance, lane, gate, Way.EXIT)
         for ticket in range(tickets)
     ]
     out = [trip for trip in party.trips if trip.out_s <= step.at_s]

@@ -15,18 +15,21 @@ TEN_MINUTES_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """A guest or party at an entrance: when they come, and how long they keep a lane busy once it is their turn."""
+    """A guest or party at an entrance: when they come, how long they keep a lane busy once it is their turn, and how
+    many they are."""
 
     at_s: float
     service_s: float
+    persons: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Which lane it was, and when their turn came."""
+    """Which lane it was, when their turn came, and how many parties the lane had served before."""
 
     lane: int
     start_s: float
+    turn: int = 0
 
 
 class Lanes:
@@ -34,13 +37,15 @@ class Lanes:
 
     def __init__(self, count: int) -> None:
         self._free = [(0.0, lane) for lane in range(count)]
+        self._served = [0] * count
 
     def serve(self, coming: Coming) -> Served:
         """Takes the lane that is free first."""
         free_s, lane = self._free[0]
         start_s = max(coming.at_s, free_s)
         heapq.heapreplace(self._free, (start_s + coming.service_s, lane))
-        return Served(lane, start_s)
+        self._served[lane] += 1
+        return Served(lane, start_s, self._served[lane] - 1)
 
 
 def serve_all(comings: Sequence[Coming], lanes: int) -> list[Served]:
@@ -70,16 +75,18 @@ def lanes_needed(comings: Sequence[Coming], limit_s: float = TEN_MINUTES_S) -> i
     return high
 
 
-def lengths(comings: Sequence[Coming], served: Sequence[Served], times_s: Sequence[float]) -> list[int]:
-    """How many stand in the queue at each of the times."""
-    arrived = sorted(coming.at_s for coming in comings)
-    begun = sorted(one.start_s for one in served)
-    counts: list[int] = []
-    come = gone = 0
-    for time_s in times_s:
-        while come < len(arrived) and arrived[come] <= time_s:
-            come += 1
-        while gone < len(begun) and begun[gone] <= time_s:
-            gone += 1
-        counts.append(come - gone)
-    return counts
+def standing(comings: Sequence[Coming], served: Sequence[Served]) -> list[tuple[float, int]]:
+    """How many persons stand in the queue from a time on, at each time at which that changes. Who is served at once
+    never stood in it; who goes makes room before the next one comes."""
+    changes: list[tuple[float, int]] = []
+    for coming, one in zip(comings, served, strict=True):
+        if one.start_s > coming.at_s:
+            changes += [(coming.at_s, coming.persons), (one.start_s, -coming.persons)]
+    found: list[tuple[float, int]] = []
+    count = 0
+    for at_s, change in sorted(changes):
+        count += change
+        if found and found[-1][0] == at_s:
+            found.pop()
+        found.append((at_s, count))
+    return found

@@ -120,15 +120,15 @@ class Habits(_Table):
 
 
 class Entrance(_Table):
-    """Lanes next to each other; guests take the one with the shortest queue."""
+    """Gates next to each other, and the lanes that are open there; guests take the lane that is free first."""
 
     name: Name
     gates: tuple[Name, ...] = Field(min_length=1)
     lanes: int = Field(ge=1, le=5_000)
     """Lanes that are open: so many guests go through at the same time."""
     turnstiles: int = Field(0, ge=0, le=5_000)
-    """Turnstiles that are connected, each with a stream of its own; a lane's guests take its turnstiles in turn. 0: one
-    a lane."""
+    """Turnstiles that are connected, each with a stream of its own; a gate's guests take its turnstiles in turn. At
+    least one a lane, and one a gate."""
     share: float = Field(1.0, gt=0)
     pace_seconds: float = Field(2.4, gt=0, le=60)
     """What one guest takes from one to the next: 20 to 30 a minute and lane."""
@@ -138,8 +138,29 @@ class Entrance(_Table):
     @property
     def streams(self) -> int:
         """How many gRPC streams its devices have."""
-        turnstiles = max(self.turnstiles, self.lanes)
+        turnstiles = max(self.turnstiles, self.lanes, len(self.gates))
         return -(-turnstiles // self.controller_lanes) if self.controller_lanes else turnstiles
+
+    @property
+    def rows(self) -> int:
+        """Rows in which its devices stand: a turnstile at each gate; or a controller, which speaks for all of them."""
+        return self.streams if self.controller_lanes else -(-self.streams // len(self.gates))
+
+    @property
+    def whole_rows(self) -> int:
+        """Those with a turnstile at each gate: only the last can be shorter."""
+        return self.streams if self.controller_lanes else self.streams // len(self.gates)
+
+    def gate_of(self, lane: int, turn: int) -> int:
+        """Where a lane's guests are shown in, as an index into `gates`; `turn` counts the lane's parties from 0. A lane
+        is one gate's. Where there are fewer lanes than gates, each stands between several, and takes them in turn."""
+        count = len(self.gates)
+        return lane % count if self.lanes >= count else (lane + self.lanes * turn) % count
+
+    def lanes_at(self, gate: int) -> int:
+        """How many lanes are a gate's; 0 where it shares those of its entrance with others."""
+        count = len(self.gates)
+        return len(range(gate, self.lanes, count)) if self.lanes >= count else 0
 
 
 class Windows(_Table):
@@ -253,6 +274,12 @@ class Scenario(_Table):
         """How many gRPC streams there are."""
         own = self.ramp.turnstiles if self.ramp and self.ramp.gates else 0
         return sum(entrance.streams for entrance in self.entrances) + own
+
+    @property
+    def rows(self) -> int:
+        """How many rows the devices stand in; each of the ramp's own is one."""
+        own = self.ramp.turnstiles if self.ramp and self.ramp.gates else 0
+        return sum(entrance.rows for entrance in self.entrances) + own
 
 
 def shipped() -> dict[str, Path]:

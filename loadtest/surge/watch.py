@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 
+from loadtest.surge.pace import pace_ms
 from ops import state
 
 EVERY_S = 1.0
@@ -41,10 +42,12 @@ class Usage:
 
 @dataclass(slots=True)
 class Watched:
-    """All samples. `times` are monotonic; `machine` is the share of all cores that was busy, whoever it was."""
+    """All samples. `times` are monotonic; `machine` is the share of all cores that was busy, whoever it was; `pace_ms`
+    what a fixed piece of work took."""
 
     times: list[float] = field(default_factory=list)
     machine: list[float] = field(default_factory=list)
+    pace_ms: list[float] = field(default_factory=list)
     by_name: dict[str, Usage] = field(default_factory=dict)
 
 
@@ -92,6 +95,7 @@ class Watch:
                 self._cpu_s[pid] = spent
         self.watched.times.append(now)
         self.watched.machine.append(psutil.cpu_percent() / 100)
+        self.watched.pace_ms.append(pace_ms())
         for name in cpu.keys() | self.watched.by_name.keys():
             usage = self.watched.by_name.setdefault(name, self._new())
             usage.cpu.append(cpu.get(name, 0.0))

@@ -9,21 +9,14 @@ from typing import Any
 
 import grpc
 
+from loadtest.surge.echo import admit
 from loadtest.surge.stream import METHOD
 from parkgate.gate.v1 import gate_pb2 as pb
 
+__all__ = ["Answer", "Gateway", "PlainLine", "admit", "serving", "until"]
+
 Answer = Callable[[pb.ClientFrame], pb.ServerFrame | None]
 """None: the stream is aborted instead."""
-
-
-def admit(frame: pb.ClientFrame) -> pb.ServerFrame:
-    """Lets everybody in, and books every passage."""
-    answer = pb.ServerFrame()
-    for scan in frame.scans:
-        answer.verdicts.add(scan_id=scan.scan_id, decision=pb.DECISION_ADMIT, persons_admitted=1)
-    for report in frame.passages:
-        answer.receipts.add(scan_id=report.scan_id, recorded=report.outcome)
-    return answer
 
 
 class Gateway:

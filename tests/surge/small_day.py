@@ -57,7 +57,7 @@ tickets = [{ product = "day", concession = "senior" }]
 name = "Main entrance"
 gates = ["main-1", "main-2"]
 lanes = 1
-turnstiles = 3
+turnstiles = 4
 share = 3
 
 [[entrances]]
@@ -130,6 +130,9 @@ def record(**changes: Any) -> Record:
         "pulses": [{"times": [1.0, 2.0], "cpu": [0.2, 0.3], "lag_ms": [1.0, 2.0]}],
         "ramp": [as_dict(step(1000, 20)), as_dict(step(2000, 240))],
         "stopped_at_s": None,
+        "late_tickets": 0,
+        "skipped": 0,
+        "without_ticket": 0,
         "unanswered": 0,
         "unbooked": 0,
     }
@@ -144,6 +147,7 @@ def record(**changes: Any) -> Record:
     usage = {
         "day_s": times,
         "machine": [0.4] * 50,
+        "pace_ms": [1.5] * 50,
         "processes": {
             "gateway": {"cpu": [0.3] * 50, "memory_mb": [80.0] * 50},
             "generator: gates": {"cpu": [0.2] * 50, "memory_mb": [50.0] * 50},

@@ -9,6 +9,7 @@ import pytest
 
 from loadtest.surge.report import charts
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point
+from loadtest.surge.report.small import Small, draw_small
 
 TIMES = [9 * 3600.0 + 600 * n for n in range(6)]
 
@@ -64,6 +65,24 @@ def test_axes_have_round_steps(least: float, step_: float) -> None:
 @pytest.mark.parametrize(("value", "said"), [(0, "0"), (0.5, "0.5"), (20, "20"), (1_500, "1,500"), (175_830, "176k")])
 def test_axes_say_numbers_shortly(value: float, said: str) -> None:
     assert charts.short(value) == said
+
+
+@pytest.mark.parametrize(("most", "drawn"), [(9.9, False), (10.0, True)])
+def test_a_small_chart_is_on_the_scale_of_its_neighbours_and_shows_a_limit_that_is_reached(
+    most: float, drawn: bool
+) -> None:
+    chart = Small("Waiting <time>", "min", TIMES, [0, 4.95, 0, 0, 0, 0], most, limit=10, digits=2)
+    svg = parsed(draw_small(chart)).find("svg")
+    assert svg is not None
+    assert svg.get("aria-label") == "Waiting <time>"
+    assert json.loads(svg.get("data-chart") or "")["s"][0]["v"][1] == "4.95 min"
+    assert chart.y(most) < chart.y(4.95) < chart.y(0)
+    assert any(line.get("class") == "limit" for line in svg.iter("line")) is drawn
+
+
+def test_nobody_waiting_is_a_flat_line() -> None:
+    (line,) = parsed(draw_small(Small("x", "guests", TIMES, [0] * 6, 0))).iter("polyline")
+    assert len({point.split(",")[1] for point in (line.get("points") or "").split()}) == 1
 
 
 def test_a_step_that_was_tried_twice_is_drawn_once_at_its_better_try() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.surge.curve import Curve, arrivals
-from loadtest.surge.queues import Coming, Lanes, lanes_needed, lengths, longest_wait_s, serve_all
+from loadtest.surge.queues import Coming, Lanes, lanes_needed, longest_wait_s, serve_all, standing
 from loadtest.surge.scenario import Point
 
 HOUR = 3600
@@ -114,6 +114,19 @@ def test_who_comes_when_a_lane_is_free_does_not_wait() -> None:
     assert entrance.serve(Coming(25, 10)).start_s == 25
 
 
-def test_the_length_of_a_queue_is_who_came_less_whose_turn_has_come() -> None:
-    crowd = [Coming(0, 10), Coming(0, 10), Coming(0, 10)]
-    assert lengths(crowd, serve_all(crowd, 1), [-1, 0, 9.9, 10, 20]) == [0, 2, 2, 1, 0]
+def test_the_length_of_a_queue_is_the_persons_who_came_less_whose_turn_has_come() -> None:
+    crowd = [Coming(0, 10, 2), Coming(0, 10, 3), Coming(0, 10, 4), Coming(20, 5, 7)]
+    assert standing(crowd, serve_all(crowd, 1)) == [(0, 7), (10, 4), (20, 7), (30, 0)], "the first is served at once"
+
+
+@given(crowds(), st.integers(1, 5))
+def test_the_length_of_a_queue_is_that_of_a_naive_count(crowd: list[Coming], lanes: int) -> None:
+    served = serve_all(crowd, lanes)
+    for at_s, count in standing(crowd, served):
+        assert count == sum(coming.at_s <= at_s < one.start_s for coming, one in zip(crowd, served, strict=True))
+
+
+def test_a_lane_counts_whom_it_served() -> None:
+    assert [(one.lane, one.turn) for one in serve_all([Coming(0, 5), Coming(0, 6), Coming(5, 1), Coming(6, 9)], 2)] == [
+        (0, 0), (1, 0), (0, 1), (0, 2),
+    ]  # fmt: skip

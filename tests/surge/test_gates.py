@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from loadtest.surge import merge
 from loadtest.surge import plan as planning
 from loadtest.surge.clock import DayClock
 from loadtest.surge.gates import Gates
+from loadtest.surge.guests import Habit
 from loadtest.surge.parts import Certificate, Order
+from loadtest.surge.plan import Turn
 from loadtest.surge.ramp import Step
 from loadtest.surge.scenario import Scenario
 from loadtest.surge.shots import Measured, Ordered, RampShots
-from tests.surge.gate_stub import PlainLine, admit, serving
+from loadtest.surge.stream import Shot, Stream
+from tests.surge.gate_stub import PlainLine, admit, serving, until
 from tests.surge.small_day import scenario
 
 RAMP = {"product": "day", "first_per_s": 200, "factor": 2, "steps": 1, "seconds": 0.5}
@@ -119,11 +122,79 @@ async def test_steps_are_fired_as_they_are_ordered_and_each_leaves_its_measureme
     assert len(measured["took_ms"]) == len(measured["late_ms"]) == measured["sent"]
 
 
+async def test_what_the_ramp_costs_is_no_part_of_the_day_s_pulse(tmp_path: Path) -> None:
+    day = scenario(seconds=1, ramp=RAMP)
+    async with serving(admit) as (_, line):
+        gates = Gates(planning.make(day), order(result=str(tmp_path / "gates.json")))
+        gates.ramp_tokens = [SOLD] * 400
+        async with connected(gates, line):
+            began = time.monotonic()
+            gates.steps.put_nowait(Ordered(50, 1.2, began))
+            gates.steps.put_nowait(None)
+            await part.perform(gates)
+            ended = time.monotonic()
+    (pulse,) = part.result(gates)["pulses"]
+    assert ended - began > 1.2
+    assert pulse["times"] == [], "nobody came on the day"
+    assert len(gates.ramp_pulse.times) >= 2
+    assert gates.progress()["lag_ms"] == gates.ramp_pulse.lag_ms[-1]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("lanes", [1, 3])
+async def test_a_scan_is_shown_at_the_gate_that_the_plan_dealt_its_party_to(count: int, lanes: int) -> None:
+    day = scenario(ramp=None)
+    main, lake = day.entrances
+    day = day.model_copy(update={"entrances": (main.model_copy(update={"lanes": lanes}), lake)})
+    plan = planning.make(day)
+    seen: Counter[tuple[int, str]] = Counter()
+    for index in range(count):
+        gates = Gates(plan, order((index, count)))
+        gates.streams = part.devices(gates, OneLine(None))  # type: ignore[arg-type]
+        for turn, stream, shot in shown(gates):
+            gate = day.entrances[turn.entrance].gates[turn.gate]
+            assert stream.gates[shot.scan.lane] == gate
+            seen[turn.entrance, gate] += 1
+    assert sum(seen.values()) == plan.scans
+    assert set(seen) == {(number, gate) for number, one in enumerate(day.entrances) for gate in one.gates}
+
+
+def shown(gates: Gates) -> Iterator[tuple[Turn, Stream, Shot]]:
+    """Every turn of a process, as it is shown."""
+    gates.schedule()
+    for party, codes in gates._codes.items():
+        for turn in gates.plan.turns[party]:
+            codes[turn.ticket].token = SOLD
+            gates._show(0.0, turn, codes[turn.ticket], proof=False)
+            (found,) = ((one, one._out.pop()) for group in gates.streams for one in group if one._out)
+            yield turn, *found
+
+
+async def test_every_scan_of_the_plan_is_made_or_told_why_not() -> None:
+    """Of the first parties one gets its tickets late, and one never."""
+    day = scenario(seconds=1, ramp=None)
+    async with sharing(day, 1) as (gates,):
+        late, never, *_ = [guests.number for guests in gates.plan.guests if guests.habit is Habit.NONE]
+        for party, codes in gates._codes.items():
+            for code in codes:
+                code.token = b"" if party in {late, never} else SOLD
+        gates.clock = DayClock(time.monotonic(), gates.plan.starts_s, day.speed)
+        gates.schedule()
+        playing = asyncio.create_task(part.day(gates))
+        await until(lambda: any(code.waiting for code in gates._codes[late]))
+        waiting = sum(bool(code.waiting) for code in gates._codes[late])
+        gates._take({"party": late, "tokens": [base64.b64encode(SOLD).decode()] * len(gates._codes[late])})
+        await playing
+        assert gates.late_tickets == waiting
+        assert gates.without_ticket == len(gates.plan.turns[never])
+        assert len(gates.samples) + gates.skipped + gates.without_ticket == gates.plan.scans
+
+
 async def test_two_processes_play_the_day_of_one_to_the_unit() -> None:
     day = scenario(seconds=2, ramp=None)
     one, two = await played(day, 1), await played(day, 2)
     assert (one["processes"], two["processes"]) == (1, 2)
-    for name in ("persons_in", "tickets_admitted", "inside", "skipped", "unanswered", "unbooked"):
+    for name in ("persons_in", "tickets_admitted", "inside", "skipped", "without_ticket", "unanswered", "unbooked"):
         assert one[name] == two[name], name
     for name in ("verdicts", "wrong"):
         assert Counter(map(str, (row[:3] for row in one[name]))) == Counter(map(str, (row[:3] for row in two[name])))
@@ -141,7 +212,7 @@ async def test_a_certificate_that_does_not_speak_for_the_gates_is_told_at_once()
         streams = [stream for group in gates.streams for stream in group]
         with part.running(*(stream.run() for stream in streams)):
             async with asyncio.timeout(10):
-                with pytest.raises(TimeoutError, match="4 of 4 devices were not welcome: it does not speak for gate"):
+                with pytest.raises(TimeoutError, match="5 of 5 devices were not welcome: it does not speak for gate"):
                     await part.welcome(gates)
         for stream in streams:
             stream.ending = True

@@ -86,6 +86,34 @@ def test_the_storm_sends_out_everybody_who_is_inside_and_some_come_back(plan: Pl
     assert back == pytest.approx(len(inside) * storm.back_share, rel=0.2)
 
 
+@pytest.mark.parametrize(
+    ("lanes", "shown", "lanes_at"),
+    [
+        (1, [[0, 1, 0, 1]], [0, 0]),
+        (2, [[0, 2, 0, 2], [1, 3, 1, 3]], [0, 0, 0, 0]),
+        (2, [[0, 2, 1, 0], [1, 0, 2, 1]], [0, 0, 0]),
+        (3, [[0, 0], [1, 1], [2, 2]], [1, 1, 1]),
+        (5, [[0, 0], [1, 1], [2, 2], [3, 3], [0, 0]], [2, 1, 1, 1]),
+    ],
+)
+def test_a_lane_is_one_gate_s_or_takes_its_gates_in_turn(
+    lanes: int, shown: list[list[int]], lanes_at: list[int]
+) -> None:
+    gates = len(lanes_at)
+    (entrance, _) = scenario().entrances
+    one = entrance.model_copy(update={"lanes": lanes, "gates": tuple(f"main-{n}" for n in range(gates))})
+    assert [[one.gate_of(lane, turn) for turn in range(len(row))] for lane, row in enumerate(shown)] == shown
+    assert [one.lanes_at(gate) for gate in range(gates)] == lanes_at
+
+
+def test_every_coming_has_the_gate_of_its_turns(plan: Plan) -> None:
+    for entrance, comings in enumerate(plan.comings):
+        assert len(plan.coming_gates[entrance]) == len(comings)
+        assert set(plan.coming_gates[entrance]) == {0, 1}
+    for turn in (turn for turns in plan.turns for turn in turns if turn.queue >= 0):
+        assert plan.coming_gates[turn.entrance][turn.queue] == turn.gate
+
+
 def test_some_stand_there_when_the_doors_open() -> None:
     found = planning.make(scenario(visitors=2_000)).guests
     early = sum(guests.arrives_s == scenario().opens for guests in found)

@@ -11,11 +11,12 @@ import pytest
 
 from loadtest.surge import plan as planning
 from loadtest.surge.plan import Way
+from loadtest.surge.queues import Coming, Served
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Count, Happened, Record
-from loadtest.surge.report import compare, page, series
-from loadtest.surge.report.compare import Row
+from loadtest.surge.report import page, series
 from loadtest.surge.report.figures import Figures, figures_of
+from loadtest.surge.report.played import Played
 from loadtest.surge.report.series import Bins
 from loadtest.surge.report.verdict import Held
 from loadtest.surge.report.verdict import Limit as Cause
@@ -116,6 +117,53 @@ def test_who_did_not_get_in_counts_for_the_lanes_that_are_needed() -> None:
     assert again.turned_away[crowded] == 0
 
 
+def test_the_queue_at_each_gate_is_a_part_of_its_entrance_s() -> None:
+    crowded = planning.make(scenario(visitors=3_000))
+    bins = Bins.of_day(crowded.starts_s, crowded.ends_s)
+    for entrance, one in enumerate(series.queue(crowded, n, {}, bins) for n in range(2)):
+        assert [gate.name for gate in one.gates] == list(crowded.scenario.entrances[entrance].gates)
+        assert sum(gate.parties for gate in one.gates) == one.all.parties == len(crowded.comings[entrance])
+        assert (
+            max(gate.longest_wait_s for gate in one.gates) == one.all.longest_wait_s == one.verdict.longest_wait_s > 60
+        )
+        assert one.all.wait_min == [max(both) for both in zip(*(gate.wait_min for gate in one.gates), strict=True)]
+        assert max(gate.longest for gate in one.gates) < one.all.longest <= sum(gate.longest for gate in one.gates)
+
+
+def test_a_gate_s_queue_is_of_those_whose_codes_are_shown_there() -> None:
+    plan = planning.make(scenario())
+    bins = Bins.of_day(plan.starts_s, plan.ends_s)
+    shown = {
+        (turn.queue, turn.gate) for turns in plan.turns for turn in turns if turn.entrance == 1 and turn.queue >= 0
+    }
+    one = series.queue(plan, 1, {}, bins)
+    assert [gate.parties for gate in one.gates] == [sum(gate == number for _, gate in shown) for number in (0, 1)]
+
+
+def test_the_longest_queue_and_wait_are_told_with_their_times() -> None:
+    stood = [
+        (Coming(0, 900, 2), Served(0, 0)),
+        (Coming(100, 10, 3), Served(0, 900)),
+        (Coming(700, 10, 4), Served(0, 1_900)),
+    ]
+    found = series.line("main-1", stood, Bins(0, 600, 4))
+    assert found == series.Line("main-1", 3, [3, 7, 4, 4], [800 / 60, 20, 0, 0], 7, "00:11", 1_200, "00:11")
+    assert series.line("main-2", [], Bins(0, 600, 2)) == series.Line("main-2", 0, [0, 0], [0, 0], 0, "-", 0, "-")
+
+
+def test_an_interrupted_day_shows_nobody_who_would_have_come_later() -> None:
+    one = record(interrupted=True)
+    one.gates["stopped_at_s"] = 12 * 3600.0
+    figures = figures_of(one)
+    plan = planning.make(scenario())
+    for entrance, found in enumerate(figures.queues):
+        came = sum(coming.at_s <= figures.bins.ends_s for coming in plan.comings[entrance])
+        assert 0 < found.all.parties == came < len(plan.comings[entrance])
+    whole = series.arrivals(plan, Bins.of_day(plan.starts_s, plan.ends_s))
+    width = Bins.of_day(plan.starts_s, plan.ends_s).width_s
+    assert sum(figures.day["flow"]["arrivals"]) * figures.bins.width_s < 0.9 * sum(whole) * width
+
+
 def test_percentiles_have_gaps_where_nobody_came() -> None:
     samples = Samples()
     samples.add(5, (1, 7), (Way.ENTRY, "ADMIT"), (0, 1))
@@ -202,7 +250,121 @@ def test_other_programs_are_what_neither_system_nor_generator_used() -> None:
     assert figures_of(record(here=False)).cost.others == 0
 
 
+def with_a_ramp_of(steps: list[Step], gates_cpu: float, others: float) -> Record:
+    """The small day, and after it a ramp in which the generator and other programs used so much."""
+    one = record()
+    one.gates["ramp"] = [as_dict(each) for each in steps]
+    ends_s = max(one.gates["samples"]["due_s"])
+    rows = [3600.0 * (n + 1) + ends_s for n in range(10)]
+    one.usage["day_s"] = [at_s for at_s in one.usage["day_s"] if at_s < ends_s] + rows
+    day = len(one.usage["day_s"]) - len(rows)
+    one.usage["pace_ms"] = [1.5] * (day + len(rows))
+    one.usage["machine"] = [0.25] * day + [gates_cpu / 2 + others] * len(rows)
+    processes = one.usage["processes"]
+    processes["gateway"] = {"cpu": [0.3] * day + [0.0] * len(rows), "memory_mb": [80.0] * (day + len(rows))}
+    processes["generator: gates"] = {
+        "cpu": [0.2] * day + [gates_cpu] * len(rows),
+        "memory_mb": [50.0] * (day + len(rows)),
+    }
+    return one
+
+
+OVERLOADED = [step(1000, 20), step(2000, 300, late_p99_ms=290.0, cpu=0.99)]
+
+
+def test_an_overloaded_ramp_says_nothing_of_the_day() -> None:
+    figures = figures_of(with_a_ramp_of(OVERLOADED, gates_cpu=1.0, others=0.3))
+    assert not figures.cost.was_limit
+    assert figures.cost.others == pytest.approx(0)
+    assert figures.cost.share == pytest.approx(0.4)
+    assert figures.ramp_cost.was_limit
+    assert figures.ramp_cost.others == pytest.approx(0.3)
+    told = {title: good for title, _, good in figures.sentences if title.startswith("The generator")}
+    assert told == {"The generator on the day": True, "The generator in the ramp": False}
+    found = page.html(figures)
+    assert "In the ramp the generator was the limit" in found
+    assert "On the day the generator was the limit" not in found
+    assert figures.numbers() == figures_of(with_a_ramp_of(OVERLOADED, gates_cpu=0.2, others=0.0)).numbers()
+
+
+def test_a_day_on_which_the_generator_was_late_says_nothing_of_the_ramp() -> None:
+    late = with_a_ramp_of([step(1000, 20), step(2000, 300)], gates_cpu=0.3, others=0.0)
+    late.gates["samples"]["late_ms"] = [25.0] * len(late.gates["samples"]["late_ms"])
+    figures = figures_of(late)
+    assert (figures.cost.was_limit, figures.ramp_cost.was_limit) == (True, False)
+    found = page.html(figures)
+    assert "On the day the generator was the limit" in found
+    assert "In the ramp the generator was the limit" not in found
+
+
+def test_who_is_told_of_other_programs_is_told_when() -> None:
+    quiet_day = page.html(figures_of(with_a_ramp_of([step(1000, 20)], gates_cpu=0.3, others=0.3)))
+    assert "Other programs used 30 % of this machine in the ramp.</b> How much it holds is better" in quiet_day
+    assert "of this machine on the day" not in quiet_day
+
+
+@pytest.mark.parametrize(
+    ("late", "skipped", "without", "as_planned", "said"),
+    [
+        (0, 0, 0, True, ["all 1,000 scans of the plan were made"]),
+        (1, 0, 0, True, ["1 ticket was sold only when its guest stood at the gate already"]),
+        (10, 0, 0, True, ["10 tickets were sold only when their guest stood at the gate already"]),
+        (11, 0, 0, False, ["1 % of the scans waited for their ticket: the shop was behind"]),
+        (0, 30, 20, True, ["950 of the plan's 1,000 scans were made: 30 not, because their ticket had been refused"]),
+        (0, 0, 20, True, ["980 of the plan's 1,000 scans were made: 20 not, because their guest never got a ticket"]),
+        (0, 31, 20, False, ["5 % of the plan's scans were not made: the gates had less to do than planned"]),
+    ],
+)
+def test_what_was_not_played_of_the_plan_is_said_and_warned_of_when_it_is_not_small(
+    late: int, skipped: int, without: int, as_planned: bool, said: list[str]
+) -> None:
+    found = Played(1_000, late, skipped, without)
+    assert (found.as_planned, bool(found.warnings)) == (as_planned, not as_planned)
+    assert [text in found.says for text in said] == [True] * len(said), found.says
+
+
+def test_who_found_it_sold_out_is_told_by_itself() -> None:
+    assert Played(1_000, 0, 50, 900, sold_out=True).as_planned
+    assert not Played(1_000, 0, 51, 900, sold_out=True).as_planned
+
+
+def test_the_page_says_what_was_not_played_of_the_plan() -> None:
+    one = record()
+    one.gates.update(late_tickets=12, skipped=3, without_ticket=40)
+    figures = figures_of(one)
+    assert ("The plan of the day", False) in [(title, good) for title, _, good in figures.sentences]
+    assert figures.ready, "the system did what it was asked"
+    found = page.html(figures)
+    assert "12 tickets were sold only when the guest stood at the gate already" in found
+    assert "3 % of the scans waited for their ticket" in found
+    assert "of the plan&#39;s scans were not made" in found
+    broken = record(interrupted=True)
+    broken.gates["stopped_at_s"] = 12 * 3600.0
+    assert "what was played of it" not in page.html(figures_of(broken))
+
+
 # The page.
+
+
+def test_the_page_shows_the_queue_and_the_wait_at_each_gate(figures: Figures) -> None:
+    found = page.html(figures)
+    assert found.count('<figure class="gate">') == 4
+    assert found.count('class="mini"') == 8
+    for one in figures.queues:
+        for gate in one.gates:
+            assert f"<h4>{gate.name}</h4>" in found
+            assert f'aria-label="Queue at {gate.name}"' in found
+    assert "1 lane for 2 gates: each stands between several, and its guests take them in turn." in found
+    assert "2 lanes for 2 gates: guests take the lane that is free first." in found
+
+
+def test_an_entrance_with_one_gate_is_drawn_once() -> None:
+    day = scenario()
+    entrances = tuple(one.model_copy(update={"gates": one.gates[:1]}) for one in day.entrances)
+    alone = day.model_copy(update={"entrances": entrances})
+    found = page.html(figures_of(record(scenario=alone.model_dump(mode="json"))))
+    assert "At each gate" not in found
+    assert "Main entrance (main-1)" in found
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_is_told(figures: Figures) -> None:
@@ -318,7 +480,7 @@ def test_the_page_says_when_several_processes_shared_the_gates() -> None:
     figures = figures_of(one)
     assert "2 of its processes shared the gates" in page.html(figures)
     assert figures.cost.gates_cpu == pytest.approx(1.45), "of all together"
-    assert (figures.cost.gates_cpu_most, figures.cost.lag_most_ms) == (0.95, 9.0)
+    assert figures.cost.gates_cpu_most == 0.95
     assert figures.cost.was_limit, "one of them has nothing left"
 
 
@@ -326,120 +488,6 @@ def test_json_in_the_page_cannot_end_its_script() -> None:
     assert "</script>" not in page.embedded({"name": "</script><script>alert(1)</script>"})
 
 
-# Comparison.
-
-
-def written(folder: Path, one: Record) -> Path:
-    folder.mkdir()
-    page.write(one, folder / "report.html")
-    return folder
-
-
-def test_two_reports_are_compared_by_their_pages(tmp_path: Path) -> None:
-    worse = record()
-    worse.gates["ramp"] = [as_dict(step(500, 20)), as_dict(step(1000, 240))]
-    lines = compare.write(written(tmp_path / "a", record()), written(tmp_path / "b", worse), tmp_path / "c.html")
-    assert "worse: guests a minute held 60,000 → 30,000 -50 %" in lines
-    shown = (tmp_path / "c.html").read_text()
-    assert "Two rehearsals compared" in shown
-    assert ">worse<" in shown
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "row"),
-    [
-        ([step(1000, 20)], [step(1000, 300)], Row("guests a minute held", "60,000", "held no step", "", "worse")),
-        ([step(1000, 300)], [step(1000, 20)], Row("guests a minute held", "held no step", "60,000", "", "better")),
-        (
-            [step(1000, 300)],
-            [step(1000, 300)],
-            Row("guests a minute held", "held no step", "held no step", "", "same"),
-        ),
-        ([step(1000, 20)], [], Row("guests a minute held", "60,000", "no ramp", "", "")),
-        ([], [step(1000, 20)], Row("guests a minute held", "no ramp", "60,000", "", "")),
-        ([], [], None),
-    ],
-)
-def test_a_ramp_that_held_no_step_is_no_number(
-    first: list[Step], second: list[Step], row: Row | None, tmp_path: Path
-) -> None:
-    found = []
-    for name, steps in (("a", first), ("b", second)):
-        one = record()
-        one.gates["ramp"] = [as_dict(step) for step in steps]
-        found.append(compare.summary_of(written(tmp_path / name, one))["numbers"])
-    rows = [row for row in compare.rows(*found) if row.name == "guests a minute held"]
-    assert rows == ([row] if row else [])
-    compare.write(tmp_path / "a", tmp_path / "b", tmp_path / "c.html")
-    assert "-100 %" not in (tmp_path / "c.html").read_text()
-
-
-def test_the_same_report_has_nothing_better_or_worse(tmp_path: Path) -> None:
-    one = written(tmp_path / "a", record())
-    assert compare.write(one, one / "report.html", tmp_path / "c.html") == [f"written to {tmp_path / 'c.html'}"]
-
-
-@pytest.mark.parametrize(
-    ("key", "first", "second", "verdict"),
-    [
-        ("p99_ms", 100, 110, "same"),
-        ("p99_ms", 100, 112, "worse"),
-        ("p99_ms", 100, 89, "better"),
-        ("guests_a_minute", 100, 112, "better"),
-        ("guests_a_minute", 100, 89, "worse"),
-        ("wrong", 0, 1, "worse"),
-        ("wrong", 0, 0, "same"),
-        ("scans", 1, 100, ""),
-    ],
-)
-def test_a_change_within_the_noise_is_none(key: str, first: float, second: float, verdict: str) -> None:
-    assert compare.judged(key, first, second) == verdict
-
-
 def test_a_page_that_cannot_be_written_is_told_with_its_reason(tmp_path: Path) -> None:
-    one, nowhere = written(tmp_path / "a", record()), tmp_path / "nowhere" / "x.html"
     with pytest.raises(BadInput, match=r"Cannot write .*No such file"):
-        page.write(record(), nowhere)
-    with pytest.raises(BadInput, match=r"Cannot write .*No such file"):
-        compare.write(one, one, nowhere)
-
-
-def test_what_may_not_be_compared_is_said(figures: Figures) -> None:
-    one = figures.summary()
-    two = one | {"seed": 2, "machine": {"cores": 64}}
-    assert compare.warnings(one, one) == []
-    assert compare.warnings(one, two) == [
-        "They are different days of the same kind: 7 and 2.",
-        "They ran on different machines or versions.",
-    ]
-
-
-def test_the_second_day_is_drawn_on_the_clock_of_the_first() -> None:
-    two = {"at_s": [600.0, 1200.0, 1800.0], "p99_ms": [5.0, None, 7.0]}
-    assert [compare._at(two, at_s) for at_s in (599, 600, 1100, 1200, 1800, 2400, 2401)] == [
-        None, 5.0, 5.0, None, 7.0, 7.0, None,
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("key", "values", "texts", "change"),
-    [
-        ("within_limit", (99.996, 99.5), ["99.99 %", "99.50 %"], "0 %"),
-        ("p99_ms", (1234.5, 12.34), ["1,234 ms", "12.3 ms"], "-99 %"),
-        ("scans", (5106.0, 9081.0), ["5,106", "9,081"], "+78 %"),
-    ],
-)
-def test_numbers_are_said_as_people_say_them(
-    key: str, values: tuple[float, float], texts: list[str], change: str
-) -> None:
-    (row,) = compare.rows({key: values[0]}, {key: values[1]})
-    assert [row.first, row.second] == texts
-    assert row.change == change
-
-
-def test_what_is_no_report_is_not_compared(tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("<html></html>")
-    with pytest.raises(BadInput, match="is no report of a rehearsal"):
-        compare.summary_of(tmp_path)
-    with pytest.raises(BadInput, match="Cannot read"):
-        compare.summary_of(tmp_path / "nowhere.html")
+        page.write(record(), tmp_path / "nowhere" / "x.html")

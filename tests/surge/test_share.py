@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtest.surge.gates import Gates, devices
 from loadtest.surge.guests import invite
-from loadtest.surge.scenario import load
+from loadtest.surge.parts import Certificate, Order
+from loadtest.surge.plan import Plan
+from loadtest.surge.scenario import Scenario, load
 from loadtest.surge.share import Share, processes
 from tests.surge.small_day import scenario
 
@@ -17,13 +18,31 @@ DAY = scenario()
 GUESTS = invite(DAY)
 
 
-@given(st.integers(1, DAY.devices))
-def test_every_party_is_in_one_share_that_has_a_device_at_its_entrance(count: int) -> None:
+@given(st.integers(1, 9), st.integers(0, 9), st.sampled_from([0, 2]))
+def test_every_party_is_in_one_share_that_has_a_device_at_each_gate_of_its_entrance(
+    count: int, turnstiles: int, controller_lanes: int
+) -> None:
+    changed = {"turnstiles": turnstiles, "controller_lanes": controller_lanes}
+    day = DAY.model_copy(update={"entrances": tuple(one.model_copy(update=changed) for one in DAY.entrances)})
     shares = [Share(index, count) for index in range(count)]
-    first = [0, *accumulate(one.streams for one in DAY.entrances)]
+    at = [gates_of(day, share) for share in shares]
     for guests in GUESTS:
-        (own,) = (share for share in shares if share.invites(guests, DAY))
-        assert any(own.has(device) for device in range(first[guests.entrance], first[guests.entrance + 1]))
+        (own,) = (index for index, share in enumerate(shares) if share.invites(guests, day))
+        assert at[own][guests.entrance] == set(day.entrances[guests.entrance].gates)
+
+
+def gates_of(day: Scenario, share: Share) -> list[set[str]]:
+    """At which gates of each entrance a process has a device."""
+    order = Order("small", {}, [], Certificate("", "", ""), "", "", "2026-05-01", [], (share.index, share.of))
+    gates = Gates(Plan(day, [], []), order)
+    return [{gate for stream in group for gate in stream.gates} for group in devices(gates, NoLines())]  # type: ignore[arg-type]
+
+
+class NoLines:
+    """Nobody connects."""
+
+    def line(self, _number: int) -> None:
+        return None
 
 
 @given(st.integers(1, 9))
@@ -52,9 +71,9 @@ def test_there_are_as_many_processes_as_are_needed_and_have_a_core(
     assert processes(load(scenario_), cores, here=here) == expected
 
 
-def test_who_asks_for_processes_gets_them_and_at_most_one_a_device() -> None:
+def test_who_asks_for_processes_gets_them_and_at_most_one_a_row_of_devices() -> None:
     asked = scenario(gate_processes=3)
     assert processes(asked, 1, here=True) == 3
-    assert processes(scenario(gate_processes=60), 1, here=True) == DAY.devices
+    assert processes(scenario(gate_processes=60), 1, here=True) == DAY.rows == 3
     arena = {"product": "day", "gates": ["main-1"], "turnstiles": 2}
     assert processes(scenario(gate_processes=3, ramp=arena), 1, here=True) == 2

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from loadtest.surge.report.verdict import Cost, LaneVerdict, Limit, capacity_sentence, held, minutes
+from loadtest.surge.ramp import Step
+from loadtest.surge.report.verdict import Cost, LaneVerdict, Limit, RampCost, capacity_sentence, held, minutes
 from loadtest.surge.samples import percentile
 from tests.surge.small_day import step
 
@@ -73,7 +74,6 @@ def cost(**changes: float) -> Cost:
         "shop_cpu": 0.1,
         "share": 0.2,
         "late_p99_ms": 2.0,
-        "lag_most_ms": 5.0,
         "others": 0.0,
     }
     return Cost(**(values | changes))
@@ -100,10 +100,39 @@ def test_other_programs_on_the_machine_are_named() -> None:
 
 
 def test_who_was_late_is_told_what_helps() -> None:
-    assert "--gate-processes" in cost(late_p99_ms=30.0).lateness
-    disturbed = cost(late_p99_ms=30.0, others=0.5).lateness
+    assert "--gate-processes" in cost(late_p99_ms=30.0).warning
+    disturbed = cost(late_p99_ms=30.0, others=0.5).warning
     assert "--gate-processes" not in disturbed, "more processes do not help where others take the machine"
     assert "measure again when it is quiet" in disturbed
+
+
+def test_a_generator_that_was_on_time_is_not_said_to_have_been_late() -> None:
+    found = cost(gates_cpu_most=0.93).warning
+    assert "a process of it used 93 % of a core at the busiest times" in found
+    assert "late itself" not in found
+    assert "99 of 100 scans were sent up to 31 ms late" in cost(late_p99_ms=31.0, gates_cpu_most=0.93).warning
+
+
+@pytest.mark.parametrize(
+    ("last", "was_limit", "said"),
+    [
+        (
+            step(2000, 300, late_p99_ms=12, cpu=0.7),
+            False,
+            "at 120,000 guests a minute, which were not held, it was late by 12 of 300 ms for 99 of 100 scans, "
+            "with 70 % of a core; it was not the limit",
+        ),
+        (step(2000, 300, late_p99_ms=12, busy=0.99), False, "the machine, which both share, was full"),
+        (step(2000, 300, late_p99_ms=290, cpu=0.99), True, "WARNING: it ended the ramp: at 120,000 guests a minute"),
+        (step(2000, 30), False, "every step was held, so it was not the limit"),
+    ],
+)
+def test_the_generator_says_of_the_ramp_alone_whether_it_ended_it(last: Step, was_limit: bool, said: str) -> None:
+    found = RampCost(held([step(1000, 20), last]), 0.0)
+    assert found.was_limit is was_limit
+    assert said in found.says
+    assert ("WARNING" in found.says) is was_limit
+    assert "Other programs used 40 %" in RampCost(found.held, 0.4).says
 
 
 def lanes(needed: int, kept: int, wait_s: float = 400) -> LaneVerdict:

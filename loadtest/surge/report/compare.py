@@ -1,4 +1,4 @@
-"""Two rehearsals side by side: what became better, what worse, what is the same within the noise of a machine."""
+"""Two rehearsals side by side: what became better, what worse, and what is about the same (`judge`)."""
 
 from __future__ import annotations
 
@@ -13,41 +13,28 @@ from typing import Any
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import FORMAT
 from loadtest.surge.report.charts import Chart, Limit, Line, draw
+from loadtest.surge.report.judge import HELD, Figure, Verdict, figure_of, judge, measure_of, name_of, pair_of
 from loadtest.surge.report.page import asset, environment, hundredths, put
+from loadtest.surge.report.verdict import MUCH_ELSE
 from ops.errors import BadInput
 
-NOISE = 0.1
-"""Runs of the same on one machine differ by this share; less is no difference."""
 EMBEDDED = re.compile(r'<script type="application/json" id="surge">(.*?)</script>', re.DOTALL)
-HELD = "guests_a_minute"
-MORE_IS_BETTER = {HELD, "within_limit"}
 WHOLE_FROM = 1_000
-NEITHER = {"scans", "generator_share"}
-NAMES = {
-    HELD: ("guests a minute held", ""),
-    "p50_ms": ("half of the scans within", "ms"),
-    "p99_ms": ("99 of 100 scans within", "ms"),
-    "slowest_ms": ("the slowest scan", "ms"),
-    "within_limit": (f"scans within {LIMIT_MS:.0f} ms", "%"),
-    "scans": ("scans", ""),
-    "wrong": ("wrong answers", ""),
-    "sale_p99_ms": ("99 of 100 sales within", "ms"),
-    "system_cpu_s": ("CPU of the system", "s"),
-    "generator_share": ("the generator's share of all CPU", "%"),
-    "differences": ("counts that do not agree", ""),
-}
+MUCH_SLOWER = 1.1
+"""Of what a fixed piece of work takes: machines that differ by more are told of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number of both, in words. `change` in percent, where it means something; `verdict`: better, worse, same, or
-    nothing to judge."""
+    """One number of both, in words. `change` in percent, where it means something; `counts_from`: from which difference
+    on it is one."""
 
     name: str
     first: str
     second: str
     change: str
-    verdict: str
+    counts_from: str
+    verdict: Verdict
 
 
 def summary_of(path: Path) -> dict[str, Any]:
@@ -67,23 +54,31 @@ def summary_of(path: Path) -> dict[str, Any]:
     return summary
 
 
-def rows(first: Mapping[str, float], second: Mapping[str, float]) -> Iterator[Row]:
-    """Every number that both have; and how much is held, if one of them has it."""
+def rows(one: Mapping[str, Any], two: Mapping[str, Any]) -> Iterator[Row]:
+    """Every number that both summaries have; and how much is held, if one of them has it."""
+    pair, first, second = pair_of(one, two), one["numbers"], two["numbers"]
     for key in dict.fromkeys([HELD, *first]):
         if (key in first and key in second) or (key == HELD and (key in first or key in second)):
-            name, unit = NAMES.get(key) or (f"longest wait, {key.partition(' ')[2]}", "min")
-            one, two = first.get(key), second.get(key)
-            yield Row(name, said(key, one, unit), said(key, two, unit), _change(key, one, two), judged(key, one, two))
+            measure, sides = measure_of(key), (figure_of(key, one), figure_of(key, two))
+            yield Row(
+                name_of(key),
+                said(key, sides[0], measure.unit),
+                said(key, sides[1], measure.unit),
+                _change(key, first.get(key), second.get(key)),
+                pair.counts_from(measure),
+                judge(measure, *sides, pair),
+            )
 
 
-def said(key: str, value: float | None, unit: str) -> str:
+def said(key: str, figure: Figure, unit: str) -> str:
     """A number with its unit. A ramp that held no step has no number, and neither has one that was not run."""
+    value = figure.value
     if key == HELD and not value:
         return "no ramp" if value is None else "held no step"
     if key == "within_limit":
         return f"{hundredths((value or 0.0) / 100)} %"
-    digits = 0 if value == int(value or 0) or (value or 0) >= WHOLE_FROM else 1
-    return f"{value:,.{digits}f} {unit}".rstrip()
+    digits = 0 if value == int(value or 0) or (value or 0) >= WHOLE_FROM else 2 if (value or 0) < 1 else 1
+    return f"{'≥ ' if figure.at_least else ''}{value:,.{digits}f} {unit}".rstrip()
 
 
 def _change(key: str, first: float | None, second: float | None) -> str:
@@ -91,15 +86,6 @@ def _change(key: str, first: float | None, second: float | None) -> str:
         return ""
     percent = round((second - first) / first * 100)
     return f"{percent:+d} %" if percent else "0 %"
-
-
-def judged(key: str, first: float | None, second: float | None) -> str:
-    """Whether the second is better."""
-    if key in NEITHER or first is None or second is None:
-        return ""
-    if abs(second - first) <= NOISE * max(abs(first), abs(second)):
-        return "same"
-    return "better" if (second > first) == (key in MORE_IS_BETTER) else "worse"
 
 
 def warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
@@ -117,7 +103,33 @@ def warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     ]
     if first["machine"] != second["machine"]:
         found.append("They ran on different machines or versions.")
-    return found
+    return [*found, *_disturbances(first, second)]
+
+
+def _disturbances(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    """What else was not the same: how fast the machine was, who else used it, whether the generator was the limit."""
+    paces = first["pace_ms"], second["pace_ms"]
+    if pair_of(first, second).slower != 1.0 and max(paces) > min(paces) * MUCH_SLOWER:
+        which = "second" if paces[1] > paces[0] else "first"
+        yield (
+            f"The machine was slower in the {which}: a fixed piece of work took {paces[0]:.2f} and {paces[1]:.2f} ms. "
+            "What hangs on its speed counts only beyond that."
+        )
+    both = ("first", first), ("second", second)
+    busy = [
+        f"{others * 100:.0f} % {when} of the {which}"
+        for which, summary in both
+        for when, others in summary["others"].items()
+        if others > MUCH_ELSE
+    ]
+    if busy:
+        yield (
+            f"Other programs used much of the machine: {', '.join(busy)}. What hangs on its speed counts only from "
+            "twice as large a difference."
+        )
+    for which, summary in both:
+        if summary["generator_was_limit"]["on the day"]:
+            yield f"On the day of the {which} the generator was the limit: its latencies are partly its own."
 
 
 def _plain(value: object) -> str:
@@ -127,7 +139,7 @@ def _plain(value: object) -> str:
 def write(first: Path, second: Path, out: Path) -> list[str]:
     """Writes the page; answers the same in a few lines."""
     one, two = summary_of(first), summary_of(second)
-    found = list(rows(one["numbers"], two["numbers"]))
+    found = list(rows(one, two))
     page = (
         environment()
         .get_template("compare.html.j2")
@@ -139,13 +151,14 @@ def write(first: Path, second: Path, out: Path) -> list[str]:
             chart=draw(_chart(one, two)),
             css=asset("page.css"),
             script=asset("page.js"),
-            noise=f"{NOISE * 100:.0f}",
         )
     )
     put(out, page)
+    differing = [row for row in found if row.verdict in {Verdict.BETTER, Verdict.WORSE}]
     return [
         *warnings(one, two),
-        *(_told(row) for row in found if row.verdict in {"better", "worse"}),
+        *(_told(row) for row in differing),
+        *([] if differing else ["about the same: nothing differs by more than chance and the machine do"]),
         f"written to {out}",
     ]
 

@@ -5,7 +5,7 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
   const tip = figure.appendChild(Object.assign(document.createElement("div"), { className: "tip" }));
   const nearest = (x) => data.x.reduce((best, at, n) => (Math.abs(at - x) < Math.abs(data.x[best] - x) ? n : best), 0);
   svg.addEventListener("pointermove", (event) => {
-    const box = svg.getBoundingClientRect(), n = nearest(((event.clientX - box.left) / box.width) * 760);
+    const box = svg.getBoundingClientRect(), n = nearest(((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width);
     cursor.setAttribute("x1", data.x[n]);
     cursor.setAttribute("x2", data.x[n]);
     cursor.style.opacity = 0.5;

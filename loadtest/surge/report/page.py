@@ -12,12 +12,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadtest.surge.clock import of_day
+from loadtest.surge.queues import TEN_MINUTES_S
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Record
+from loadtest.surge.report import series
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, draw_ramp
 from loadtest.surge.report.figures import Figures, figures_of
-from loadtest.surge.report.verdict import limit_sentence, minutes
+from loadtest.surge.report.series import Queue
+from loadtest.surge.report.small import Small, draw_small
+from loadtest.surge.report.verdict import MUCH_ELSE, limit_sentence, minutes
 from loadtest.surge.samples import percentile
+from loadtest.surge.scenario import Entrance
 from loadtest.surge.watch import GENERATOR
 from ops.errors import BadInput
 from ticketcore.displays import default_display
@@ -25,6 +30,7 @@ from ticketcore.reasons import Reason
 
 HERE = Path(__file__).parent
 NOON_S = 12 * 3600
+TEN_MINUTES = TEN_MINUTES_S / 60
 PLACES = {"window": "ticket windows", "kiosk": "kiosks", "web": "web shop", "refund": "refunds, at windows"}
 TOP = 7
 """Series of a chart that have a colour of their own; what is left goes together."""
@@ -40,6 +46,30 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
+class AtGate:
+    """One gate of an entrance. `lanes` 0: it shares those of the entrance."""
+
+    line: series.Line
+    lanes: int
+    queue: Markup
+    wait: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class AtGates:
+    """An entrance and its gates."""
+
+    queue: Queue
+    says: str
+    gates: Sequence[AtGate]
+
+    @property
+    def several(self) -> bool:
+        """Whether it has more gates than one; the chart of a lone gate is its entrance's."""
+        return len(self.gates) > 1
+
+
+@dataclass(frozen=True, slots=True)
 class Sold:
     """Sales of one channel."""
 
@@ -51,11 +81,12 @@ class Sold:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One row of the processes."""
+    """One row of the processes: shares of a core on the day, and at most in the ramp."""
 
     name: str
     mean: float
     most: float
+    ramp_most: float
     memory_mb: float
     generator: bool
 
@@ -101,6 +132,7 @@ def html(figures: Figures) -> str:
             script=asset("page.js"),
             summary=embedded(figures.summary()),
             charts=list(charts(figures)),
+            entrances=[at_gates(number, figures) for number in range(len(figures.queues))],
             limit_ms=f"{LIMIT_MS:.0f}",
             minutes=minutes,
             clock=of_day,
@@ -120,7 +152,8 @@ def html(figures: Figures) -> str:
             sold_out=figures.record.shop["outcomes"].get("SOLD_OUT", 0),
             ramp_short=_ramp_short(figures),
             ahead=figures.record.shop["tickets_sold"] - _sold_on_the_day(figures.record),
-            processes=_processes(figures.record),
+            processes=_processes(figures),
+            noise=list(_noise(figures)),
         )
     )
 
@@ -173,8 +206,8 @@ def _flow(figures: Figures) -> Drawn:
 
 
 def _waits(figures: Figures) -> Drawn:
-    lines = [Line(one.verdict.name, one.wait_min, number) for number, one in enumerate(figures.queues, 1)]
-    limit = Limit(10, "ten minutes")
+    lines = [Line(one.all.name, one.all.wait_min, number) for number, one in enumerate(figures.queues, 1)]
+    limit = Limit(TEN_MINUTES, "ten minutes")
     chart = Chart(
         "Waiting time at each entrance", "minutes", figures.bins.edges, lines, [limit], _marks(figures), digits=1
     )
@@ -182,9 +215,41 @@ def _waits(figures: Figures) -> Drawn:
 
 
 def _lengths(figures: Figures) -> Drawn:
-    lines = [Line(one.verdict.name, one.length, number, area=True) for number, one in enumerate(figures.queues, 1)]
-    chart = Chart("Queue at each entrance", "parties", figures.bins.ends, lines, marks=_marks(figures))
-    return _drawn("Parties in the queue (couples, families, coaches), over all lanes of the entrance.", chart)
+    lines = [Line(one.all.name, one.all.length, number, area=True) for number, one in enumerate(figures.queues, 1)]
+    chart = Chart("Queue at each entrance", "guests", figures.bins.edges, lines, marks=_marks(figures))
+    says = "The most guests who stood in the queue at that time, over all lanes of the entrance."
+    each = " Further down: at each gate." if any(len(one.gates) > 1 for one in figures.queues) else ""
+    return _drawn(f"{says}{each}", chart)
+
+
+def at_gates(number: int, figures: Figures) -> AtGates:
+    """The gates of an entrance, each with its queue and its waiting time, all on the same scales."""
+    queue, entrance = figures.queues[number], figures.scenario.entrances[number]
+    most = max(one.longest for one in queue.gates)
+    wait_min = max(one.longest_wait_s for one in queue.gates) / 60
+    at_s = figures.bins.edges
+    return AtGates(
+        queue,
+        _lanes_and_gates(entrance),
+        [
+            AtGate(
+                one,
+                entrance.lanes_at(gate),
+                draw_small(Small(f"Queue at {one.name}", "guests", at_s, one.length, most, colour=1)),
+                draw_small(
+                    Small(f"Waiting time at {one.name}", "min", at_s, one.wait_min, wait_min, 2, 1, TEN_MINUTES)
+                ),
+            )
+            for gate, one in enumerate(queue.gates)
+        ],
+    )
+
+
+def _lanes_and_gates(entrance: Entrance) -> str:
+    lanes = f"{entrance.lanes} {'lane' if entrance.lanes == 1 else 'lanes'} for {len(entrance.gates)} gates"
+    if entrance.lanes < len(entrance.gates):
+        return f"{lanes}: each stands between several, and its guests take them in turn"
+    return f"{lanes}: guests take the lane that is free first"
 
 
 def _occupancy(figures: Figures) -> Drawn:
@@ -269,16 +334,14 @@ def _machine(figures: Figures) -> Iterator[Drawn]:
 
 def _usage_chart(figures: Figures, what: tuple[str, str, str], limits: list[Limit]) -> Chart:
     """Of the day alone: what was used before the doors opened and in the ramp is not on its clock."""
-    usage, (key, title, unit) = figures.record.usage, what
-    last_s = figures.bins.edges[-1] + figures.bins.width_s
-    kept = [n for n, at_s in enumerate(usage["day_s"]) if figures.bins.starts_s <= at_s <= last_s]
-    names = sorted(usage["processes"], key=lambda name: (name in GENERATOR, -sum(usage["processes"][name]["cpu"])))
+    usage, (key, title, unit) = figures.usage, what
+    names = sorted(usage.processes, key=lambda name: (name in GENERATOR, -sum(usage.processes[name]["cpu"])))
     lines = [
-        Line(name, [usage["processes"][name][key][n] for n in kept], 0 if name in GENERATOR else number % 8 + 1)
+        Line(name, usage.processes[name][key], 0 if name in GENERATOR else number % 8 + 1)
         for number, name in enumerate(names)
     ]
-    times = [usage["day_s"][n] for n in kept]
-    return Chart(title, unit, times, lines, limits, _marks(figures), stacked=True, digits=2 if key == "cpu" else 0)
+    digits = 2 if key == "cpu" else 0
+    return Chart(title, unit, usage.day_s, lines, limits, _marks(figures), stacked=True, digits=digits)
 
 
 def hundredths(share: float) -> str:
@@ -324,15 +387,27 @@ def _sales(record: Record) -> list[Sold]:
     ]
 
 
-def _processes(record: Record) -> Sequence[Process]:
+def _noise(figures: Figures) -> Iterator[tuple[str, float, str]]:
+    """When other programs used much of the machine, how much, and what is better without them. Where the generator was
+    the limit its warning says so already."""
+    day, ramp = figures.cost, figures.ramp_cost
+    if day.others > MUCH_ELSE and not day.was_limit:
+        yield "on the day", day.others, "Latencies are"
+    if figures.steps and ramp.others > MUCH_ELSE and not ramp.was_limit:
+        yield "in the ramp", ramp.others, "How much it holds is"
+
+
+def _processes(figures: Figures) -> Sequence[Process]:
+    ramp = figures.ramp_usage.processes
     found = [
         Process(
             name,
             sum(one["cpu"]) / max(len(one["cpu"]), 1),
             max(one["cpu"], default=0.0),
-            max(one["memory_mb"], default=0.0),
+            max(ramp[name]["cpu"], default=0.0),
+            max([*one["memory_mb"], *ramp[name]["memory_mb"]], default=0.0),
             name in GENERATOR,
         )
-        for name, one in record.usage["processes"].items()
+        for name, one in figures.usage.processes.items()
     ]
     return sorted(found, key=lambda one: (one.generator, -one.mean))

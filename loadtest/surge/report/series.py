@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from loadtest.surge.clock import of_day
 from loadtest.surge.plan import Plan, Way
-from loadtest.surge.queues import Coming, lanes_needed, lengths, longest_wait_s, serve_all
+from loadtest.surge.queues import Coming, Served, lanes_needed, longest_wait_s, serve_all, standing
 from loadtest.surge.report.verdict import LaneVerdict
 from loadtest.surge.samples import Samples, percentile
 
@@ -35,6 +35,11 @@ class Bins:
         return cls(starts_s, float(width), max(int(-(-length // width)), 1))
 
     @property
+    def ends_s(self) -> float:
+        """Where the last one ends."""
+        return self.starts_s + self.count * self.width_s
+
+    @property
     def ends(self) -> list[float]:
         """Where each ends."""
         return [edge + self.width_s for edge in self.edges]
@@ -57,11 +62,16 @@ class Bins:
 
 
 def arrivals(plan: Plan, bins: Bins) -> list[float]:
-    """Guests a minute who come to the entrances, those who come back among them."""
+    """Guests a minute who come to the entrances, those who come back among them. Of a day that was interrupted only
+    who came until then: the plan goes on."""
     pairs = []
     for guests, turns in zip(plan.guests, plan.turns, strict=True):
         persons = [line.persons for line in guests.kind.tickets for _ in range(line.count)]
-        pairs += [(turn.came_s, float(persons[turn.ticket])) for turn in turns if turn.way in INTO]
+        pairs += [
+            (turn.came_s, float(persons[turn.ticket]))
+            for turn in turns
+            if turn.way in INTO and turn.came_s <= bins.ends_s
+        ]
     return [amount / (bins.width_s / 60) for amount in bins.sums(pairs)]
 
 
@@ -135,41 +145,93 @@ def _running(values: Iterable[float]) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """An entrance's queue: how many stand in it at the end of each bin, and the longest wait of who came then, in
-    minutes."""
+class Line:
+    """Who stood at an entrance, or at one of its gates. Of each bin the longest queue, in persons, and the longest wait
+    of who came then, in minutes; of the day the longest of both, each with its time."""
 
-    verdict: LaneVerdict
+    name: str
+    parties: int
     length: list[int]
     wait_min: list[float]
+    longest: int
+    longest_at: str
+    longest_wait_s: float
+    waited_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """An entrance: its lanes, its queue, and that at each of its gates."""
+
+    verdict: LaneVerdict
+    all: Line
+    gates: Sequence[Line]
 
 
 def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> Queue:
-    """The queue model again, with the time that the system really took for each guest."""
+    """The queue model again, with the time that the system really took for each guest; at the gates where they were.
+    Of a day that was interrupted only who came until then."""
     kept = plan.scenario.entrances[entrance]
     comings = [
-        Coming(coming.at_s, coming.service_s + delays_s.get(number, 0.0))
+        replace(coming, service_s=coming.service_s + delays_s.get(number, 0.0))
         for number, coming in enumerate(plan.comings[entrance])
+        if coming.at_s <= bins.ends_s
     ]
     closes_s = float(plan.scenario.closes)  # who stands in the queue then goes away
     served = [
         replace(one, start_s=max(coming.at_s, min(one.start_s, closes_s)))
         for coming, one in zip(comings, serve_all(comings, kept.lanes), strict=True)
     ]
-    waits = [one.start_s - coming.at_s for coming, one in zip(comings, served, strict=True)]
-    longest = max(range(len(waits)), key=waits.__getitem__, default=None)
+    everybody = list(zip(comings, served, plan.coming_gates[entrance], strict=False))
+    whole = line(kept.name, [(coming, one) for coming, one, _ in everybody], bins)
     needed = lanes_needed(comings)
     verdict = LaneVerdict(
         kept.name,
         kept.lanes,
-        waits[longest] if longest is not None else 0.0,
-        of_day(comings[longest].at_s) if longest is not None else "-",
+        whole.longest_wait_s,
+        whole.waited_at,
         needed,
         longest_wait_s(comings, needed),
-        plan.turned_away[entrance],
+        plan.turned_away[entrance] if bins.ends_s >= closes_s else 0,
     )
-    by_bin: list[float] = [0.0] * bins.count
+    gates = [
+        line(name, [(coming, one) for coming, one, gate in everybody if gate == number], bins)
+        for number, name in enumerate(kept.gates)
+    ]
+    return Queue(verdict, whole, gates)
+
+
+def line(name: str, stood: Sequence[tuple[Coming, Served]], bins: Bins) -> Line:
+    """The queue of those."""
+    comings, served = [coming for coming, _ in stood], [one for _, one in stood]
+    waits = [one.start_s - coming.at_s for coming, one in stood]
+    last = max(range(len(waits)), key=waits.__getitem__, default=None)
+    wait_min = [0.0] * bins.count
     for coming, wait in zip(comings, waits, strict=True):
         number = bins.number(coming.at_s)
-        by_bin[number] = max(by_bin[number], wait / 60)
-    return Queue(verdict, lengths(comings, served, bins.ends), by_bin)
+        wait_min[number] = max(wait_min[number], wait / 60)
+    counts = standing(comings, served)
+    longest_at_s, longest = max(counts, key=lambda one: one[1], default=(0.0, 0))
+    return Line(
+        name,
+        len(stood),
+        _most(counts, bins),
+        wait_min,
+        longest,
+        of_day(longest_at_s) if longest else "-",
+        waits[last] if last is not None else 0.0,
+        of_day(comings[last].at_s) if last is not None else "-",
+    )
+
+
+def _most(counts: Sequence[tuple[float, int]], bins: Bins) -> list[int]:
+    """The most in each bin, of those who stood there from before among them."""
+    found = [0] * bins.count
+    here, until = 0, 0
+    for at_s, count in counts:
+        number = bins.number(at_s)
+        for between in range(until + 1, number + 1):
+            found[between] = here
+        found[number] = max(found[number], count)
+        here, until = count, number
+    return found

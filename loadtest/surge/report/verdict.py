@@ -43,6 +43,8 @@ class Held:
     p99_ms: float
     at_least: bool
     limit: Limit
+    ended_by: Step | None = None
+    """The step that was not held, from which the limit is told."""
 
 
 def held(steps: Sequence[Step]) -> Held:
@@ -51,11 +53,12 @@ def held(steps: Sequence[Step]) -> Held:
         return Held(0, 0.0, False, Limit.UNKNOWN)
     good = max((step for step in steps if step.held), key=lambda step: step.per_s, default=None)
     above = [step for step in steps if not step.held and (good is None or step.per_s > good.per_s)]
-    limit = _limit(min(above, key=lambda step: step.p99_ms)) if above else Limit.NONE
+    ended_by = min(above, key=lambda step: step.p99_ms, default=None)
+    limit = _limit(ended_by) if ended_by else Limit.NONE
     if good is None:
-        return Held(0, min(steps, key=lambda step: step.per_s).p99_ms, False, limit)
+        return Held(0, min(steps, key=lambda step: step.per_s).p99_ms, False, limit, ended_by)
     rate = round(good.admitted / good.seconds * 60, -1)
-    return Held(int(rate), good.p99_ms, limit in {Limit.NONE, Limit.GENERATOR}, limit)
+    return Held(int(rate), good.p99_ms, limit in {Limit.NONE, Limit.GENERATOR}, limit, ended_by)
 
 
 def _limit(failed: Step) -> Limit:
@@ -66,9 +69,13 @@ def _limit(failed: Step) -> Limit:
     return Limit.GENERATOR if failed.late_p99_ms > failed.p99_ms * GENERATOR_SHARE else Limit.SYSTEM
 
 
+HELP = "Give it more cores and --gate-processes, or fewer guests"
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the generator cost on the day. Shares of a core; `share` of all CPU time that it and the system used."""
+    """What the generator cost on the day, and nothing of the ramp. Shares of a core; `share` of all CPU time that it
+    and the system used."""
 
     processes: int
     """Of the gates' part."""
@@ -80,22 +87,26 @@ class Cost:
     share: float | None
     """None where the system runs elsewhere, and what it used is not known."""
     late_p99_ms: float
-    lag_most_ms: float
     others: float
     """Of the whole machine, what neither the system nor the generator used; 0 where the system runs elsewhere."""
 
     @property
+    def was_late(self) -> bool:
+        """Whether it did not keep its own plan."""
+        return self.late_p99_ms > LATE_MS
+
+    @property
     def was_limit(self) -> bool:
         """Whether the day's latencies are the generator's rather than the system's."""
-        return self.late_p99_ms > LATE_MS or self.gates_cpu_most >= GENERATOR_CPU
+        return self.was_late or self.gates_cpu_most >= GENERATOR_CPU
 
     @property
     def says(self) -> str:
         """In a sentence or two."""
-        if not self.was_limit:
-            late = f"late by at most {self.late_p99_ms:.1f} ms for 99 of 100 scans, so it was not the limit"
-            return f"{self.used}; {late}" + (f". {self.disturbed}" if self.disturbed else "")
-        return f"{self.used}. WARNING: it was late itself. {self.lateness}"
+        if self.was_limit:
+            return f"{self.used}. WARNING: {self.warning}"
+        late = f"late by at most {self.late_p99_ms:.1f} ms for 99 of 100 scans, so it was not the limit"
+        return f"{self.used}; {late}" + (f". {disturbed(self.others)}" if self.others > MUCH_ELSE else "")
 
     @property
     def used(self) -> str:
@@ -105,17 +116,51 @@ class Cost:
         return said if self.share is None else f"{said}, {self.share * 100:.0f} % of all CPU time used"
 
     @property
-    def lateness(self) -> str:
-        """How late it was, and what helps: more processes do not where others take the machine."""
-        late = f"99 of 100 scans were sent up to {self.late_p99_ms:,.0f} ms late"
-        return f"{late}. {self.disturbed or 'Give it more cores and --gate-processes, or fewer guests'}"
+    def warning(self) -> str:
+        """What is wrong with the day's latencies, and what helps: not more processes where others take the machine."""
+        if self.was_late:
+            what = f"it was late itself: 99 of 100 scans were sent up to {self.late_p99_ms:,.0f} ms late"
+        else:
+            what = (
+                f"it had no CPU left: a process of it used {self.gates_cpu_most * 100:.0f} % of a core at the busiest "
+                "times, and may have heard answers late"
+            )
+        return f"{what}. {disturbed(self.others) or HELP}"
+
+
+def disturbed(others: float) -> str:
+    """What other programs used of this machine, if it was much."""
+    if others <= MUCH_ELSE:
+        return ""
+    return f"Other programs used {others * 100:.0f} % of this machine: measure again when it is quiet"
+
+
+@dataclass(frozen=True, slots=True)
+class RampCost:
+    """The generator's part in the ramp, and nothing of the day. Its steps are meant to be too much for somebody."""
+
+    held: Held
+    others: float
+    """As on the day, while the ramp went on."""
 
     @property
-    def disturbed(self) -> str:
-        """What other programs used of this machine, if it was much."""
-        if self.others <= MUCH_ELSE:
-            return ""
-        return f"Other programs used {self.others * 100:.0f} % of this machine: measure again when it is quiet"
+    def was_limit(self) -> bool:
+        """Whether it ended the ramp, so that the system may hold more than was measured."""
+        return self.held.limit is Limit.GENERATOR
+
+    @property
+    def says(self) -> str:
+        """In a sentence or two."""
+        step = self.held.ended_by
+        noise = f". {disturbed(self.others)}" if self.others > MUCH_ELSE else ""
+        if step is None:
+            return f"every step was held, so it was not the limit{noise}"
+        at = f"at {step.per_s * 60:,.0f} guests a minute, which were not held"
+        part = f"late by {step.late_p99_ms:,.0f} of {step.p99_ms:,.0f} ms for 99 of 100 scans"
+        if self.was_limit:
+            return f"WARNING: it ended the ramp: {at}, it was {part}. {disturbed(self.others) or HELP}"
+        was = "the machine, which both share, was full" if self.held.limit is Limit.MACHINE else "it was not the limit"
+        return f"{at}, it was {part}, with {step.cpu * 100:.0f} % of a core; {was}{noise}"
 
 
 @dataclass(frozen=True, slots=True)
