@@ -96,7 +96,8 @@ class Context:
     ring: tokens.KeyRing
     signature_checks_left: int = SIGNATURE_CHECKS_PER_BATCH
     full_zones: frozenset[tuple[str, int]] = frozenset()
-    """(partition, zone) for which the capacity owner has just said that nothing is left."""
+    """(partition, zone) for which the capacity owner has said that nothing is left: while those are decided that had
+    asked."""
 
     @property
     def rules(self) -> Rules:

@@ -402,6 +402,7 @@ class Owner:
                 batch.resume(item)
             if not group.waiting:
                 batch.ready_groups.append(group)
+        batch.context.full_zones = frozenset()  # whoever came later asks anew: somebody may have left since it was said
 
     def _receive_lease(self, batch: Batch, first: WaitingScan, answer: link_pb2.CapacityResponse) -> bool:
         """Takes an answer over. False if it says nothing: no units, and "full" without those that were given back and
@@ -416,7 +417,7 @@ class Owner:
             commands.add_lease_event(decider, first.zone_number)
         outdated = answer.full and lease.returned_total > answer.returned_total
         if answer.full and not outdated:
-            batch.context.full_zones = batch.context.full_zones | {key}
+            batch.context.full_zones = frozenset((key,))
         return not outdated or lease.spare > 0
 
     # Commands

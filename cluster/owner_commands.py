@@ -163,8 +163,6 @@ def recall(batch: Batch, request: link_pb2.RecallRequest, touched: set[Partition
         touched.add(partition)
         received, units = lease.receive(granted), lease.give_back(wanted, partition.next_sequence)
         wanted -= units
-        if units:  # whoever was told "full" before was not told of these
-            batch.context.full_zones -= {(partition.name, request.zone_number)}
         if received or units:
             add_lease_event(decider, request.zone_number)
         response.totals.add(

@@ -70,14 +70,11 @@ class Fullness:
         self._later: list[Fact] = []
 
     def take(self, facts: Sequence[Fact]) -> Iterator[Violation]:
-        """Judges one entry, once it and all before it are counted. One question may be asked for all that is decided
-        in an entry, so an answer may be as old as the first of them."""
-        refused = [fact for fact in facts if _is_full(fact)]
-        if refused:
-            codes = [self._shown.get(fact.body.scan_id) for fact in facts if fact.kind == "scan_decided"]
-            since_ms = min((code.invoked if code is not None else ALWAYS for code in codes), default=ALWAYS)
-            for fact in refused:
-                yield from self._judge(fact, since_ms)
+        """Judges one entry, once it and all before it are counted. No answer is older than the guest's question."""
+        for fact in facts:
+            if _is_full(fact):
+                code = self._shown.get(fact.body.scan_id)
+                yield from self._judge(fact, code.invoked if code is not None else ALWAYS)
 
     def later(self, facts: Sequence[Fact]) -> Iterator[Violation]:
         """Keeps an entry until all are counted: nobody knows what others counted meanwhile."""

@@ -6,13 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster import owner_commands
-from cluster.batch import Group
 from cluster.partition import ANSWER_LENGTH, REFUSALS_KEPT
-from parkgate.cluster.v1 import control_pb2, link_pb2
+from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
-from tests.cluster.plain_partition import GATES, Bench, Ignored
+from tests.cluster.plain_partition import Bench
 from tests.cluster.small_park import NOON_MS, reason, rules_after, scan, token
 from ticketcore.admission import Mode
 
@@ -331,19 +329,6 @@ def test_the_order_of_checks_from_idempotency_to_capacity() -> None:
     bench.lease(2, 1)
     assert reason(bench.send(scan(code, 7, **arena))[0]) == "ADMIT"
     assert reason(bench.send(closed)[0]) == "ENTRY_SUSPENDED", "idempotency comes before everything"
-
-
-def test_full_is_forgotten_once_units_of_the_zone_are_given_back_in_the_same_batch() -> None:
-    """I4, I7: whoever was to have the last unit may never come, and it would have been free all the while."""
-    bench, codes = Bench(), [token("show", 1), token("show", 2)]
-    bench.register(*codes)
-    bench.lease(2, 1)
-    batch = bench.batch()
-    owner_commands.recall(batch, link_pb2.RecallRequest(zone_number=2, wanted=1), set())
-    frame = gate_pb2.ClientFrame(scans=[scan(code, number, lane=ARENA) for number, code in enumerate(codes, 1)])
-    group = Group(Ignored(), 1, frame, GATES)  # type: ignore[arg-type]
-    batch.decide_group(group)
-    assert [item.position for item in batch.waiting] == [0, 1]
 
 
 def test_another_well_signed_code_of_a_registered_ticket_is_revoked() -> None:

@@ -395,6 +395,35 @@ async def test_full_is_not_passed_on_while_units_given_back_here_are_on_their_wa
     assert reason(verdict) == told
 
 
+async def test_whoever_comes_after_the_question_is_not_told_its_answer(desk: Desk) -> None:
+    """I4: somebody may have left since the capacity owner said "full"; found on a simulated day (546 of `gateways`)."""
+    day, first, later = token("day", 1), token("show", 2), token("show", 4)
+    await desk.register(day, first, later)
+    waiting, held = list[WaitingScan](), asyncio.Event()
+
+    class Slow:
+        def want(self, scans: list[WaitingScan]) -> None:
+            waiting.extend(scans)
+
+    desk.owner.leasing = Slow()  # type: ignore[assignment]
+    asked = desk.group(desk.scan(first, lane=ARENA))
+    await until(lambda: len(waiting) == 1)
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    admitted = desk.group(desk.scan(day, lane=MAIN))
+    await until(lambda: not desk.ledger.faults)  # from now on a batch is open, until its append is done
+    desk.owner.resume(list(waiting), link_pb2.CapacityResponse(full=True))
+    came_later = desk.group(desk.scan(later, lane=ARENA))
+    await until(lambda: len(waiting) == 2)
+    held.set()
+    (verdict,) = gate_pb2.ServerFrame.FromString((await asked).server_frame).verdicts
+    assert reason(verdict) == "CAPACITY_FULL"
+    assert not came_later.done()
+    await admitted
+    desk.owner.resume(waiting[1:], link_pb2.CapacityResponse(granted_total=1))
+    (verdict,) = gate_pb2.ServerFrame.FromString((await came_later).server_frame).verdicts
+    assert reason(verdict) == "ADMIT"
+
+
 async def test_an_owner_without_a_catalogue_admits_nobody_and_blames_nobody(valkey_url: str) -> None:
     """I7"""
     desk = Desk(valkey_url)
