@@ -16,7 +16,7 @@ from ticketcore.errors import InvalidInputError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 TEXT_SUFFIXES = frozenset({".txt", ".csv", ".codes", ""})
-_QR_CODES = zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode)
+
 MAX_IMAGE_PIXELS = 50_000_000
 """A camera's largest; more is a mistake or a bomb."""
 
@@ -87,7 +87,7 @@ def read_image(path: Path) -> Iterator[ReadCode]:
                 grey = image.convert("L")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombWarning, SyntaxError, ValueError) as error:
         raise InvalidInputError(f"image {path} cannot be read: {error}") from error
-    found = zxingcpp.read_barcodes(grey, formats=_QR_CODES)
+    found = zxingcpp.read_barcodes(grey, formats=zxingcpp.BarcodeFormat.QRCode)
     if not found:
         raise InvalidInputError(f"image {path} holds no readable QR code")
     for barcode in found:
