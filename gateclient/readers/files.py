@@ -87,7 +87,7 @@ def read_image(path: Path) -> Iterator[ReadCode]:
                 grey = image.convert("L")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombWarning, SyntaxError, ValueError) as error:
         raise InvalidInputError(f"image {path} cannot be read: {error}") from error
-    found = zxingcpp.read_barcodes(grey, formats=zxingcpp.BarcodeFormat.QRCode)
+    found = zxingcpp.read_barcodes(grey, formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
     if not found:
         raise InvalidInputError(f"image {path} holds no readable QR code")
     for barcode in found:
