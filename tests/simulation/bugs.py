@@ -16,10 +16,12 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from cluster import ledger, owner_commands, quota_owner
+from cluster import ledger, minute, owner_commands, quota_owner
 from cluster.control_service import CALL_TIMEOUT_S, ControlService
+from cluster.deciding import Decider, Genuine, Waiting
 from cluster.hosting import OwnerHost
 from cluster.ledger import Append, Appended
+from cluster.minute import Known
 from cluster.owner import Owner
 from cluster.quota_owner import QuotaOwner
 from cluster.quota_state import QuotaState
@@ -37,6 +39,7 @@ from tests.simulation.servers import Ledger
 from tests.simulation.streams import Device
 from tests.simulation.world import replaced
 from ticketcore import admission, postings, quota
+from ticketcore.admission import Admission, Visit
 from ticketcore.capacity import CapacityMove, Grant, ZoneBook, ZoneLease
 from ticketcore.errors import TransientError
 from ticketcore.postings import Transaction
@@ -71,6 +74,27 @@ async def _answer_first(self: Ledger, appends: Sequence[Append]) -> list[Appende
     """The append is on its way; surely it will arrive."""
     asyncio.get_running_loop().create_task(ledger.Ledger.append(self, appends))
     return [Appended.DONE] * len(appends)
+
+
+def _append_unchecked(
+    self: Decider, scan: gate_pb2.Scan, gate_number: int, genuine: Genuine, known: Known, visit: Visit
+) -> Admission | Reason | Waiting:
+    """A genuine ticket that its terms let in here is logged as admitted, and then it is looked at: whether it is used,
+    refunded, or inside. The gate hears what that says, and a refusal is logged as well."""
+    unchecked, rule = known.fresh, known.standing.rule
+    checked = _JUDGE(self, scan, gate_number, genuine, known, visit)
+    if not (isinstance(unchecked, Admission) and rule is not None and isinstance(checked, Reason)):
+        return checked  # it is logged once: as admitted with what it is counted for, or when it need not wait any more
+    ticket_id, _, verification = genuine
+    first = visit.admitted == 0 and not self._admitted_elsewhere(ticket_id, rule)
+    event = self.log().scan_decided
+    event.CopyFrom(minute.event_of(rule, unchecked, verification, first))
+    event.scan_id, event.ticket_id, event.gate_number = scan.scan_id, ticket_id, gate_number
+    event.scan_time_ms = scan.scan_time_ms
+    return checked
+
+
+_JUDGE = Decider._judge
 
 
 @contextmanager
@@ -286,6 +310,10 @@ BUGS = {
     "answer before append": Bug(
         "gates hear what is still on its way to the ledger", "ledger", _patch((Ledger, "append", _answer_first))
     ),
+    "append before check": Bug(
+        "an owner logs an admission, and looks afterwards whether the ticket is used", "calm",
+        _patch((Decider, "_judge", _append_unchecked)),
+    ),
     "retry with a new id": Bug("a gate makes a new scan_id when it sends again", "network", _new_id_on_retry),
     "scan ids begin anew": Bug("a gate that is restarted numbers its scans from one again", "gates", _ids_from_one),
     "scan forgotten": Bug(
@@ -368,6 +396,7 @@ BUGS = {
 BREAKS = {
     "fence ignored": ("I1", "I2"),
     "answer before append": ("I2", "I7"),
+    "append before check": ("I1",),
     "retry with a new id": ("I2", "I3"),
     "scan ids begin anew": ("I3",),
     "scan forgotten": ("I3",),
