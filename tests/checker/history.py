@@ -11,7 +11,7 @@ Ids are hexadecimal, tickets are numbers; decisions, reasons, kinds and outcomes
 
     kind          request                                                     answer (when ok)
     park          capacities {zone: n}, quotas {key: n}, time_zone            -          what was set up; once
-    issue         ticket, product, entries, party, daily_entries              -          a token was signed
+    issue         ticket, product, entries, party, daily_entries, price_minor -          a token was signed
     scan          scan_id, ticket, forged, persons (0 or absent: all)         decision, reason, persons, kind: as shown
     verdict       scan_id                                                     the same, as it was heard on the wire
     passage       scan_id, ticket, zone, kind, persons, passed                recorded   what the guest really did

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import redis
 
-from tests.checker.books import Books, Key
+from tests.checker.books import Books, Key, Sold
 from tests.checker.ledger import StoredEntry
 
 MS = "(extract(epoch FROM {}) * 1000)::bigint"
@@ -21,6 +21,11 @@ FIRST = (
     " FROM reporting.first_admissions GROUP BY ticket_id"
 )
 """A ticket that is there twice has two scans: no key forbids it."""
+SOLD = "SELECT id, order_id, product_number, price_minor, currency, replaces_ticket_id FROM sales.tickets"
+POSTINGS = (
+    "SELECT encode(transaction_id, 'hex'), kind, order_id, ticket_id, product_number, account, currency, amount_minor"
+    " FROM sales.postings JOIN sales.transactions ON id = transaction_id"
+)
 
 
 def ledger_of(url: str, partitions: Sequence[str]) -> list[StoredEntry]:
@@ -79,12 +84,13 @@ def books_of(url: str, *, sales: bool = False) -> Books:
             offsets=dict(rows("SELECT partition, sequence FROM reporting.offsets")),
         )
         if sales:
-            books.sold = frozenset(ticket for (ticket,) in rows("SELECT id FROM sales.tickets"))
-            books.postings = rows(
-                "SELECT encode(transaction_id, 'hex'), kind, ticket_id, account, currency, amount_minor"
-                " FROM sales.postings JOIN sales.transactions ON id = transaction_id"
-            )
+            books.sold, books.postings = sold_of(rows(SOLD)), rows(POSTINGS)
         return books
+
+
+def sold_of(rows: Iterable[Sequence[Any]]) -> dict[int, Sold]:
+    """The answer to `SOLD`, by ticket."""
+    return {ticket: Sold(*as_sold) for ticket, *as_sold in rows}
 
 
 def _minutes(table: str, key: str, sums: str) -> str:

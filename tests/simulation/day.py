@@ -231,7 +231,7 @@ class Simulation:
         """What became of it."""
         day = self.day
         day.entries, day.books = self.park.ledger.entries, self.park.postgres.books
-        day.books.postings = self.people.till.postings
+        day.books.postings, day.books.sold = self.people.till.postings, self.people.till.sold
         day.takeovers, day.digest = self.nemesis.takeovers, self.trace.digest
         day.virtual_s, day.steps = self.loop.time(), self.loop.steps
         failures = [*self.park.failures, *map(repr, self.loop.crashes)]

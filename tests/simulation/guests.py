@@ -81,6 +81,7 @@ class People:
             "entries": item.entries,
             "party": item.persons,
             "daily_entries": item.daily_entries,
+            "price_minor": PRICE_MINOR,
         }
         self.history.note("issue", "sales", self.now_ms(), asked)
         self.till.sell(ticket.number, product)
