@@ -16,6 +16,7 @@ from tests.checker.history import FAIL, OK, UNKNOWN, History, Operation
 from tests.checker.ledger import Ledger, StoredEntry, read_ledger
 from tests.checker.limits import check_limits
 from tests.checker.money import check_money, check_postings
+from tests.checker.trims import Trimmed, check_trims
 from tests.checker.violation import PROMISES, Violation, report
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Operation",
     "Sold",
     "StoredEntry",
+    "Trimmed",
     "Violation",
     "check",
     "check_books",
@@ -41,8 +43,10 @@ __all__ = [
 ]
 
 
-def check(history: History, stored: Iterable[StoredEntry], books: Books | None = None) -> list[Violation]:
-    """Verifies every promise. Without `books`, nothing is said of Postgres."""
+def check(
+    history: History, stored: Iterable[StoredEntry], books: Books | None = None, trims: Iterable[Trimmed] = ()
+) -> list[Violation]:
+    """Verifies every promise. Without `books`, nothing is said of Postgres, nor of what was trimmed."""
     ledger = read_ledger(stored)
     park = next(history.of("park"), None)
     zone = ZoneInfo(park.request["time_zone"] if park is not None else "UTC")
@@ -55,4 +59,5 @@ def check(history: History, stored: Iterable[StoredEntry], books: Books | None =
         violations += check_sold(history, books)
         violations += check_postings(books)
         violations += check_money(history, books, ledger)
+        violations += check_trims(trims, books.offsets)
     return violations

@@ -10,6 +10,7 @@ import redis
 
 from tests.checker.books import Books, Key, Sold
 from tests.checker.ledger import StoredEntry
+from tests.checker.trims import Trimmed
 
 MS = "(extract(epoch FROM {}) * 1000)::bigint"
 """An instant as milliseconds."""
@@ -49,6 +50,19 @@ def with_what_was_trimmed(before: Iterable[StoredEntry], now: Sequence[StoredEnt
     for entry in now:
         begins[entry.partition] = min(entry.number, begins.get(entry.partition, entry.number))
     return [*(entry for entry in before if entry.number < begins.get(entry.partition, 0)), *now]
+
+
+def trims_of(url: str, partitions: Sequence[str]) -> list[Trimmed]:
+    """What these partitions' logs have no more. Read before the books, which are later then and have read no less."""
+    with redis.Redis.from_url(url) as client:
+        firsts: dict[str, Any] = {name: client.xrange(f"pg:{{{name}}}:log", count=1) for name in partitions}
+        snapshots: dict[str, Any] = {name: client.hget(f"pg:{{{name}}}:snapshot", "sequence") for name in partitions}
+    return [
+        Trimmed(name, number - 1, int(snapshots[name] or 0))
+        for name, rows in firsts.items()
+        for number in (int(key.split(b"-")[0]) for key, _ in rows)
+        if number > 1
+    ]
 
 
 def books_of(url: str, *, sales: bool = False) -> Books:

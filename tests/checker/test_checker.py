@@ -10,7 +10,7 @@ import pytest
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
-from tests.checker import UNKNOWN, Books, History, Sold, check_sold, report
+from tests.checker import UNKNOWN, Books, History, Sold, Trimmed, check, check_sold, report
 from tests.checker.small_story import (
     CONFIRMED,
     ENTRY,
@@ -449,6 +449,27 @@ def test_window_ledger_and_books_name_the_same_price() -> None:
         "I9 the window has sold it for 900, and sales' books for 800",
         "I9 the ledger has it for 1000, and sales' books for 1100",
     ]
+
+
+@pytest.mark.parametrize(
+    ("trim", "said"),
+    [
+        (Trimmed("p0", 3, 3, 3), []),
+        (Trimmed("p0", 3, 4, 9), []),
+        (Trimmed("p0", 3, 2, 3), ["I2 its log is trimmed up to entry 3, and its snapshot holds up to entry 2"]),
+        (Trimmed("p0", 3, 0, 3), ["I2 its log is trimmed up to entry 3, and its snapshot holds up to entry 0"]),
+        (Trimmed("p0", 3, 3, 2), ["I6 its log is trimmed up to entry 3, and was read up to entry 2"]),
+        (Trimmed("p0", 4, 4), []),
+        (Trimmed("p0", 5, 5), ["I6 its log is trimmed up to entry 5, and was read up to entry 4"]),
+        (Trimmed("p9", 1, 1), ["I6 its log is trimmed up to entry 1, and was read up to entry 0"]),
+    ],
+)
+def test_what_is_trimmed_is_in_the_snapshot_and_was_read(trim: Trimmed, said: list[str]) -> None:
+    """I2, I6: at that instant; or, where only that is known, by the offset of the books, which is 4."""
+    story = good()
+    books = story.books()
+    assert books.offsets["p0"] == 4
+    assert [f"{item.promise} {item.what}" for item in check(story.history, story.entries, books, [trim])] == said
 
 
 def test_columns_mean_what_as_many_single_events_in_their_place_would() -> None:

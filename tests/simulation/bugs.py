@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from cluster import ledger, minute, owner_commands, quota_owner
+from cluster import ledger, minute, owner_commands, quota_owner, snapshots
 from cluster.control_service import CALL_TIMEOUT_S, ControlService
 from cluster.deciding import Decider, Genuine, Waiting
 from cluster.hosting import OwnerHost
@@ -144,6 +144,12 @@ def _offset_outside(simulation: Any) -> Iterator[None]:
 
     with replaced((joint, "write", write)):
         yield
+
+
+async def _trim_unread(store: ledger.Ledger, name: str, sequence: int) -> int:
+    """What a snapshot holds is needed no more."""
+    await store.trim(name, sequence)
+    return sequence
 
 
 @contextmanager
@@ -337,6 +343,10 @@ BUGS = {
         _patch((ScanMemory, "recall", lambda *_: False)),
     ),
     "offset outside": Bug("rows in one transaction, the offset in another", "reporting", _offset_outside),
+    "trimmed unread": Bug(
+        "an owner trims its log up to its snapshot, however far reporting has read", "reporting",
+        _patch((snapshots, "trim_after", _trim_unread), (quota_owner, "trim_after", _trim_unread)),
+    ),
     "lease by the clock": Bug("a lease is taken back when its time is over", "calm", _lease_by_the_clock),
     "refund unasked": Bug(
         "money back without asking the owner", "calm", _patch((People, "refund", _refund_unasked))
@@ -424,6 +434,7 @@ BREAKS = {
     "scan ids begin anew": ("I3",),
     "scan forgotten": ("I3",),
     "offset outside": ("I6",),
+    "trimmed unread": ("I6",),
     "lease by the clock": ("I4",),
     "refund unasked": ("I5",),
     "refusal forgotten": ("I5", "I9"),

@@ -14,7 +14,7 @@ from cluster.config import ClusterConfig
 from cluster.control import Control
 from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
-from tests.checker import Books, History, Operation, StoredEntry, Violation, check
+from tests.checker import Books, History, Operation, StoredEntry, Trimmed, Violation, check
 from tests.cluster import small_park
 from tests.simulation.bugs import BUGS
 from tests.simulation.guests import (
@@ -60,6 +60,7 @@ class Day:
     digest: str = ""
     history: History = field(default_factory=History)
     entries: list[StoredEntry] = field(default_factory=list)
+    trims: list[Trimmed] = field(default_factory=list)
     books: Books = field(default_factory=Books)
     violations: list[Violation] = field(default_factory=list)
     takeovers: list[Takeover] = field(default_factory=list)
@@ -231,6 +232,7 @@ class Simulation:
         """What became of it."""
         day = self.day
         day.entries, day.books = self.park.ledger.entries, self.park.postgres.books
+        day.trims = self.park.ledger.trims
         day.books.postings, day.books.sold = self.people.till.postings, self.people.till.sold
         day.takeovers, day.digest = self.nemesis.takeovers, self.trace.digest
         day.virtual_s, day.steps = self.loop.time(), self.loop.steps
@@ -240,7 +242,7 @@ class Simulation:
             what = f"{len(self.stuck)} operations are not answered {SETTLE_S:.0f} s after all faults are over"
             day.violations = [Violation("I10", "the park", what, ", ".join(self.stuck[:5])), *crashes]
         else:
-            day.violations = [*check(day.history, day.entries, day.books), *crashes]
+            day.violations = [*check(day.history, day.entries, day.books, day.trims), *crashes]
         return day
 
 

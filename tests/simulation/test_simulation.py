@@ -37,6 +37,13 @@ def test_every_promise_is_kept_on_a_simulated_day(profile: str, seed: int) -> No
     assert day.admitted > 0
 
 
+def test_on_a_simulated_day_logs_are_trimmed() -> None:
+    """I2, I6: of tickets and of quotas, or nothing would be asked of it; and too much of it is named as that."""
+    assert {trim.partition for trim in run_day(4, "calm").trims} == {"p0", "p1", "p2", "p3", "q0"}
+    said = [item.what for item in run_day(4, "calm", "trimmed unread").violations]
+    assert any("is trimmed up to entry" in what for what in said)
+
+
 @pytest.mark.parametrize(("profile", "seed"), ONCE_FAILED)
 def test_a_day_that_once_failed_is_kept(profile: str, seed: int) -> None:
     """I1 to I10"""
