@@ -1,7 +1,8 @@
 """Bugs planted in the real code, to try the checker: each is a mistake that somebody could make, or once had made.
 
-A checker that never finds anything proves nothing. Each bug must be caught within `seeds` days of its profile. The
-second half are mistakes that the simulation found in the product: the plant takes the repair out again.
+A checker that never finds anything proves nothing. Each bug must be caught within `seeds` days of its profile: many
+times as many as it takes, or a run with other seeds might miss it by chance. The second half are mistakes that the
+simulation found in the product: the plant takes the repair out again.
 """
 
 from __future__ import annotations
@@ -378,15 +379,15 @@ BUGS = {
     ),
     "return told too soon": Bug(
         "the capacity owner hears of returned units before they are durable", "zombies",
-        _patch((ZoneLease, "returned_by", lambda self, _sequence: self.returned_total)), 400,
+        _patch((ZoneLease, "returned_by", lambda self, _sequence: self.returned_total)), 1_000,
     ),
     "silent is full": Bug(
         "who does not answer a recall is taken to have no unused units", "zombies",
-        _patch((QuotaOwner, "_silent", lambda *_: [])),
+        _patch((QuotaOwner, "_silent", lambda *_: [])), 100,
     ),
     "full on its way": Bug(
         "full is believed while units that were given back are on their way", "network",
-        _patch((Owner, "_receive_lease", _believe_full)), 400,
+        _patch((Owner, "_receive_lease", _believe_full)), 1_000,
     ),
     "returned early": Bug(
         "units that are returned before their sale is confirmed are lost", "calm",
@@ -394,15 +395,15 @@ BUGS = {
     ),
     "full too soon": Bug(
         "a question that overtakes an answer is told that the zone is full", "ledger",
-        _patch((ZoneBook, "grant", _grant_unless_on_its_way), (QuotaOwner, "_grant_rest", _grant_what_came_back)),
+        _patch((ZoneBook, "grant", _grant_unless_on_its_way), (QuotaOwner, "_grant_rest", _grant_what_came_back)), 100,
     ),
     "grant lost": Bug(
         "units whose grant was not heard of lie idle", "network",
-        _patch((owner_commands, "recall", _recall_of_what_is_known)), 400,
+        _patch((owner_commands, "recall", _recall_of_what_is_known)), 1_000,
     ),
     "fenced quota owner talks": Bug(
         "answers that change nothing are given without being the owner", "quota",
-        _patch((QuotaOwner, "_prove_ownership", _nothing)), 400,
+        _patch((QuotaOwner, "_prove_ownership", _nothing)), 1_000,
     ),
     "caller gives up first": Bug(
         "a silent owner's successor is not looked for when the caller is less patient", "hung",
@@ -413,16 +414,16 @@ BUGS = {
         _patch(
             (QuotaOwner, "_write_snapshot", _write_beside_the_last), (MemoryServer, "_finish_snapshot", _finish_in_part)
         ),
-        1_000,
+        5_000,
     ),
-    "recovery on top": Bug("a quota owner recovers on top of what it had", "ledger", _recovery_on_top, 100),
+    "recovery on top": Bug("a quota owner recovers on top of what it had", "ledger", _recovery_on_top, 2_000),
     "taken, not announced": Bug(
         "a partition is taken and its address never published", "ledger",
         _patch((OwnerHost, "_drop_lost", lambda *_: None), (OwnerHost, "_serves", _is_owned)), 100,
     ),
     "stale worker stops": Bug(
         "a second worker takes for damage what was trimmed meanwhile", "reporting",
-        _patch((worker.PartitionWorker, "_was_overtaken", _not_overtaken)), 400,
+        _patch((worker.PartitionWorker, "_was_overtaken", _not_overtaken)), 1_000,
     ),
 }  # fmt: skip
 

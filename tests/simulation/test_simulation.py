@@ -57,6 +57,12 @@ def test_a_planted_bug_is_caught(bug: str) -> None:
     assert hunt(bug).violation is not None
 
 
+def test_a_hunt_may_begin_with_any_seed() -> None:
+    found = hunt("append before check", first=2_000_001)
+    assert found.violation is not None
+    assert found.seed == 2_000_000 + found.tried
+
+
 def test_every_planted_bug_has_the_promises_that_it_must_break() -> None:
     assert BREAKS.keys() == BUGS.keys()
 
