@@ -279,9 +279,17 @@ class Owner:
         while self._appending is not None and not self._appending.done():
             await self._wake.wait()
             self._wake.clear()
-            if self._clock() - batch.context.moment.time_ms < MAX_BATCH_AGE_MS:
+            if self._may_grow(batch):
                 self._decide_waiting(batch)
         await self._appended()
+
+    def _may_grow(self, batch: Batch) -> bool:
+        """A batch has one instant, and one catalogue, one set of modes and one ring of keys. Whoever puts others in
+        force is told so once they are read: what is asked after that is not decided by those of before."""
+        context, control = batch.context, self.control
+        in_force = context.minute.rules is (control.rules or NO_RULES) and context.minute.modes is control.modes
+        young = self._clock() - context.moment.time_ms < MAX_BATCH_AGE_MS
+        return young and in_force and context.ring is control.ring
 
     async def _pace(self, batch: Batch) -> None:
         """Lets a crowd gather for a moment, so that it shares an append."""
@@ -290,7 +298,8 @@ class Owner:
         crowd, self._last_scans = batch.scans + self._last_scans > FEW_SCANS, batch.scans
         if crowd and early_s > 0:
             await asyncio.sleep(early_s)
-            self._decide_waiting(batch)
+            if self._may_grow(batch):
+                self._decide_waiting(batch)
         self._append_time = loop.time()
 
     def _decide_waiting(self, batch: Batch) -> None:
