@@ -158,7 +158,7 @@ def _lease_by_the_clock(_simulation: Any) -> Iterator[None]:
     """The capacity owner takes back what others have had for long, without asking them."""
     real, since = QuotaOwner._grant, dict[tuple[int, str], int]()
 
-    def grant(self: QuotaOwner, request: Any, capacity: int, changes: list[Any]) -> int:
+    def grant(self: QuotaOwner, request: Any, changes: list[Any]) -> int:
         now, zone = self._clock(), self.state.zone(request.zone_number)
         for partition, known in list(zone.grants.items()):
             old = now - since.get((request.zone_number, partition), now) > LEASE_MS
@@ -167,7 +167,7 @@ def _lease_by_the_clock(_simulation: Any) -> Iterator[None]:
                 zone.apply(move)
                 changes.append(move)
         since[request.zone_number, request.partition] = now
-        return real(self, request, capacity, changes)
+        return real(self, request, changes)
 
     with replaced((QuotaOwner, "_grant", grant)):
         yield
