@@ -93,6 +93,7 @@ class QuotaOwner:
             log.critical("quotas and capacities stopped: their log is damaged", owner=self.name, error=self.damage)
             return
         self.damage = ""
+        await self.control.refresh()  # whoever put something in force before it was taken has asked the earlier owner
         for loop in (self._turns(), self._ticks(), self._polls()):
             self._spawn(loop)
         await self.ledger.publish_address(name, self.state.epoch, address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -125,6 +126,24 @@ async def test_what_arrives_after_a_catalogue_was_read_is_decided_by_it_and_by_n
     held.set()
     frames = [gate_pb2.ServerFrame.FromString((await answer).server_frame) for answer in answers]
     assert [reason(frame.verdicts[0]) for frame in frames] == ["ADMIT", "ADMIT", "WRONG_PRODUCT"]
+
+
+async def test_a_partition_that_is_taken_over_is_decided_by_the_catalogue_that_is_in_force_by_then(desk: Desk) -> None:
+    """I7: its owner began before that was published, and nobody could have asked it to read it."""
+    code = token("day", 2)
+    await desk.register(code)
+    later = small_park.document()
+    later["products"] = [product for product in later["products"] if product["id"] != "day"]
+    taken = desk.real.take
+
+    async def publish_first(partition: str, owner: str) -> Any:
+        await Control(desk.real).publish_catalogue(2, canonical_json(later))
+        return await taken(partition, owner)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(desk.real, "take", publish_first)
+        await desk.take_over()
+    assert reason((await desk.send(desk.scan(code, lane=SIDE)))[0]) == "WRONG_PRODUCT"
 
 
 async def test_what_was_decided_after_an_append_that_turns_out_to_be_fenced_is_not_answered(desk: Desk) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from cluster import quota_owner
+from cluster.control import Control
 from cluster.partition import partition_of
 from cluster.quota_state import replay, restore, snapshot
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
+from tests.cluster import small_park
 from tests.cluster.harness import LocalCluster, scan, ticket_id
 from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
 from tests.cluster.plain_quota import QuotaDesk, Returning, Silent, Spare
 from tests.cluster.test_gate_day import ADMIT, EXIT, document_with_capacity, reason, send_until_decided
+from ticketcore.catalogue_document import canonical_json
 
 DONE, SOLD_OUT, GONE = (
     control_pb2.HOLD_OUTCOME_DONE,
@@ -265,6 +269,21 @@ async def test_a_question_under_way_is_answered_by_the_capacity_that_is_in_force
     gate.set()
     assert ((await asked).granted_total, (await waits).granted_total) == (3, 0)
     assert quotas.owner.state.zone(2).leased == 3
+
+
+async def test_a_quota_owner_that_takes_over_grants_by_the_capacity_that_is_in_force_by_then(
+    quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I4: it began before that was published, and nobody could have asked it to read it."""
+    taken = quotas.real.take
+
+    async def publish_first(partition: str, owner: str) -> Any:
+        await Control(quotas.real).publish_catalogue(2, canonical_json(small_park.document(3)))
+        return await taken(partition, owner)
+
+    monkeypatch.setattr(quotas.real, "take", publish_first)
+    await quotas.take_over()
+    assert (await quotas.capacity("p0", 0, 0, 5)).granted_total == 3
 
 
 async def test_a_zone_without_a_limit_needs_no_lease(quotas: QuotaDesk) -> None:
