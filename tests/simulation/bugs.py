@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from cluster import ledger, minute, owner_commands, quota_owner, snapshots
+from cluster import ledger, minute, owner, owner_commands, quota_owner, snapshots
 from cluster.control_service import CALL_TIMEOUT_S, ControlService
 from cluster.deciding import Decider, Genuine, Waiting
 from cluster.hosting import OwnerHost
@@ -283,6 +283,19 @@ async def _ask_while_patient(self: ControlService, link: Any, call: Any) -> Any:
         raise
 
 
+def _grow_while_young(self: Owner, batch: Any) -> bool:
+    """Whatever is in force meanwhile."""
+    return self._clock() - batch.context.moment.time_ms < owner.MAX_BATCH_AGE_MS
+
+
+async def _recall_the_missing(self: QuotaOwner, request: Any, missing: int) -> Any:
+    """What is leased beyond a lowered capacity stays where it is."""
+    return await _RECALL_FROM(self, request, missing - max(-self.state.zone(request.zone_number).free, 0))
+
+
+_RECALL_FROM = QuotaOwner._recall
+
+
 async def _nothing(*_: object) -> None:
     return None
 
@@ -421,6 +434,14 @@ BUGS = {
         "a partition is taken and its address never published", "ledger",
         _patch((OwnerHost, "_drop_lost", lambda *_: None), (OwnerHost, "_serves", _is_owned)), 100,
     ),
+    "batch grows on": Bug(
+        "what is asked after a catalogue was read is decided by the one before", "catalogue",
+        _patch((Owner, "_may_grow", _grow_while_young)), 3_000,
+    ),
+    "overhang stays": Bug(
+        "units that are leased beyond a lowered capacity, and unused, are not recalled", "catalogue",
+        _patch((QuotaOwner, "_recall", _recall_the_missing)), 1_000,
+    ),
     "stale worker stops": Bug(
         "a second worker takes for damage what was trimmed meanwhile", "reporting",
         _patch((worker.PartitionWorker, "_was_overtaken", _not_overtaken)), 1_000,
@@ -453,6 +474,8 @@ BREAKS = {
     "recovery on top": ("I4",),
     "taken, not announced": ("I10",),
     "stale worker stops": ("I8",),
+    "batch grows on": ("I1", "I7"),
+    "overhang stays": ("I4",),
     "last entry refused": ("I7",),
     "silent is full": ("I4",),
     "full on its way": ("I4",),
