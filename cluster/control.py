@@ -15,13 +15,15 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 
+import structlog
+
 from cluster.ledger import Ledger
 from parkgate.cluster.v1 import control_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Mode
 from ticketcore.catalogue import Catalogue
 from ticketcore.catalogue_document import read_catalogue
-from ticketcore.errors import ConflictError, DamagedDataError, UnavailableError
+from ticketcore.errors import ConflictError, DamagedDataError, ParkgateError, TransientError, UnavailableError
 from ticketcore.rules import Rules, compile_rules
 from ticketcore.seal import reading
 from ticketcore.token import KeyRing
@@ -35,6 +37,7 @@ MERGE_ATTEMPTS = 32
 RING_STEP = 64
 """More than a ring has keys: see `ring_version`."""
 DAMAGED_CONTROL = "control records cannot be used: what was in force stays in force until they are published again"
+log = structlog.get_logger("cluster.control")
 
 
 class Control:
@@ -59,6 +62,19 @@ class Control:
         """
         async with self._reading:  # of two that read at once the earlier might put its older records in force last
             return await self._refresh()
+
+    async def refresh_or_keep(self, who: str) -> None:
+        """As `refresh`, for an owner: damage is told loudly, and what was in force stays in force.
+
+        Raises:
+            TransientError: the ledger is away.
+        """
+        try:
+            await self.refresh()
+        except TransientError:
+            raise
+        except ParkgateError as error:
+            log.critical(DAMAGED_CONTROL, owner=who, error=str(error))
 
     async def _refresh(self) -> bool:
         seen = await self._ledger.control_changes()

@@ -304,8 +304,11 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
         return control_pb2.SetModesResponse()
 
     async def _refresh_all(self) -> None:
+        """Owners as they are now: one that was replaced and does not know it would answer for its successor. Who takes
+        over after this reads for itself what is in force."""
         if await self._control.refresh():
             self._gates.announce()
+        await self._routes.look_up()
         await self._ask_all_owners(link_pb2.LinkRequest(refresh=link_pb2.RefreshRequest()))
 
 

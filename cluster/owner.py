@@ -21,7 +21,7 @@ import structlog
 from cluster import owner_commands as commands
 from cluster.batch import Batch, Group, WaitingScan, retry_frame, send_groups
 from cluster.config import ClusterConfig
-from cluster.control import DAMAGED_CONTROL, POLL_S, Control
+from cluster.control import POLL_S, Control
 from cluster.ending import end
 from cluster.leasing import Leasing
 from cluster.ledger import Appended, Ledger
@@ -176,6 +176,8 @@ class Owner:
     async def _take(self, index: int) -> Partition:
         name = self.config.partition_names[index]
         taken = await self.ledger.take(name, self.name)
+        # Whoever put something in force before has asked the earlier owner; whoever does so later will ask this one.
+        await self.control.refresh_or_keep(self.name)
         try:
             partition = await self._read(name, taken.sequence)
         except DamagedDataError as error:
@@ -279,9 +281,17 @@ class Owner:
         while self._appending is not None and not self._appending.done():
             await self._wake.wait()
             self._wake.clear()
-            if self._clock() - batch.context.moment.time_ms < MAX_BATCH_AGE_MS:
+            if self._may_grow(batch):
                 self._decide_waiting(batch)
         await self._appended()
+
+    def _may_grow(self, batch: Batch) -> bool:
+        """A batch has one instant, and one catalogue, one set of modes and one ring of keys. Whoever puts others in
+        force is told so once they are read: what is asked after that is not decided by those of before."""
+        context, control = batch.context, self.control
+        in_force = context.minute.rules is (control.rules or NO_RULES) and context.minute.modes is control.modes
+        young = self._clock() - context.moment.time_ms < MAX_BATCH_AGE_MS
+        return young and in_force and context.ring is control.ring
 
     async def _pace(self, batch: Batch) -> None:
         """Lets a crowd gather for a moment, so that it shares an append."""
@@ -290,7 +300,8 @@ class Owner:
         crowd, self._last_scans = batch.scans + self._last_scans > FEW_SCANS, batch.scans
         if crowd and early_s > 0:
             await asyncio.sleep(early_s)
-            self._decide_waiting(batch)
+            if self._may_grow(batch):
+                self._decide_waiting(batch)
         self._append_time = loop.time()
 
     def _decide_waiting(self, batch: Batch) -> None:
@@ -458,17 +469,7 @@ class Owner:
 
     def status(self) -> control_pb2.GetStatusResponse:
         """Where the partitions owned here stand."""
-        response = control_pb2.GetStatusResponse(catalogue_version=self.control.catalogue_version)
-        for partition in self.owned.values():
-            response.partitions.add(
-                partition=partition.name,
-                owner=self.name,
-                epoch=partition.epoch,
-                sequence=partition.sequence,
-                tickets=len(partition.table),
-                snapshot_sequence=partition.snapshot_sequence,
-            )
-        return response
+        return commands.status(self.name, self.control.catalogue_version, self.owned.values())
 
     # By the clock
 
@@ -494,8 +495,6 @@ class Owner:
         while True:
             await asyncio.sleep(POLL_S)
             try:
-                await self.control.refresh()
+                await self.control.refresh_or_keep(self.name)
             except TransientError as error:
                 log.warning("control records not read", owner=self.name, error=str(error))
-            except ParkgateError as error:
-                log.critical(DAMAGED_CONTROL, owner=self.name, error=str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.protobuf.message import DecodeError
 
 from cluster.batch import Batch
@@ -191,6 +193,21 @@ def occupancy(owned: list[Partition]) -> control_pb2.GetOccupancyResponse:
     response = control_pb2.GetOccupancyResponse()
     for zone_number, persons in sorted(inside.items()):
         response.zones.add(zone_number=zone_number, inside=persons)
+    return response
+
+
+def status(owner: str, catalogue_version: int, owned: Iterable[Partition]) -> control_pb2.GetStatusResponse:
+    """Where these partitions stand."""
+    response = control_pb2.GetStatusResponse(catalogue_version=catalogue_version)
+    for partition in owned:
+        response.partitions.add(
+            partition=partition.name,
+            owner=owner,
+            epoch=partition.epoch,
+            sequence=partition.sequence,
+            tickets=len(partition.table),
+            snapshot_sequence=partition.snapshot_sequence,
+        )
     return response
 
 

@@ -26,7 +26,7 @@ from cluster.routes import Routes
 from cluster.snapshots import trim_after
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
-from ticketcore.capacity import LEVELS_PERCENT, Grant
+from ticketcore.capacity import LEVELS_PERCENT, Grant, ZoneBook
 from ticketcore.errors import DamagedDataError, FencedError, TransientError, UnavailableError, UnknownOutcomeError
 from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, highest_level
 
@@ -93,6 +93,7 @@ class QuotaOwner:
             log.critical("quotas and capacities stopped: their log is damaged", owner=self.name, error=self.damage)
             return
         self.damage = ""
+        await self.control.refresh()  # whoever put something in force before it was taken has asked the earlier owner
         for loop in (self._turns(), self._ticks(), self._polls()):
             self._spawn(loop)
         await self.ledger.publish_address(name, self.state.epoch, address)
@@ -315,16 +316,16 @@ class QuotaOwner:
             UnavailableError: nothing is free, and not all who may have unused units have answered.
         """
         zone_number = request.zone_number
-        capacity = self.control.rules.capacity_of_zone.get(zone_number, 0) if self.control.rules else 0
-        if capacity == 0:
+        if not self._capacity_of(zone_number):
             return link_pb2.CapacityResponse(granted_total=request.received_total, unlimited=True)
         lock = self._zone_locks.setdefault(zone_number, asyncio.Lock())
         async with lock:
-            granted = await self._commit(lambda changes: self._grant(request, capacity, changes))
+            granted = await self._commit(lambda changes: self._grant(request, changes))
             missing = request.received_total + request.wanted - granted
             silent: list[str] = []
             if missing > 0:
-                totals = await self._recall(request, missing)
+                overhang = max(-self.state.zone(zone_number).free, 0)  # of a capacity that was lowered
+                totals = await self._recall(request, missing + overhang)
                 silent = self._silent(request, totals)
                 granted = await self._commit(lambda changes: self._grant_rest(request, missing, totals, changes))
         short = granted < request.received_total + request.wanted
@@ -334,9 +335,19 @@ class QuotaOwner:
         response.returned_total = self.state.zone(zone_number).grants.get(request.partition, Grant()).returned_total
         return response
 
-    def _grant(self, request: link_pb2.CapacityRequest, capacity: int, changes: Changes) -> int:
-        zone = self.state.zone(request.zone_number)
-        zone.capacity = capacity
+    def _capacity_of(self, zone_number: int) -> int:
+        """What is in force now; 0 is unlimited."""
+        return self.control.rules.capacity_of_zone.get(zone_number, 0) if self.control.rules else 0
+
+    def _limited(self, zone_number: int) -> ZoneBook:
+        """A zone with the capacity that is in force now; that of when the question was asked may have been another. One
+        that has become unlimited meanwhile keeps its last for the questions under way."""
+        zone = self.state.zone(zone_number)
+        zone.capacity = self._capacity_of(zone_number) or zone.capacity
+        return zone
+
+    def _grant(self, request: link_pb2.CapacityRequest, changes: Changes) -> int:
+        zone = self._limited(request.zone_number)
         returned = zone.note_return(request.partition, request.returned_total)
         if returned is not None:
             zone.apply(returned)
@@ -391,7 +402,7 @@ class QuotaOwner:
         totals: list[link_pb2.CapacityRequest],
         changes: Changes,
     ) -> int:
-        zone = self.state.zone(request.zone_number)
+        zone = self._limited(request.zone_number)
         for total in totals:
             returned = zone.note_return(total.partition, total.returned_total)
             if returned is not None:

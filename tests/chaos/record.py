@@ -20,10 +20,13 @@ STAGE = "stage"
 
 
 class Record:
-    """Rows and planted bugs, and the file that they are in. `say` prints a line."""
+    """Rows and planted bugs, and the file that they are in. `say` prints a line; `run` names the run where one of its
+    lines says that something failed."""
 
-    def __init__(self, path: Path, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self.path, self._say, self._clock = path, say, clock
+    def __init__(
+        self, path: Path, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic, run: str = ""
+    ) -> None:
+        self.path, self._say, self._clock, self._run = path, say, clock, run
         self._rows: dict[tuple[str, str], Row] = {}
         self.bugs: list[PlantedBug] = []
         self._began = clock()
@@ -47,12 +50,15 @@ class Record:
     def put(self, row: Row) -> None:
         """A row, or what it has become: one of the same layer and fault is replaced."""
         self._rows[row.layer, row.fault] = row
-        self._tell(summary(row))
+        self._tell(f"{summary(row)}{self._which(row)}")
 
     def put_bug(self, bug: PlantedBug) -> None:
         """A planted bug that was hunted."""
         self.bugs.append(bug)
-        self._tell(f"planted bug {bug.bug}: {bug.caught_by or 'MISSED'}")
+        self._tell(f"planted bug {bug.bug}: {bug.caught_by or 'MISSED'}{self._which(bug)}")
+
+    def _which(self, item: Row | PlantedBug) -> str:
+        return f", with {self._run}" if item.failed and self._run else ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -77,7 +83,8 @@ class Record:
         """Aside and renamed: whoever reads it, or ends the run, never finds half of it."""
         self.path.parent.mkdir(exist_ok=True)
         aside = self.path.with_suffix(".new")
-        aside.write_text(json.dumps(as_json(self.rows, self.bugs, self.seconds, complete=complete), indent=2) + "\n")
+        found = as_json(self.rows, self.bugs, self.seconds, complete=complete)
+        aside.write_text(json.dumps({"run": self._run} | found, indent=2) + "\n")
         aside.replace(self.path)
 
 

@@ -6,18 +6,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from tests.chaos.rows import PlantedBug, Row
+from tests.chaos.seeds import STRETCH, Seeds
 from tests.simulation.bugs import BUGS
 from tests.simulation.profiles import PROFILES
 from tests.simulation.sweep import Outcome, cores, hunts, sweep
 
-MAX_SEEDS = 1_000_000
 Progress = Callable[[str], None]
 
 
-def simulated_rows(budget_s: float, tell: Progress) -> list[Row]:
+def simulated_rows(budget_s: float, seeds: Seeds, tell: Progress) -> list[Row]:
     """Days of every profile, seed after seed, for as long as the budget lasts."""
     days: dict[str, list[Outcome]] = defaultdict(list)
-    for number, day in enumerate(sweep(list(PROFILES), range(1, MAX_SEEDS), budget_s, cores()), 1):
+    for number, day in enumerate(sweep(list(PROFILES), seeds.some(STRETCH), budget_s, cores()), 1):
         days[day.profile].append(day)
         if number % 50 == 0:
             tell(f"{number} simulated days")
@@ -38,8 +38,8 @@ def _row(name: str, days: list[Outcome]) -> Row:
     )
 
 
-def planted_bugs() -> Iterator[PlantedBug]:
+def planted_bugs(seeds: Seeds) -> Iterator[PlantedBug]:
     """Every planted bug, hunted until it is caught or its days are used up."""
-    for item in hunts(BUGS, cores()):
+    for item in hunts(BUGS, cores(), seeds.first):
         caught = f"{item.violation.promise}, seed {item.seed} of {item.profile}" if item.violation else ""
         yield PlantedBug(item.bug, item.says, item.tried, caught)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def test_a_row_is_said_and_on_disk_as_soon_as_it_is_there(record: Record, said: 
     record.finish()
     assert on_disk(record)["complete"] is True
     assert [path.name for path in record.path.parent.iterdir()] == ["chaos.json"]
+
+
+def test_what_failed_says_with_which_seeds_it_ran(tmp_path: Path, said: list[str]) -> None:
+    record = Record(tmp_path / "build" / "chaos.json", said.append, lambda: 7.0, "SEED=3")
+    record.put(GOOD)
+    record.put(replace(GOOD, violations=("I1: twice",)))
+    record.put_bug(PlantedBug("a bug", "says", 4, "I1, seed 5 of calm"))
+    record.put_bug(PlantedBug("another", "says", 40, ""))
+    assert [line.endswith(", with SEED=3") for line in said] == [False, True, False, True]
+    assert on_disk(record)["run"] == "SEED=3"
 
 
 def test_a_row_that_goes_on_replaces_what_it_was(record: Record) -> None:

@@ -12,9 +12,10 @@ from datetime import date, tzinfo
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
+from tests.checker.catalogues import Catalogues
 from tests.checker.history import History
 from tests.checker.ledger import Fact, Ledger
-from tests.checker.refusals import shown_codes, untrue_code, untrue_use
+from tests.checker.refusals import OF_PLACES, shown_codes, untrue_code, untrue_use
 from tests.checker.tickets import ENTRY, EXIT, Entitlement, Terms, Ticket, park_day
 from tests.checker.violation import Violation
 
@@ -29,6 +30,7 @@ class Entitlements:
 
     def __init__(self, history: History, zone: tzinfo) -> None:
         self._zone = zone
+        self._catalogues = Catalogues(history)
         self._shown = shown_codes(history)
         self._terms: dict[int, Terms] = {item.request["ticket"]: item.request for item in history.of("issue")}
         self._tickets: dict[int, Ticket] = defaultdict(Ticket)
@@ -74,6 +76,8 @@ class Entitlements:
             state = pb.Lifecycle.Name(ticket.lifecycle)
             promise = "I5" if ticket.lifecycle in VOIDED else "I1"
             yield Violation(promise, subject, f"was admitted while {state}", fact.where)
+        if scan.kind != EXIT and self._places(fact) == {False}:
+            yield Violation("I1", subject, "was admitted, and no catalogue in force has its product there", fact.where)
         yield from self._first(ticket, fact)
         ticket.seen = True
         zone = ticket.zones[scan.zone_number]
@@ -91,11 +95,21 @@ class Entitlements:
         terms = self._terms.get(scan.ticket_id)
         if terms is None:
             return
+        if scan.reason in OF_PLACES and self._places(fact) == {True}:
+            subject = f"ticket {scan.ticket_id} in zone {scan.zone_number}"
+            yield Violation("I7", subject, f"was told {said}, and its product is there", fact.where)
         day = park_day(fact.time_ms, self._zone)
         known = untrue_use(scan, self._tickets[scan.ticket_id], terms, day, code)
         if known:
             subject = f"ticket {scan.ticket_id} in zone {scan.zone_number}"
             yield Violation("I7", subject, f"was told {said}, and {known}", fact.where)
+
+    def _places(self, fact: Fact) -> set[bool]:
+        """Whether the ticket's product is in the zone, by each catalogue that may have decided the scan; empty if none
+        says."""
+        scan, code = fact.body, self._shown.get(fact.body.scan_id)
+        since_ms = code.invoked if code is not None else None
+        return self._catalogues.may_be_in(scan.product_number, scan.zone_number, since_ms, fact.durable_ms)
 
     def _first(self, ticket: Ticket, fact: Fact) -> Iterator[Violation]:
         """Revenue is recognised with the first entry, and again only after it was undone."""

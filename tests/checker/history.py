@@ -10,8 +10,9 @@ Each line is one operation::
 Ids are hexadecimal, tickets are numbers; decisions, reasons, kinds and outcomes are the protocol's, without prefix.
 
     kind          request                                                     answer (when ok)
-    park          capacities {zone: n}, quotas {key: n}, time_zone            -          what was set up; once
-    issue         ticket, product, entries, party, daily_entries              -          a token was signed
+    park          capacities {zone: n}, quotas {key: n}, time_zone, places    -          what was set up; once
+    publish       capacities {zone: n}, places {product: [zone, ...]}         -          a later catalogue, in force
+    issue         ticket, product, entries, party, daily_entries, price_minor -          a token was signed
     scan          scan_id, ticket, forged, persons (0 or absent: all)         decision, reason, persons, kind: as shown
     verdict       scan_id                                                     the same, as it was heard on the wire
     passage       scan_id, ticket, zone, kind, persons, passed                recorded   what the guest really did
@@ -29,7 +30,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 OK, FAIL, UNKNOWN = "ok", "fail", "unknown"
-KINDS = frozenset({"park", "issue", "scan", "verdict", "passage", "register", "refund", "hold", "full"})
+KINDS = frozenset({"park", "publish", "issue", "scan", "verdict", "passage", "register", "refund", "hold", "full"})
 
 
 @dataclass(slots=True)

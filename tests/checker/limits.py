@@ -4,6 +4,9 @@ Inside <= capacity is proved twice: by counting who is inside over all partition
 durable, and by the leases (what a partition holds it was granted, what was taken back it gave). The second needs no
 common order of partitions, so it also holds where only each partition's own order is known.
 
+Capacities are those of the catalogues that may have been in force. One that was lowered takes nobody out and no unit
+back: so many as were leased then may stay leased, and fewer with each that is given back.
+
 "Full" and "sold out" must be true as well: see `tests.checker.room`.
 """
 
@@ -16,6 +19,7 @@ from itertools import groupby
 from typing import Any
 
 from parkgate.events.v1 import events_pb2 as pb
+from tests.checker.catalogues import Catalogues
 from tests.checker.entitlements import ADMIT, EXIT, NOT_PASSED
 from tests.checker.history import OK, History, Operation
 from tests.checker.ledger import Fact, Ledger
@@ -34,10 +38,10 @@ def check_limits(history: History, ledger: Ledger) -> Iterator[Violation]:
     park = next(history.of("park"), None)
     if park is None:
         return
-    capacities = {int(zone): limit for zone, limit in park.request["capacities"].items()}
+    catalogues = Catalogues(history)
     terms = {item.request["ticket"]: item.request for item in history.of("issue")}
-    occupancy, quotas = Occupancy(capacities, ledger.ordered), Quotas(park.request["quotas"])
-    fullness = Fullness(capacities, occupancy.peaks, terms, shown_codes(history))
+    occupancy, quotas = Occupancy(catalogues, ledger.ordered), Quotas(park.request["quotas"])
+    fullness = Fullness(catalogues, occupancy.peaks, terms, shown_codes(history))
     for _, together in groupby(ledger.facts, key=lambda fact: (fact.partition, fact.sequence)):
         facts = list(together)
         yield from occupancy.take(facts)
@@ -45,7 +49,7 @@ def check_limits(history: History, ledger: Ledger) -> Iterator[Violation]:
         yield from quotas.take(facts)
     yield from occupancy.end()
     yield from fullness.end()
-    yield from _full(history, occupancy, quotas)
+    yield from _full(history, catalogues, occupancy, quotas)
     yield from _told(history, quotas)
 
 
@@ -62,9 +66,13 @@ class Occupancy:
     """Who is inside, and on which lease, entry by entry: an entry is one instant. What is said of several partitions
     at once is checked at every instant if their order is known, else at the end."""
 
-    def __init__(self, capacities: dict[int, int], ordered: bool) -> None:
+    def __init__(self, catalogues: Catalogues, ordered: bool) -> None:
         self._ordered = ordered
-        self._capacities = {zone: limit for zone, limit in capacities.items() if limit}
+        self._catalogues, self._limited = catalogues, catalogues.limited
+        self._heard_ms: dict[str, int | None] = {}
+        """When each partition's last entry became durable: none that follows was begun before."""
+        self._bounds: dict[int, int] = {}
+        """How many units of each zone may be leased, and how many persons be inside."""
         self._leases: dict[tuple[int, str], _Lease] = defaultdict(_Lease)
         self._admissions: dict[bytes, pb.ScanDecided] = {}
         self.peaks = Peaks()
@@ -73,27 +81,41 @@ class Occupancy:
         """Persons inside a zone, over all partitions."""
         return sum(lease.inside for (number, _), lease in self._leases.items() if number == zone)
 
+    def leased(self, zone: int) -> int:
+        """Units of a zone that are leased to all partitions."""
+        return sum(item.granted - item.taken_back for (number, _), item in self._leases.items() if number == zone)
+
     def take(self, facts: list[Fact]) -> Iterator[Violation]:
         """Moves one entry on."""
         touched = {key for fact in facts if (key := self._moved(fact)) is not None}
+        last = facts[-1]
         for zone, partition in sorted(touched):
-            if zone in self._capacities:
-                yield from self._check_alone(zone, partition, facts[-1].where)
+            if zone in self._limited:
+                self._bound(zone, self._heard_ms.get(last.partition), last.durable_ms)
+                yield from self._check_alone(zone, partition, last.where)
                 if self._ordered:
-                    yield from self._check_together(zone, partition, facts[-1].where)
+                    yield from self._check_together(zone, partition, last.where)
+        self._heard_ms[last.partition] = last.durable_ms
 
     def end(self) -> Iterator[Violation]:
         """What must hold after the last entry, whatever the order was."""
         if not self._ordered:
             for zone, partition in sorted(self._leases):
-                if zone in self._capacities:
+                if zone in self._limited:
                     yield from self._check_together(zone, partition, "at the end")
+
+    def most(self, zone: int) -> int:
+        """How many persons may be inside, as of the last entry."""
+        return self._bounds.get(zone, self._catalogues.last(zone))
+
+    def _bound(self, zone: int, since_ms: int | None, until_ms: int | None) -> None:
+        limit = max(self._catalogues.capacities(zone, since_ms, until_ms))
+        self._bounds[zone] = max(limit, min(self._bounds.get(zone, limit), self.leased(zone)))
 
     def _check_alone(self, zone: int, partition: str, where: str) -> Iterator[Violation]:
         """What one partition's own order shows: that of the capacity owner, or of who leases."""
-        subject, limit, lease = f"zone {zone}", self._capacities[zone], self._leases[zone, partition]
-        leased = sum(item.granted - item.taken_back for (number, _), item in self._leases.items() if number == zone)
-        if leased > limit:
+        subject, limit, lease = f"zone {zone}", self._bounds[zone], self._leases[zone, partition]
+        if (leased := self.leased(zone)) > limit:
             yield Violation("I4", subject, f"{leased} units are leased, {limit} there are", where)
         if lease.inside > lease.received - lease.returned:
             has = lease.received - lease.returned
@@ -101,7 +123,7 @@ class Occupancy:
 
     def _check_together(self, zone: int, partition: str, where: str) -> Iterator[Violation]:
         """What follows from several partitions at one instant."""
-        subject, limit, lease = f"zone {zone}", self._capacities[zone], self._leases[zone, partition]
+        subject, limit, lease = f"zone {zone}", self._bounds[zone], self._leases[zone, partition]
         if (inside := self.inside(zone)) > limit:
             yield Violation("I4", subject, f"{inside} persons are inside, {limit} may be", where)
         if lease.received > lease.granted:
@@ -238,14 +260,14 @@ def _state(state: Any) -> str:
     return pb.HoldState.Name(state).removeprefix("HOLD_STATE_")
 
 
-def _full(history: History, occupancy: Occupancy, quotas: Quotas) -> Iterator[Violation]:
+def _full(history: History, catalogues: Catalogues, occupancy: Occupancy, quotas: Quotas) -> Iterator[Violation]:
     """A run that asked for more than there is ends exactly full: nothing is stranded for good."""
     park = next(history.of("park")).request
     for item in history.of("full"):
         if "zone" in item.request:
             zone = item.request["zone"]
-            inside, limit = occupancy.inside(zone), park["capacities"][str(zone)]
-            if inside != limit:
+            inside, limit = occupancy.inside(zone), catalogues.last(zone)
+            if not limit <= inside <= occupancy.most(zone):
                 yield Violation("I4", f"zone {zone}", f"ended with {inside} persons inside, {limit} may be")
         else:
             key = item.request["quota"]

@@ -1,7 +1,8 @@
 """I7: whether a refusal is true, of a ticket as the log knows it at that place.
 
-Reasons that follow from dates, places and modes are not judged: the history does not say them. Where a scan may have
-asked for some of its party only, what depends on their number is not judged either.
+Reasons that follow from dates and modes are not judged: the history does not say them; nor are those of places, where
+it does not say these. Where a scan may have asked for some of its party only, what depends on their number is not
+judged either.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ OF_FORGERIES = {gate.REASON_MALFORMED_CODE, gate.REASON_UNSUPPORTED_VERSION, gat
 """What no genuine code is told."""
 OF_STRANGERS = {gate.REASON_UNKNOWN_KEY, gate.REASON_UNKNOWN_TICKET}
 """What no registered ticket is told."""
+OF_PLACES = {gate.REASON_WRONG_GATE, gate.REASON_WRONG_PRODUCT}
+"""What no ticket is told where its product is."""
 LIFECYCLE_OF = {
     gate.REASON_REFUNDED: pb.LIFECYCLE_REFUNDED,
     gate.REASON_CANCELED: pb.LIFECYCLE_CANCELED,

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from parkgate.gate.v1 import gate_pb2 as gate
+from tests.checker.catalogues import ALWAYS, Catalogues
 from tests.checker.ledger import Fact
 from tests.checker.refusals import Shown
 from tests.checker.tickets import Terms
@@ -19,8 +20,6 @@ from tests.checker.violation import Violation
 
 SLOT_MS = 100
 """Peaks are kept by slots of this length; a window is widened to whole ones."""
-ALWAYS = -(2**62)
-"""Since ever: where nobody knows when a question was asked."""
 
 
 @dataclass(slots=True)
@@ -64,9 +63,9 @@ class Fullness:
     """Whether a zone had no room for those who were told so."""
 
     def __init__(
-        self, capacities: Mapping[int, int], peaks: Peaks, terms: Mapping[int, Terms], shown: Mapping[bytes, Shown]
+        self, catalogues: Catalogues, peaks: Peaks, terms: Mapping[int, Terms], shown: Mapping[bytes, Shown]
     ) -> None:
-        self._capacities, self._peaks, self._terms, self._shown = capacities, peaks, terms, shown
+        self._catalogues, self._peaks, self._terms, self._shown = catalogues, peaks, terms, shown
         self._later: list[Fact] = []
 
     def take(self, facts: Sequence[Fact]) -> Iterator[Violation]:
@@ -88,9 +87,10 @@ class Fullness:
 
     def _judge(self, fact: Fact, since_ms: int) -> Iterator[Violation]:
         scan, terms = fact.body, self._terms.get(fact.body.ticket_id)
-        limit = self._capacities.get(scan.zone_number)
-        if terms is None or limit is None:
+        limits = self._catalogues.capacities(scan.zone_number, since_ms, fact.durable_ms)
+        if terms is None or not limits:
             return
+        limit = min(limits)
         most, persons = self._peaks.most(scan.zone_number, since_ms), terms["party"]
         if not limit or most + persons <= limit:
             what = f"{persons} persons were told that it is full, with at most {most} inside all the while, of {limit}"

@@ -8,8 +8,9 @@ from typing import Any
 import psycopg
 import redis
 
-from tests.checker.books import Books, Key
+from tests.checker.books import Books, Key, Sold
 from tests.checker.ledger import StoredEntry
+from tests.checker.trims import Trimmed
 
 MS = "(extract(epoch FROM {}) * 1000)::bigint"
 """An instant as milliseconds."""
@@ -21,6 +22,11 @@ FIRST = (
     " FROM reporting.first_admissions GROUP BY ticket_id"
 )
 """A ticket that is there twice has two scans: no key forbids it."""
+SOLD = "SELECT id, order_id, product_number, price_minor, currency, replaces_ticket_id FROM sales.tickets"
+POSTINGS = (
+    "SELECT encode(transaction_id, 'hex'), kind, order_id, ticket_id, product_number, account, currency, amount_minor"
+    " FROM sales.postings JOIN sales.transactions ON id = transaction_id"
+)
 
 
 def ledger_of(url: str, partitions: Sequence[str]) -> list[StoredEntry]:
@@ -44,6 +50,19 @@ def with_what_was_trimmed(before: Iterable[StoredEntry], now: Sequence[StoredEnt
     for entry in now:
         begins[entry.partition] = min(entry.number, begins.get(entry.partition, entry.number))
     return [*(entry for entry in before if entry.number < begins.get(entry.partition, 0)), *now]
+
+
+def trims_of(url: str, partitions: Sequence[str]) -> list[Trimmed]:
+    """What these partitions' logs have no more. Read before the books, which are later then and have read no less."""
+    with redis.Redis.from_url(url) as client:
+        firsts: dict[str, Any] = {name: client.xrange(f"pg:{{{name}}}:log", count=1) for name in partitions}
+        snapshots: dict[str, Any] = {name: client.hget(f"pg:{{{name}}}:snapshot", "sequence") for name in partitions}
+    return [
+        Trimmed(name, number - 1, int(snapshots[name] or 0))
+        for name, rows in firsts.items()
+        for number in (int(key.split(b"-")[0]) for key, _ in rows)
+        if number > 1
+    ]
 
 
 def books_of(url: str, *, sales: bool = False) -> Books:
@@ -79,12 +98,13 @@ def books_of(url: str, *, sales: bool = False) -> Books:
             offsets=dict(rows("SELECT partition, sequence FROM reporting.offsets")),
         )
         if sales:
-            books.sold = frozenset(ticket for (ticket,) in rows("SELECT id FROM sales.tickets"))
-            books.postings = rows(
-                "SELECT encode(transaction_id, 'hex'), kind, ticket_id, account, currency, amount_minor"
-                " FROM sales.postings JOIN sales.transactions ON id = transaction_id"
-            )
+            books.sold, books.postings = sold_of(rows(SOLD)), rows(POSTINGS)
         return books
+
+
+def sold_of(rows: Iterable[Sequence[Any]]) -> dict[int, Sold]:
+    """The answer to `SOLD`, by ticket."""
+    return {ticket: Sold(*as_sold) for ticket, *as_sold in rows}
 
 
 def _minutes(table: str, key: str, sums: str) -> str:

@@ -9,11 +9,13 @@ import psycopg
 import pytest
 import redis
 
+from cluster.ledger import Ledger, at_once
 from reporting.config import ReportingConfig
 from reporting.database import migrate
 from reporting.worker import PartitionWorker
 from tests.checker import check_books, read_ledger
-from tests.checker.sources import books_of, ledger_of, with_what_was_trimmed
+from tests.checker.sources import books_of, ledger_of, trims_of, with_what_was_trimmed
+from tests.checker.trims import Trimmed, check_trims
 from tests.reporting.ledger_writer import BusyDay, PartitionLog
 
 ZONE = "Europe/Paris"
@@ -58,6 +60,23 @@ async def test_what_was_trimmed_after_it_was_read_is_still_known(filled: tuple[s
     whole = with_what_was_trimmed(before, now)
     assert (len(whole), read_ledger(whole).violations) == (len(before), [])
     assert with_what_was_trimmed(whole, now) == whole
+
+
+async def test_what_a_log_has_no_more_is_compared_with_its_snapshot_and_the_books(filled: tuple[str, str]) -> None:
+    """I2, I6"""
+    ledger = Ledger(filled[1])
+    try:
+        for name, snapshot in zip(PARTITIONS, (40, 38), strict=True):
+            taken = await ledger.take(name, "owner")
+            await ledger.write_snapshot(name, taken.epoch, snapshot, at_once(b"all of it"))
+            await ledger.trim(name, 40)
+    finally:
+        await ledger.close()
+    trims = trims_of(filled[1], (*PARTITIONS, "p9"))
+    assert trims == [Trimmed("p0", 39, 40), Trimmed("p1", 39, 38)]
+    offsets = books_of(filled[0]).offsets
+    assert [item.subject for item in check_trims(trims, offsets)] == ["partition p1"]
+    assert [item.promise for item in check_trims(trims[:1], offsets | {"p0": 38})] == ["I6"]
 
 
 @pytest.mark.parametrize("lost", ["40-0", "80-0"])

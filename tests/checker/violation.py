@@ -14,7 +14,7 @@ PROMISES = {
     "I6": "reports equal a recount of the ledger",
     "I7": "an unknown outcome is RETRY, never ADMIT, never a bad ticket",
     "I8": "a forged code never admits, and no server crashes",
-    "I9": "postings sum to zero, and refunds are booked once",
+    "I9": "postings sum to zero, and book what was sold and refunded, once and to the cent",
     "I10": "gates go on admitting, and come back by themselves",
 }
 

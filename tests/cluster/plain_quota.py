@@ -33,6 +33,23 @@ class Returning:
         return response
 
 
+class Spare:
+    """A link to the owner of p0, which has unused units of zone 2 and gives back as many as are wanted. Held until
+    then, where there is a gate."""
+
+    def __init__(self, units: int, gate: asyncio.Event | None = None) -> None:
+        self.units, self.returned, self._gate = units, 0, gate
+        self.asked = asyncio.Event()
+
+    async def call(self, request: link_pb2.LinkRequest, timeout_s: float) -> link_pb2.LinkResponse:
+        self.asked.set()
+        if self._gate is not None:
+            await self._gate.wait()
+        given = min(request.recall.wanted, self.units)
+        self.units, self.returned = self.units - given, self.returned + given
+        return await Returning(p0=self.returned).call(request, timeout_s)
+
+
 class Silent:
     """A link to an owner that stands still."""
 
@@ -43,12 +60,12 @@ class Silent:
 class PlainRoutes:
     """To the partition owners that can be asked for unused units."""
 
-    def __init__(self, links: Sequence[Returning | Silent]) -> None:
+    def __init__(self, links: Sequence[Returning | Spare | Silent]) -> None:
         self._links = links
 
     async def look_up(self) -> None: ...
 
-    def links(self) -> Sequence[Returning | Silent]:
+    def links(self) -> Sequence[Returning | Spare | Silent]:
         return self._links
 
 
@@ -59,7 +76,7 @@ class QuotaDesk:
     url: str
     clock: Clock = field(default_factory=Clock)
     owners: list[QuotaOwner] = field(default_factory=list)
-    links: list[Returning | Silent] = field(default_factory=list)
+    links: list[Returning | Spare | Silent] = field(default_factory=list)
     _ids: Any = field(default_factory=lambda: itertools.count(1))
 
     async def start(self) -> QuotaDesk:
@@ -67,6 +84,12 @@ class QuotaDesk:
         await Control(self.real).publish_catalogue(1, canonical_json(small_park.document()))
         await self.take_over()
         return self
+
+    async def set_capacity(self, units: int) -> None:
+        """A later catalogue has another capacity of zone 2, and the owner has read it."""
+        later = canonical_json(small_park.document(units))
+        await Control(self.real).publish_catalogue(self.owner.control.catalogue_version + 1, later)
+        await self.ask(refresh=link_pb2.RefreshRequest())
 
     async def take_over(self) -> None:
         """A new owner takes the log; the earlier one goes on living."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from cluster.batch import WaitingScan
+from cluster.control import Control
 from cluster.ledger import Ledger
 from cluster.snapshot_parts import snapshot
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
+from tests.cluster import small_park
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_owner import ARENA, GATES, LOST_AFTER, LOST_BEFORE, MAIN, SIDE, Desk, Fault, until
 from tests.cluster.small_park import NOON_MS, reason, ticket_id, token
+from ticketcore.catalogue_document import canonical_json
 from ticketcore.errors import UnavailableError
 
 
@@ -99,6 +103,47 @@ async def test_what_arrives_while_an_append_is_in_flight_is_decided_at_once_and_
     held.set()
     await asyncio.gather(first, *others)
     assert len(desk.ledger.appends) - before == 2
+
+
+async def test_what_arrives_after_a_catalogue_was_read_is_decided_by_it_and_by_no_batch_that_is_open(
+    desk: Desk,
+) -> None:
+    """I7: whoever publishes is told that it is in force once the owner has read it."""
+    first, before, after = (token("day", number) for number in (2, 4, 6))  # of one partition
+    await desk.register(first, before, after)
+    held = asyncio.Event()
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    answers = [desk.group(desk.scan(first, lane=SIDE))]
+    await until(lambda: not desk.ledger.faults)
+    answers.append(desk.group(desk.scan(before, lane=SIDE)))
+    await until(lambda: desk.owner.owned[0].admitted(ticket_id(before), [1]) == 1)
+    later = small_park.document()
+    later["products"] = [product for product in later["products"] if product["id"] != "day"]
+    await Control(desk.real).publish_catalogue(2, canonical_json(later))
+    await desk.ask(refresh=link_pb2.RefreshRequest())
+    answers.append(desk.group(desk.scan(after, lane=SIDE)))
+    await asyncio.sleep(0.02)
+    held.set()
+    frames = [gate_pb2.ServerFrame.FromString((await answer).server_frame) for answer in answers]
+    assert [reason(frame.verdicts[0]) for frame in frames] == ["ADMIT", "ADMIT", "WRONG_PRODUCT"]
+
+
+async def test_a_partition_that_is_taken_over_is_decided_by_the_catalogue_that_is_in_force_by_then(desk: Desk) -> None:
+    """I7: its owner began before that was published, and nobody could have asked it to read it."""
+    code = token("day", 2)
+    await desk.register(code)
+    later = small_park.document()
+    later["products"] = [product for product in later["products"] if product["id"] != "day"]
+    taken = desk.real.take
+
+    async def publish_first(partition: str, owner: str) -> Any:
+        await Control(desk.real).publish_catalogue(2, canonical_json(later))
+        return await taken(partition, owner)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(desk.real, "take", publish_first)
+        await desk.take_over()
+    assert reason((await desk.send(desk.scan(code, lane=SIDE)))[0]) == "WRONG_PRODUCT"
 
 
 async def test_what_was_decided_after_an_append_that_turns_out_to_be_fenced_is_not_answered(desk: Desk) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from cluster import quota_owner
+from cluster.control import Control
 from cluster.partition import partition_of
 from cluster.quota_state import replay, restore, snapshot
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
+from tests.cluster import small_park
 from tests.cluster.harness import LocalCluster, scan, ticket_id
 from tests.cluster.plain_owner import LOST_AFTER, LOST_BEFORE, Fault, until
-from tests.cluster.plain_quota import QuotaDesk, Returning, Silent
+from tests.cluster.plain_quota import QuotaDesk, Returning, Silent, Spare
 from tests.cluster.test_gate_day import ADMIT, EXIT, document_with_capacity, reason, send_until_decided
+from ticketcore.catalogue_document import canonical_json
 
 DONE, SOLD_OUT, GONE = (
     control_pb2.HOLD_OUTCOME_DONE,
@@ -240,6 +244,46 @@ async def test_full_is_told_once_all_that_have_units_have_answered_that_they_nee
     quotas.links[:] = [Silent(), Returning(p0=2)]
     rest = await quotas.capacity("p1", 2, 0, 1)
     assert (rest.granted_total, rest.full) == (3, False)
+
+
+async def test_what_is_leased_beyond_a_lowered_capacity_is_asked_for_as_well(quotas: QuotaDesk) -> None:
+    """I4: two of five are inside and three unused; with room for three, one more may come in."""
+    quotas.links.append(Spare(3))
+    await quotas.capacity("p0", 0, 0, 5)
+    await quotas.set_capacity(3)
+    answer = await quotas.capacity("p1", 0, 0, 1)
+    assert (answer.granted_total, answer.full) == (1, False)
+    assert quotas.owner.state.zone(2).leased == 3
+    assert (await quotas.capacity("p1", 1, 0, 1)).full is True
+
+
+async def test_a_question_under_way_is_answered_by_the_capacity_that_is_in_force_by_then(quotas: QuotaDesk) -> None:
+    """I4: whoever publishes is told that it is in force; one question is being asked, and another waits for it."""
+    gate = asyncio.Event()
+    quotas.links.append(Spare(2, gate))
+    await quotas.capacity("p0", 0, 0, 2)
+    asked = asyncio.ensure_future(quotas.capacity("p1", 0, 0, 4))
+    await quotas.links[0].asked.wait()
+    waits = asyncio.ensure_future(quotas.capacity("p2", 0, 0, 1))
+    await quotas.set_capacity(3)
+    gate.set()
+    assert ((await asked).granted_total, (await waits).granted_total) == (3, 0)
+    assert quotas.owner.state.zone(2).leased == 3
+
+
+async def test_a_quota_owner_that_takes_over_grants_by_the_capacity_that_is_in_force_by_then(
+    quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I4: it began before that was published, and nobody could have asked it to read it."""
+    taken = quotas.real.take
+
+    async def publish_first(partition: str, owner: str) -> Any:
+        await Control(quotas.real).publish_catalogue(2, canonical_json(small_park.document(3)))
+        return await taken(partition, owner)
+
+    monkeypatch.setattr(quotas.real, "take", publish_first)
+    await quotas.take_over()
+    assert (await quotas.capacity("p0", 0, 0, 5)).granted_total == 3
 
 
 async def test_a_zone_without_a_limit_needs_no_lease(quotas: QuotaDesk) -> None:

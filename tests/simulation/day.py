@@ -14,9 +14,10 @@ from cluster.config import ClusterConfig
 from cluster.control import Control
 from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
-from tests.checker import Books, History, Operation, StoredEntry, Violation, check
+from tests.checker import Books, History, Operation, StoredEntry, Trimmed, Violation, check
 from tests.cluster import small_park
 from tests.simulation.bugs import BUGS
+from tests.simulation.catalogues import catalogues
 from tests.simulation.guests import (
     ARENA,
     ARENA_CAPACITY,
@@ -40,7 +41,6 @@ from tests.simulation.servers import Ledger
 from tests.simulation.streams import Device
 from tests.simulation.trace import Trace
 from tests.simulation.world import as_one_world
-from ticketcore.catalogue_document import canonical_json
 
 GUESTS = 18
 DEADLINES_S = 2.2
@@ -60,6 +60,7 @@ class Day:
     digest: str = ""
     history: History = field(default_factory=History)
     entries: list[StoredEntry] = field(default_factory=list)
+    trims: list[Trimmed] = field(default_factory=list)
     books: Books = field(default_factory=Books)
     violations: list[Violation] = field(default_factory=list)
     takeovers: list[Takeover] = field(default_factory=list)
@@ -104,19 +105,6 @@ def history_open(history: History) -> list[Operation]:
     return [item for item in history if item.completed is None]
 
 
-def document() -> dict[str, Any]:
-    """The small park with a second main gate and a second gate to the arena."""
-    park = small_park.document(ARENA_CAPACITY)
-    park["gates"] += [
-        {"id": "main-2", "number": 13, "name": "Main 2", "zone": "park", "passage_timeout_seconds": 2},
-        {"id": "arena-2", "number": 22, "name": "Arena 2", "zone": "arena", "passage_timeout_seconds": 2},
-    ]
-    return park
-
-
-CATALOGUE = canonical_json(document())
-
-
 class Simulation:
     """Everything of one day."""
 
@@ -134,7 +122,9 @@ class Simulation:
         self.park = Park(config, self.network, self.chance)
         history = self.day.history
         self.devices = {name: Device(name, self.network, history, self.park.clock(name)) for name in ZONE_OF}
-        self.nemesis = Nemesis(self.park, list(self.devices.values()), PROFILES[profile], self.chance)
+        self.profile = PROFILES[profile]
+        self.catalogues = catalogues(self.chance, change=self.profile.publishes)
+        self.nemesis = Nemesis(self.park, list(self.devices.values()), self.profile, self.chance)
         self.people = People(self.park, self.devices, history, self.chance)
 
     async def run(self) -> None:
@@ -165,7 +155,7 @@ class Simulation:
 
     def _set_up(self) -> None:
         asked = {
-            "capacities": {str(ARENA): ARENA_CAPACITY},
+            **self.catalogues[0].said(),
             "quotas": {QUOTA: QUOTA_LIMIT, REFUNDED: REFUNDED_LIMIT},
             "time_zone": "UTC",
         }
@@ -175,7 +165,7 @@ class Simulation:
         control = Control(Ledger(MemoryRedis(self.park.ledger.data)))
         keys = [control_pb2.PublicKey(key_id=small_park.KEY_ID, public_key=small_park.PUBLIC_KEY)]
         await control.publish_keys(control_pb2.PublishKeysRequest(keys=keys))
-        await control.publish_catalogue(1, CATALOGUE)
+        await control.publish_catalogue(self.catalogues[0].version, self.catalogues[0].document)
 
     def _crowd(self) -> list[Any]:
         """Guests, copycats, forgers, registrations, refunds and orders of a day."""
@@ -193,6 +183,8 @@ class Simulation:
                 coming.append(people.refund(ticket, max(0.0, arrive_s + chance.uniform(-0.5, 0.5))))
         forged = people.issue("day", GUESTS + 1)
         coming.append(people.visit(forged, chance.uniform(0.5, OPEN_S), forged=True))
+        if self.profile.publishes:
+            coming.append(people.publish(self.catalogues[1:], OPEN_S))
         for _ in range(6):
             coming.append(people.order(chance.randint(1, 2), chance.uniform(0, OPEN_S), chance.uniform(0, 3.5)))
         return coming
@@ -231,7 +223,8 @@ class Simulation:
         """What became of it."""
         day = self.day
         day.entries, day.books = self.park.ledger.entries, self.park.postgres.books
-        day.books.postings = self.people.till.postings
+        day.trims = self.park.ledger.trims
+        day.books.postings, day.books.sold = self.people.till.postings, self.people.till.sold
         day.takeovers, day.digest = self.nemesis.takeovers, self.trace.digest
         day.virtual_s, day.steps = self.loop.time(), self.loop.steps
         failures = [*self.park.failures, *map(repr, self.loop.crashes)]
@@ -240,7 +233,7 @@ class Simulation:
             what = f"{len(self.stuck)} operations are not answered {SETTLE_S:.0f} s after all faults are over"
             day.violations = [Violation("I10", "the park", what, ", ".join(self.stuck[:5])), *crashes]
         else:
-            day.violations = [*check(day.history, day.entries, day.books), *crashes]
+            day.violations = [*check(day.history, day.entries, day.books, day.trims), *crashes]
         return day
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
@@ -23,6 +23,9 @@ from tests.simulation.streams import Device, TurnstileDownError
 from tests.simulation.till import PRICE_MINOR, Till
 from ticketcore.errors import TransientError
 
+if TYPE_CHECKING:
+    from tests.simulation.catalogues import Published
+
 QUOTA = "product=1;date=2026-06-01"
 QUOTA_LIMIT = 6
 REFUNDED, REFUNDED_LIMIT = "product=2;date=2026-06-01", 2
@@ -33,6 +36,12 @@ ZONES_OF = {"day": (1,), "family": (1,), "two-day": (1, ARENA), "show": (ARENA,)
 PRODUCTS = ("day", "day", "family", "two-day", "show", "show", "show", "rides")
 HOLD_MS = 2_500
 REPEAT_S = (0.2, 0.8)
+PUBLISH_S = (0.3, 1.5)
+"""From one catalogue to the next."""
+CHANGED = (("rides", 3), ("two-day", ARENA))
+"""Products that later catalogues change, and where."""
+TRIED, FIRST_TRIED = 8, 100
+"""Tickets that are tried after each, and the first of their numbers."""
 MAX_REPEATS = 200
 SETTLERS = {"desk": (0.0, 0.0), "sweep": (0.1, 2.5)}
 """Of a refund, at worst, and how long after it was asked for, in seconds: each asks the owner by the same id, hears its
@@ -81,6 +90,7 @@ class People:
             "entries": item.entries,
             "party": item.persons,
             "daily_entries": item.daily_entries,
+            "price_minor": PRICE_MINOR,
         }
         self.history.note("issue", "sales", self.now_ms(), asked)
         self.till.sell(ticket.number, product)
@@ -187,6 +197,25 @@ class People:
             operation.complete(self.now_ms(), OK, changed=name.removeprefix("CHANGE_OUTCOME_"))
             if answer.results[0].outcome == control_pb2.CHANGE_OUTCOME_DONE:
                 self.till.refund(ticket.number, ticket.product, request_id)
+
+    async def publish(self, catalogues: Sequence[Published], until_s: float) -> None:
+        """Sales publish one catalogue after the other, each until the cluster has it, as long as there is time. Once it
+        is in force, some try at once what it has changed."""
+        trying: list[Any] = []
+        for later in catalogues:
+            await asyncio.sleep(self.chance.uniform(*PUBLISH_S))
+            if self.loop.time() > until_s:
+                break
+            operation = self.history.invoke("publish", "sales", self.now_ms(), **later.said())
+            request = control_pb2.PublishCatalogueRequest(catalogue_version=later.version, document=later.document)
+            if await self._until_answered("PublishCatalogue", lambda: _copy(request)) is not None:  # noqa: B023
+                operation.complete(self.now_ms(), OK)
+                trying += [asyncio.create_task(self._try(later.version, number)) for number in range(TRIED)]
+        await asyncio.gather(*trying)
+
+    async def _try(self, version: int, number: int) -> None:
+        product, zone = CHANGED[number % len(CHANGED)]
+        await self._enter(self.issue(product, FIRST_TRIED + version * TRIED + number), zone, False)
 
     async def order(self, units: int, at_s: float, think_s: float) -> str:
         """A window takes a hold, pins it when the guest pays, confirms or releases it."""

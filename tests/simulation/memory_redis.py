@@ -21,6 +21,7 @@ from redis.exceptions import ResponseError
 Operation = Callable[[], Any]
 Trip = Callable[[Operation], Awaitable[Any]]
 Watch = Callable[[str, int, bytes], None]
+WatchTrims = Callable[[str, int], None]
 APPEND = importlib.resources.files("cluster").joinpath("append.lua").read_text()
 MARKS = {
     "ARGV[2], ARGV[3])": "publish",
@@ -43,9 +44,11 @@ def _bytes(value: Any) -> bytes:
 
 @dataclass(slots=True)
 class MemoryServer:
-    """Data and commands. `watch` hears of each entry as it becomes durable."""
+    """Data and commands. `watch` hears of each entry as it becomes durable, `watch_trims` of the last one that a trim
+    removes."""
 
     watch: Watch = lambda _key, _number, _data: None
+    watch_trims: WatchTrims = lambda _key, _last: None
     hashes: dict[str, dict[str, bytes]] = field(default_factory=dict)
     strings: dict[str, bytes] = field(default_factory=dict)
     streams: dict[str, dict[int, bytes]] = field(default_factory=dict)
@@ -114,6 +117,8 @@ class MemoryServer:
         old = [number for number in stream if number < below]
         for number in old:
             del stream[number]
+        if old:
+            self.watch_trims(key, old[-1])
         return len(old)
 
     def _rows(self, key: str, numbers: Sequence[int]) -> list[tuple[bytes, dict[bytes, bytes]]]:

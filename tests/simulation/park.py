@@ -59,8 +59,8 @@ class Park:
     def __init__(self, config: ClusterConfig, network: Network, chance: random.Random) -> None:
         self.config, self.network, self.chance = config, network, chance
         self.loop: VirtualLoop = network.loop
-        self.ledger = LedgerServer(network, chance, network.trace)
         self.postgres = PostgresServer(network, chance)
+        self.ledger = LedgerServer(network, chance, network.trace, self.postgres.committed)
         self.skew_ms: dict[str, int] = {}
         self.failures: list[str] = []
         self.gateways = [f"gateway-{number}" for number in range(config.gateways)]

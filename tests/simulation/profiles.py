@@ -21,11 +21,15 @@ class Profile:
     every_s: tuple[float, float] = (0.6, 2.5)
     skew_ms: int = 0
     deadlines: bool = False
+    publishes: bool = False
+    """Whether other catalogues are published while gates are open."""
 
 
 STORMY = Weather(drop=0.05, double=0.05, straggle=0.08, break_connection=0.01)
 ROUGH = Weather(drop=0.02, double=0.02, straggle=0.03, break_connection=0.003)
 SHAKY = Trouble(lost_before=0.03, lost_after=0.03, broken_before=0.04, broken_after=0.04, slow=0.06)
+UNEASY = Trouble(lost_before=0.003, lost_after=0.003, broken_before=0.004, broken_after=0.004, slow=0.02)
+"""Publishing asks the ledger some twenty times, and begins anew after each call that fails."""
 FLAKY = Trouble(lost_before=0.1, lost_after=0.1, broken_before=0.1, broken_after=0.1, slow=0.05)
 
 PROFILES = {
@@ -56,6 +60,12 @@ PROFILES = {
         ),
         Profile("clocks", "clocks of owners and gates up to 110 s apart, and owners killed", ROUGH,
                 attacks=("kill_owner", "turn_clock"), skew_ms=55_000),
+        Profile(
+            "catalogue", "other catalogues while gates are open; owners, quota owner and gateways killed and doubled",
+            ROUGH, UNEASY,
+            attacks=("kill_owner", "stop_owner", "double_owner", "wake", "kill_quota", "double_quota", "kill_gateway"),
+            every_s=(1.0, 4.0), publishes=True,
+        ),
         Profile(
             "everything", "all of it at once", ROUGH, SHAKY, FLAKY,
             ("kill_owner", "stop_owner", "double_owner", "wake", "kill_quota", "stop_quota", "kill_gateway", "cut",

@@ -20,7 +20,7 @@ from cluster import ledger as ledger_module
 from cluster.runs import scan_ids_of
 from reporting.batch import Batch
 from reporting.store import Offset
-from tests.checker import Books, StoredEntry
+from tests.checker import Books, StoredEntry, Trimmed
 from tests.simulation.loop import PROCESS, Process, VirtualLoop
 from tests.simulation.memory_redis import APPEND, MemoryRedis, MemoryServer, Operation
 from tests.simulation.network import Network
@@ -115,12 +115,15 @@ def _reply(answer: asyncio.Future[Any], result: Any, failure: Exception | None) 
 
 
 class LedgerServer(RemoteServer):
-    """The ledger, and everything that was ever appended to it, also what was trimmed."""
+    """The ledger, and everything that was ever appended to it, also what was trimmed. `committed` is how far reporting
+    has brought a partition into Postgres."""
 
-    def __init__(self, network: Network, chance: random.Random, trace: Trace) -> None:
+    def __init__(self, network: Network, chance: random.Random, trace: Trace, committed: Callable[[str], int]) -> None:
         super().__init__("ledger", network, chance, _connection_broken)
-        self.data = MemoryServer(self._appended)
+        self.data = MemoryServer(self._appended, self._trimmed)
         self.entries: list[StoredEntry] = []
+        self.trims: list[Trimmed] = []
+        self._committed = committed
         self._loop: VirtualLoop = network.loop
         self._trace = trace
 
@@ -129,10 +132,19 @@ class LedgerServer(RemoteServer):
         return MemoryRedis(self.data, self.trip)
 
     def _appended(self, key: str, number: int, data: bytes) -> None:
-        partition = key.removeprefix("pg:{").removesuffix("}:log")
+        partition = _partition_of(key)
         self._trace.note(self._loop.time(), "append", partition, number, data.hex())
         now_ms = int(self._loop.time() * 1_000)
         self.entries.append(StoredEntry(partition, number, data, len(self.entries), now_ms))
+
+    def _trimmed(self, key: str, last: int) -> None:
+        partition = _partition_of(key)
+        snapshot = int(self.data.hget(f"pg:{{{partition}}}:snapshot", "sequence") or 0)
+        self.trims.append(Trimmed(partition, last, snapshot, self._committed(partition)))
+
+
+def _partition_of(key: str) -> str:
+    return key.removeprefix("pg:{").removesuffix("}:log")
 
 
 def _connection_broken() -> Exception:
@@ -161,6 +173,10 @@ class PostgresServer(RemoteServer):
         super().__init__("postgres", network, chance, _postgres_broken)
         self.offsets: dict[str, Offset] = {}
         self.books = Books()
+
+    def committed(self, partition: str) -> int:
+        """The offset of a partition."""
+        return self.offsets.get(partition, Offset()).sequence
 
     async def connect(self, _url: str) -> PostgresServer:
         """As `reporting.database.connect`."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from tests.checker import Violation
@@ -60,17 +61,17 @@ def one_day(asked: tuple[str, int]) -> Outcome:
     )
 
 
-def hunt(name: str, seeds: int | None = None) -> Hunt:
+def hunt(name: str, seeds: int | None = None, first: int = 1) -> Hunt:
     """Plants a bug on one day after the other until the checker catches it, or its seeds are used up. Caught: a promise
     of which the bug must break one is broken, and the same day without the bug breaks none."""
     bug = BUGS[name]
     limit = seeds if seeds is not None else bug.seeds
-    for seed in range(1, limit + 1):
+    for tried, seed in enumerate(range(first, first + limit), 1):
         violations = run_day(seed, bug.profile, name).violations
         _tidy_up()
         caught = next((one for one in violations if one.promise in BREAKS[name]), None)
         if caught is not None and not run_day(seed, bug.profile).violations:
-            return Hunt(name, bug.says, bug.profile, seed, seed, caught)
+            return Hunt(name, bug.says, bug.profile, tried, seed, caught)
     return Hunt(name, bug.says, bug.profile, limit, None, None)
 
 
@@ -95,10 +96,10 @@ def sweep(profiles: Sequence[str], seeds: range, budget_s: float, jobs: int) -> 
         yield from (day.result() for day in begun)
 
 
-def hunts(names: Iterable[str], jobs: int) -> Iterator[Hunt]:
-    """All hunts, each until its bug is caught."""
+def hunts(names: Iterable[str], jobs: int, first: int = 1) -> Iterator[Hunt]:
+    """All hunts, each until its bug is caught, from the first seed on."""
     with _pool(jobs) as pool:
-        yield from pool.map(hunt, list(names))
+        yield from pool.map(partial(hunt, first=first), list(names))
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:

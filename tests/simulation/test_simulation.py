@@ -13,7 +13,7 @@ import pytest
 from cluster.owner import Owner
 from tests.checker import report
 from tests.simulation.bugs import BREAKS, BUGS
-from tests.simulation.day import run_day
+from tests.simulation.day import OPEN_S, run_day
 from tests.simulation.profiles import PROFILES
 from tests.simulation.sweep import hunt
 from tests.simulation.world import replaced
@@ -37,6 +37,22 @@ def test_every_promise_is_kept_on_a_simulated_day(profile: str, seed: int) -> No
     assert day.admitted > 0
 
 
+def test_on_a_simulated_day_logs_are_trimmed() -> None:
+    """I2, I6: of tickets and of quotas, or nothing would be asked of it; and too much of it is named as that."""
+    assert {trim.partition for trim in run_day(4, "calm").trims} == {"p0", "p1", "p2", "p3", "q0"}
+    said = [item.what for item in run_day(4, "calm", "trimmed unread").violations]
+    assert any("is trimmed up to entry" in what for what in said)
+
+
+def test_on_some_days_catalogues_come_while_gates_are_open() -> None:
+    """I1, I4, I7: else nothing is asked of them. Products are refused where they are not, and let in where they are."""
+    day = run_day(3, "catalogue")
+    published = list(day.history.of("publish"))
+    assert sum(item.completed < OPEN_S * 1_000 for item in published if item.completed is not None) >= 2
+    told = {(scan.process, scan.answer.get("reason")) for scan in day.history.of("scan")}
+    assert {("ride", "WRONG_PRODUCT"), ("ride", "UNSPECIFIED")} <= told
+
+
 @pytest.mark.parametrize(("profile", "seed"), ONCE_FAILED)
 def test_a_day_that_once_failed_is_kept(profile: str, seed: int) -> None:
     """I1 to I10"""
@@ -48,6 +64,12 @@ def test_a_day_that_once_failed_is_kept(profile: str, seed: int) -> None:
 def test_a_planted_bug_is_caught(bug: str) -> None:
     """A checker that never finds anything proves nothing."""
     assert hunt(bug).violation is not None
+
+
+def test_a_hunt_may_begin_with_any_seed() -> None:
+    found = hunt("append before check", first=2_000_001)
+    assert found.violation is not None
+    assert found.seed == 2_000_000 + found.tried
 
 
 def test_every_planted_bug_has_the_promises_that_it_must_break() -> None:

@@ -14,27 +14,30 @@ from typing import Any
 from sales.tables import postings as postings_table
 from sales.tables import transactions as transactions_table
 from sales.usecases import issue
-from tests.checker.books import Key
+from tests.checker.books import Key, Sold
 from tests.cluster import small_park
 from ticketcore import postings
 from ticketcore.postings import Dates, Method, SoldLine, TicketValue, Transaction
 from ticketcore.refunds import quote_refund
 
-PRICE_MINOR = 1_000
+PRICE_MINOR = 1_050
+"""With cents, so that they can be lost."""
 NOON = datetime.fromtimestamp(small_park.NOON_MS / 1000, UTC)
 DATES = Dates(NOON, NOON, small_park.TODAY)
 
 
 @dataclass(slots=True)
 class Till:
-    """All postings of the day, and the transactions that they belong to."""
+    """All tickets and postings of the day, and the transactions that these belong to."""
 
     postings: list[Key] = field(default_factory=list)
+    sold: dict[int, Sold] = field(default_factory=dict)
     _booked: dict[bytes, Transaction] = field(default_factory=dict)
 
     def sell(self, ticket: int, product: str) -> None:
         """A ticket is paid, in an order of its own."""
         line = SoldLine(_product(product).number, small_park.TODAY, PRICE_MINOR)
+        self.sold[ticket] = Sold(ticket, line.product_number, PRICE_MINOR, small_park.CATALOGUE.venue.currency)
         self._book(issue.derive(b"sale", ticket.to_bytes(8, "big")), ticket, _sale(line))
 
     def refund(self, ticket: int, product: str, void_id: bytes) -> None:
@@ -57,8 +60,8 @@ class Till:
                 raise AssertionError(f"{transaction_id.hex()} was booked as {first}, and now as {booking}")
             return
         rows = issue.booking_rows([(transaction_id, order_id, booking)], NOON, small_park.TODAY)
-        kinds = {head["id"]: head["kind"] for head in rows[transactions_table]}
-        self.postings += [_key(line, kinds) for line in rows[postings_table]]
+        heads = {head["id"]: head for head in rows[transactions_table]}
+        self.postings += [_key(heads[line["transaction_id"]], line) for line in rows[postings_table]]
 
 
 def _product(product: str) -> Any:
@@ -69,7 +72,7 @@ def _sale(line: SoldLine) -> Transaction:
     return postings.sale(Method.CASH, (line,), small_park.CATALOGUE.venue.currency, DATES)
 
 
-def _key(line: dict[str, Any], kinds: dict[bytes, str]) -> Key:
+def _key(head: dict[str, Any], line: dict[str, Any]) -> Key:
     """Columns as `tests.checker.books.Books` has them."""
-    named = line["transaction_id"]
-    return (named.hex(), kinds[named], line["ticket_id"], line["account"], line["currency"], line["amount_minor"])
+    columns = ("ticket_id", "product_number", "account", "currency", "amount_minor")
+    return (head["id"].hex(), head["kind"], head["order_id"], *(line[column] for column in columns))

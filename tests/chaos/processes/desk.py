@@ -94,8 +94,8 @@ class Desk:
         for ticket in tickets:
             product = self.park.products[ticket.product_id]
             terms = {"entries": product.entries, "party": product.persons, "daily_entries": product.daily_entries}
-            asked = {"ticket": ticket.ticket_id, "product": ticket.product_id, **terms}
-            self.park.history.note("issue", "sales", now_ms(), asked)
+            sold = {"ticket": ticket.ticket_id, "product": ticket.product_id, "price_minor": ticket.price_minor}
+            self.park.history.note("issue", "sales", now_ms(), sold | terms)
         return [Ticket(ticket.product_id, ticket.token, ticket.ticket_id) for ticket in tickets]
 
     async def stock(self, product: str, count: int) -> list[Ticket]:

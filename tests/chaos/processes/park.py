@@ -15,8 +15,8 @@ from gateclient.credentials import Credentials, load_credentials
 from ops.files import sync_tree
 from ops.pki import Kind
 from sales.catalogue_folder import load_folder
-from tests.checker import Books, History, StoredEntry
-from tests.checker.sources import books_of, ledger_of, with_what_was_trimmed
+from tests.checker import Books, History, StoredEntry, Trimmed
+from tests.checker.sources import books_of, ledger_of, trims_of, with_what_was_trimmed
 from tests.system import traffic
 from tests.system.stack import QUOTA, Stack
 from ticketcore.catalogue_document import parse_catalogue
@@ -99,13 +99,19 @@ class Park:
 
     # What it has written
 
+    @property
+    def logs(self) -> list[str]:
+        """All partitions."""
+        return [*(f"p{number}" for number in range(self.stack.settings.partitions)), QUOTA_LOG]
+
     def entries(self) -> list[StoredEntry]:
         """The ledger, whole: what was trimmed since it was read before is kept here."""
-        names = [f"p{number}" for number in range(self.stack.settings.partitions)]
-        self._entries = with_what_was_trimmed(
-            self._entries, ledger_of(self.stack.endpoints.ledger_url, [*names, QUOTA_LOG])
-        )
+        self._entries = with_what_was_trimmed(self._entries, ledger_of(self.stack.endpoints.ledger_url, self.logs))
         return self._entries
+
+    def trims(self) -> list[Trimmed]:
+        """What the ledger has no more."""
+        return trims_of(self.stack.endpoints.ledger_url, self.logs)
 
     def books(self) -> Books:
         """Postgres."""

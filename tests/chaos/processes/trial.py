@@ -15,7 +15,7 @@ from tests.chaos.processes.faults import Fault, Heal, nothing
 from tests.chaos.processes.guests import Crowd
 from tests.chaos.processes.park import PARK_GATES, WATER, WATER_CAPACITY, Park
 from tests.chaos.processes.turnstiles import Turnstile, now_ms
-from tests.checker import OK, UNKNOWN, Books, History, Operation, StoredEntry, Violation, check
+from tests.checker import OK, UNKNOWN, Books, History, Operation, StoredEntry, Trimmed, Violation, check
 from tests.system import traffic
 
 CALM_S = (0.5, 1.0)
@@ -271,15 +271,15 @@ def examine(park: Park, full: list[Operation]) -> list[Violation]:
     return [*check(history, *_at_rest(park)), *broken]
 
 
-def _at_rest(park: Park) -> tuple[list[StoredEntry], Books]:
-    """Ledger and books of one instant: passages that nobody reported are still settled by the clock. A park that does
-    not come to rest is looked at as it is."""
+def _at_rest(park: Park) -> tuple[list[StoredEntry], Books, list[Trimmed]]:
+    """Ledger and books of one instant: passages that nobody reported are still settled by the clock. And what was
+    trimmed until then. A park that does not come to rest is looked at as it is."""
     deadline = time.monotonic() + REPORTED_WITHIN_S
     while True:
-        entries, books = park.entries(), park.books()
+        trims, entries, books = park.trims(), park.entries(), park.books()
         last = {entry.partition: entry.number for entry in entries}
         if len(park.entries()) == len(entries) and all(books.offsets.get(name) == last[name] for name in last):
-            return entries, books
+            return entries, books, trims
         if time.monotonic() > deadline:
-            return entries, books
+            return entries, books, trims
         time.sleep(0.1)
