@@ -28,7 +28,7 @@ class ClusterConfig:
 
     ledger_url: str
     run_dir: Path
-    partitions: int = 8
+    partitions: int = 4
     owners: int = 1
     gateways: int = 1
     link_tls: TlsFiles | None = None

@@ -31,7 +31,7 @@ MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait in a link's send buffer before callers, of scans and of all else, are told to retry."""
 GATHER_S = 0.001
 """From one frame of scans to the next while a crowd waits for answers. Each frame wakes the owner and costs both sides
-a system call; an owner appends every 2 ms in a crowd, so that what travels alone only waits there."""
+a system call; an owner appends every 3 ms in a crowd, so that what travels alone only waits there."""
 FEW_GROUPS = 3
 """Waiting for answers: the guests of a turnstile or two, who are not made to wait for each other."""
 CONNECT_TIMEOUT_S = 2.0

@@ -65,7 +65,10 @@ class Settings(BaseModel):
     )
 
     partitions: int = Field(
-        8, ge=1, le=MAX_PARTITIONS, description="Partitions of the ledger, fixed at the first start."
+        4,
+        ge=1,
+        le=MAX_PARTITIONS,
+        description="Partitions of the ledger, fixed at the first start: as many owners as there may ever be.",
     )
     owners: int = Field(1, ge=1, le=256, description="Partition owner actors; not more than partitions.")
     gateways: int = Field(1, ge=1, le=256, description="Gateway actors.")

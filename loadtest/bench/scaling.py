@@ -28,6 +28,7 @@ from rich.table import Table
 from loadtest.bench import meters, scenarios, steady, system
 from loadtest.bench.client import Plan
 from ops.polling import prefer_plain_polling
+from ops.settings import load
 
 BUILD = Path("build")
 BASE_PORT = 23_560
@@ -190,6 +191,11 @@ def _bytes(stack: system.Stack) -> tuple[int, int, int]:
     )
 
 
+def _layout(owners: int) -> dict[str, str]:
+    """With partitions as they are by default, or one an owner where that is more."""
+    return {"PARKGATE_OWNERS": str(owners), "PARKGATE_PARTITIONS": str(max(owners, load(environ={}).partitions))}
+
+
 def fit(rates: Sequence[Rate]) -> tuple[float, float, float]:
     """CPU microseconds of a turn and of a scan that fit what was measured best, and the worst miss as a share."""
     turns, cpu = [rate.turns for rate in rates], [sum(rate.cpu_us.values()) for rate in rates]
@@ -240,7 +246,7 @@ def main() -> None:
     for owners in (1, 2, 4, 8):
         rates = RATES if owners == 1 else (STEADY_PER_S,)
         with console.status(f"{owners} owners ..."):
-            costs.append(asyncio.run(measure(f"{owners} owners", {"PARKGATE_OWNERS": str(owners)}, rates)))
+            costs.append(asyncio.run(measure(f"{owners} owners", _layout(owners), rates)))
     with console.status("two nodes ..."), two_nodes() as (environment, root):
         environment |= {"PARKGATE_OWNERS": "2", "PARKGATE_GATEWAYS": "2"}
         costs.append(asyncio.run(measure("2 nodes", environment, (STEADY_PER_S,), root)))

@@ -40,9 +40,9 @@ def test_a_ticket_that_was_admitted_is_already_used_also_after_a_restart(stack: 
     assert {verdict["first_use"]["gate_number"] for verdict in again} == {11}
 
     stack.ok("down")
-    refused = stack.run("up", "--detach", partitions="4")
+    refused = stack.run("up", "--detach", partitions="8")
     assert refused.returncode == 1, "I1: the tickets would be unknown in their new partitions"
-    assert "Set PARKGATE_PARTITIONS=8" in refused.stderr
+    assert "Set PARKGATE_PARTITIONS=4" in refused.stderr
     assert "Traceback" not in refused.stderr
     stack.ok("up", "--detach")
     later = stack.verdicts("main-2", tmp_path)
