@@ -300,7 +300,7 @@ class Decider:
     ) -> None:
         ticket_id, row, verification = genuine
         known, visit, admission = decided
-        rule, moment, partition = known.standing.rule, self.context.moment, self.partition
+        rule, moment, partition = known.standing.rule or known.standing.way_out, self.context.moment, self.partition
         assert rule is not None
         kind, persons = admission.kind, admission.persons
         first = kind is Kind.ENTRY and visit.admitted == 0 and not self._admitted_elsewhere(ticket_id, rule)

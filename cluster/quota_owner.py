@@ -313,7 +313,8 @@ class QuotaOwner:
         """Grants units; when they run short, unused ones are recalled from all others before anyone is told "full".
 
         Raises:
-            UnavailableError: nothing is free, and not all who may have unused units have answered.
+            UnavailableError: nothing is free, and there may be unused units: not all who have any have answered, or more
+                of them would have been asked for by the capacity that is in force now.
         """
         zone_number = request.zone_number
         if not self._capacity_of(zone_number):
@@ -322,16 +323,18 @@ class QuotaOwner:
         async with lock:
             granted = await self._commit(lambda changes: self._grant(request, changes))
             missing = request.received_total + request.wanted - granted
-            silent: list[str] = []
+            capacity, silent = self.state.zone(zone_number).capacity, list[str]()
             if missing > 0:
                 overhang = max(-self.state.zone(zone_number).free, 0)  # of a capacity that was lowered
                 totals = await self._recall(request, missing + overhang)
                 silent = self._silent(request, totals)
                 granted = await self._commit(lambda changes: self._grant_rest(request, missing, totals, changes))
         short = granted < request.received_total + request.wanted
-        if silent and granted <= request.received_total:
-            raise UnavailableError(f"units of zone {zone_number} may lie unused at {', '.join(silent[:MAX_NAMED])}")
-        response = link_pb2.CapacityResponse(granted_total=granted, full=short and not silent)
+        changed = self.state.zone(zone_number).capacity != capacity
+        if (silent or changed) and short and granted <= request.received_total:
+            where = f"at {', '.join(silent[:MAX_NAMED])}" if silent else "since its capacity has changed; ask again"
+            raise UnavailableError(f"units of zone {zone_number} may lie unused {where}")
+        response = link_pb2.CapacityResponse(granted_total=granted, full=short and not silent and not changed)
         response.returned_total = self.state.zone(zone_number).grants.get(request.partition, Grant()).returned_total
         return response
 

@@ -143,10 +143,12 @@ EMPTY_VISIT = Visit()
 
 @dataclass(slots=True)
 class Standing:
-    """How terms stand at a gate in one minute: the rule of the place, if there is one, and what is against an entry."""
+    """How terms stand at a gate in one minute: the rule of the place, if there is one, and what is against an entry.
+    Without one, `way_out` is how guests leave who are inside all the same."""
 
     rule: Rule | None
     reason: Reason
+    way_out: Rule | None = None
 
 
 def standing(terms: Terms, rules: Rules, gate_number: int, moment: Moment) -> Standing:
@@ -154,7 +156,8 @@ def standing(terms: Terms, rules: Rules, gate_number: int, moment: Moment) -> St
     found = rules.find(terms.product_number, gate_number)
     if isinstance(found, Reason):
         dates = _dates(terms, moment)
-        return Standing(None, found if dates is Reason.NONE else dates)
+        way_out = rules.way_out(terms.product_number, gate_number)
+        return Standing(None, found if dates is Reason.NONE else dates, way_out)
     return Standing(found, _validity(terms, found, moment))
 
 
@@ -164,7 +167,8 @@ def decide(
     """Decides lifecycle `state`, validity, place, counters and person, in that order."""
     rule = stands.rule
     if request.is_exit:
-        return _count_exit(visit, request.persons) if rule is not None else stands.reason
+        has_place = rule is not None or (stands.way_out is not None and visit.inside > 0)
+        return _count_exit(visit, request.persons) if has_place else stands.reason
     if state != _ACTIVE:
         return lifecycle.REASON[Lifecycle(state)]
     if stands.reason is not Reason.NONE or rule is None:

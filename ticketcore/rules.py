@@ -6,7 +6,7 @@ the park's day, days are counted from 2020-01-01 as in the token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
 
 from ticketcore.catalogue import DAY_MINUTES, Catalogue, Gate, Product, Reentry
@@ -62,6 +62,8 @@ class Rules:
     zones_of_product: dict[int, tuple[int, ...]]
     gate_zone: dict[int, int]
     capacity_of_zone: dict[int, int] = field(default_factory=dict)
+    ways_out: dict[int, Rule] = field(default_factory=dict)
+    """By gate that counts who is inside: the rule by which guests leave whose product has no place there."""
 
     def find(self, product_number: int, gate_number: int) -> Rule | Reason:
         """The rule of a pair, or why there is none."""
@@ -69,6 +71,11 @@ class Rules:
         if rule is not None:
             return rule
         return Reason.WRONG_GATE if product_number in self.zones_of_product else Reason.WRONG_PRODUCT
+
+    def way_out(self, product_number: int, gate_number: int) -> Rule | None:
+        """How guests leave through a gate where their product has no place, or has none any more; None at a ride."""
+        rule = self.ways_out.get(gate_number)
+        return replace(rule, product_number=product_number) if rule is not None else None
 
 
 NO_RULES = Rules(0, UTC, {}, {}, {})
@@ -92,6 +99,29 @@ def compile_rules(catalogue: Catalogue, version: int) -> Rules:
         },
         gate_zone={gate.number: catalogue.zones[gate.zone].number for gate in catalogue.gates.values()},
         capacity_of_zone={zone.number: zone.capacity for zone in catalogue.zones.values()},
+        ways_out={gate.number: _way_out(catalogue, gate) for gate in catalogue.gates.values() if gate.counts_inside},
+    )
+
+
+def _way_out(catalogue: Catalogue, gate: Gate) -> Rule:
+    return Rule(
+        product_number=0,
+        gate_number=gate.number,
+        zone_number=catalogue.zones[gate.zone].number,
+        other_zones=(),
+        counts_inside=True,
+        capacity_limited=False,
+        passage_timeout_ms=0,
+        daily_entries=0,
+        reentry=False,
+        reentry_after_ms=0,
+        all_together=False,
+        admit_on_signature=False,
+        opens_minute=0,
+        closes_minute=0,
+        blackout_days=frozenset(),
+        slots={},
+        slot_required=False,
     )
 
 

@@ -71,6 +71,28 @@ def test_a_ticket_is_recognised_once_when_a_later_catalogue_lets_it_in_elsewhere
     assert again.change(code, events_pb2.LIFECYCLE_REFUNDED, b"1" * 16).outcome == control_pb2.CHANGE_OUTCOME_DONE
 
 
+@pytest.mark.parametrize("zones", [["arena"], []], ids=["taken out of the zone", "withdrawn"])
+def test_nobody_is_locked_in_by_a_later_catalogue(zones: list[str]) -> None:
+    """I4: they leave and are counted out, and do not come in again."""
+    bench, code = Bench(), token("family", 1)
+    bench.register(code)
+    bench.send(scan(code, 1, persons=3))
+    bench.rules = rules_after({"family": zones})
+    for again in (bench, bench.recovered()):
+        again.rules = bench.rules
+        refused = again.send(scan(code, 2))
+        assert reason(refused[0]) in ("WRONG_GATE", "WRONG_PRODUCT")
+    (some,) = bench.send(scan(code, 3, lane=SIDE, persons=2, direction=EXIT))
+    assert (reason(some), some.persons_admitted, some.persons_remaining) == ("ADMIT", 2, 1)
+    again = bench.recovered()
+    again.rules = bench.rules
+    (rest,) = again.send(scan(code, 4, direction=EXIT))
+    assert (reason(rest), rest.persons_admitted) == ("ADMIT", 1)
+    assert again.partition.zone_lease(1).inside == 0
+    (nobody,) = again.send(scan(code, 5, direction=EXIT))
+    assert reason(nobody) in ("WRONG_GATE", "WRONG_PRODUCT")
+
+
 def test_the_first_admission_stays_while_anybody_of_the_ticket_is_admitted() -> None:
     """I6: a family comes in two parts and the first turns out not to have passed: the ticket is used all the same."""
     bench, code = Bench(), token("family", 1)

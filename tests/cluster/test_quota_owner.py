@@ -271,6 +271,21 @@ async def test_a_question_under_way_is_answered_by_the_capacity_that_is_in_force
     assert quotas.owner.state.zone(2).leased == 3
 
 
+async def test_full_is_not_said_of_a_capacity_that_was_lowered_while_units_were_recalled(quotas: QuotaDesk) -> None:
+    """I4, I7: two of five are inside and three unused, of which two were asked for; with room for three, nothing is free
+    yet, and nobody was asked for the third. Found on a simulated day (5176 of `catalogue`)."""
+    gate = asyncio.Event()
+    quotas.links.append(Spare(3, gate))
+    await quotas.capacity("p0", 0, 0, 5)
+    asked = asyncio.ensure_future(quotas.ask_capacity("p1", 0, 0, 2))
+    await quotas.links[0].asked.wait()
+    await quotas.set_capacity(3)
+    gate.set()
+    assert "its capacity has changed; ask again" in (await asked).fault
+    again = await quotas.capacity("p1", 0, 0, 2)
+    assert (again.granted_total, again.full) == (1, True)
+
+
 async def test_a_quota_owner_that_takes_over_grants_by_the_capacity_that_is_in_force_by_then(
     quotas: QuotaDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
