@@ -313,8 +313,8 @@ class QuotaOwner:
         """Grants units; when they run short, unused ones are recalled from all others before anyone is told "full".
 
         Raises:
-            UnavailableError: nothing is free, and there may be unused units: not all who have any have answered, or more
-                of them would have been asked for by the capacity that is in force now.
+            UnavailableError: nothing is free, and there may be unused units: not all who have any have answered, or
+                more would have been asked for by the capacity that is in force now.
         """
         zone_number = request.zone_number
         if not self._capacity_of(zone_number):

@@ -272,8 +272,8 @@ async def test_a_question_under_way_is_answered_by_the_capacity_that_is_in_force
 
 
 async def test_full_is_not_said_of_a_capacity_that_was_lowered_while_units_were_recalled(quotas: QuotaDesk) -> None:
-    """I4, I7: two of five are inside and three unused, of which two were asked for; with room for three, nothing is free
-    yet, and nobody was asked for the third. Found on a simulated day (5176 of `catalogue`)."""
+    """I4, I7: two of five are inside and three unused, of which two were asked for; with room for three nothing is
+    free yet, and nobody was asked for the third. Found on a simulated day (5176 of `catalogue`)."""
     gate = asyncio.Event()
     quotas.links.append(Spare(3, gate))
     await quotas.capacity("p0", 0, 0, 5)
