@@ -29,8 +29,9 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 async def test_a_park_with_a_damaged_partition_comes_up_and_says_what_is_damaged(own_stack: Stack) -> None:
     """I6, I7: tickets of the damaged one hear RETRY."""
     stack = own_stack
-    tickets = {number % 8: item for number, item in await tickets_by_number(stack, 8)}
-    assert len(tickets) == 8, "one for each partition"
+    partitions = stack.settings.partitions
+    tickets = {number % partitions: item for number, item in await tickets_by_number(stack, partitions)}
+    assert len(tickets) == partitions, "one for each"
     await day.wait_reported(stack)
     flip_first_entry(stack.endpoints.ledger_url, "p0")
     stack.down()
@@ -39,7 +40,7 @@ async def test_a_park_with_a_damaged_partition_comes_up_and_says_what_is_damaged
     said = " ".join(stack.output("status").decode().split())
     assert "Partition p0 is stopped: entry 1 of the log of p0 is damaged" in said
     async with day.Turnstile(stack, "main-1", []) as turnstile:
-        for partition in range(1, 8):
+        for partition in range(1, partitions):
             verdict = await turnstile.scan(tickets[partition])
             assert verdict.decision == gate_pb2.DECISION_ADMIT
     with redis.Redis.from_url(stack.endpoints.ledger_url) as client:
