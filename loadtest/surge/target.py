@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from loadtest.surge.evening import catalogue_at
+from loadtest.surge.hours import check_hours
 from loadtest.surge.parts import Certificate
 from loadtest.surge.scenario import Scenario
 from ops import running
@@ -182,6 +183,7 @@ class Installation:
         service = Certificate(str(files.ca), str(files.certificate), str(files.key))
         catalogue = await catalogue_at(sales, service)
         check(scenario, catalogue)
+        check_hours(scenario, catalogue, datetime.now(UTC))
         folder = gate_folder(self.data_dir, scenario.gates)
         name = next(folder.glob("*.key")).stem
         device = Certificate(*(str(folder / file) for file in ("ca.pem", f"{name}.pem", f"{name}.key")))
@@ -208,6 +210,7 @@ class Addresses:
         device, service = self.certificates()
         catalogue = await catalogue_at(self.sales, service)
         check(scenario, catalogue)
+        check_hours(scenario, catalogue, datetime.now(UTC))
         return Target(self.gates, self.sales, self.reporting, device, service, catalogue)
 
     def certificates(self) -> tuple[Certificate, Certificate]:

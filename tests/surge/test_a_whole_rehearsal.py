@@ -172,6 +172,11 @@ def test_a_park_that_runs_already_is_rehearsed_by_its_address_and_by_its_folder(
     given = [f"gates=localhost:{ports.gate_port}", f"sales=localhost:{ports.sales_port}"]
     given.append(f"reporting=localhost:{ports.reporting_port}")
     keys = keys_of(park, tmp_path / "keys")
+    elsewhere = tmp_path / "water-park.toml"
+    elsewhere.write_text(TEXT.replace('"family", concession', '"water", concession'))
+    for system in ({"address": given, "credentials": keys}, {"data_dir": park.data_dir}):
+        with pytest.raises(BadInput, match="Water Park: is for none of the gates"):
+            rehearse(Options(str(elsewhere), tmp_path / "refused", yes=True, **system))  # type: ignore[arg-type]
     first = rehearsed(
         Options(str(scenario_file), tmp_path / "first", {"ramp": None}, address=given, credentials=keys, yes=True)
     )
