@@ -15,6 +15,7 @@ TICKET, ZONE, CAPACITY, QUOTA = 7, 2, 3, "day"
 ENTRY, REENTRY, EXIT = gate.ADMISSION_KIND_ENTRY, gate.ADMISSION_KIND_REENTRY, gate.ADMISSION_KIND_EXIT
 PASSED, NOT_PASSED = gate.PASSAGE_OUTCOME_PASSED, gate.PASSAGE_OUTCOME_NOT_PASSED
 HELD, PINNED, CONFIRMED, LAPSED = 1, 2, 3, 5
+ORDER, PRODUCT = 3, 4
 
 
 def scan_id(number: int) -> bytes:
@@ -165,3 +166,9 @@ class Story:
     def found(self, books: Books | None = None) -> list[str]:
         """Promises that are broken, each with what is said of it."""
         return [f"{item.promise} {item.what}" for item in self.check(books)]
+
+
+def booking(name: str, kind: str, owed: int, paid: int, ticket: int | None = TICKET) -> list[tuple[Any, ...]]:
+    """A transaction of two postings."""
+    head, line = (name, kind, ORDER), (ticket, PRODUCT)
+    return [(*head, *line, "deferred_revenue", "EUR", owed), (*head, *line, "cash", "EUR", paid)]
