@@ -33,6 +33,7 @@ class HeldScript:
         self._digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._timeout_s = timeout_s
         self._turn = asyncio.Lock()
+        self._ended = False
 
     async def __call__(self, keys: Sequence[str], args: Sequence[bytes | str]) -> Any:
         """What the script answers.
@@ -41,6 +42,8 @@ class HeldScript:
             RedisError, OSError, TimeoutError: no answer came; whether the script has run is unknown.
         """
         async with self._turn, asyncio.timeout(self._timeout_s):
+            if self._ended:
+                raise LostConnectionError("this end has hung up")
             wire = self._wire
             if wire is None or wire.closed:
                 wire = self._wire = await self._connect()
@@ -55,7 +58,10 @@ class HeldScript:
     async def _connect(self) -> _Wire:
         loop, server = asyncio.get_running_loop(), self._server
         tls = server.ssl_context.get() if isinstance(server, redis.asyncio.SSLConnection) else None
-        _, wire = await loop.create_connection(_Wire, server.host, server.port, ssl=tls)
+        if isinstance(server, redis.asyncio.UnixDomainSocketConnection):
+            _, wire = await loop.create_unix_connection(_Wire, server.path)
+        else:
+            _, wire = await loop.create_connection(_Wire, server.host, server.port, ssl=tls)
         try:
             if server.password:
                 await wire.ask("AUTH", *filter(None, (server.username, server.password)))
@@ -67,7 +73,8 @@ class HeldScript:
         return wire
 
     async def close(self) -> None:
-        """Hangs up."""
+        """Hangs up for good."""
+        self._ended = True
         if self._wire is not None:
             self._wire.close()
 
@@ -121,7 +128,8 @@ class _Wire(asyncio.Protocol):
         if found is False:
             return  # the rest is on its way
         answer, self._answer = self._answer, None
-        if answer is None:
+        if answer is None or self._reader.has_data():
+            self._answer = answer
             self._give_up(LostConnectionError("an answer that nobody has asked for"))
         elif not answer.done():
             answer.set_result(found)

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 
 from cluster.config import QUOTA_PARTITION, ClusterConfig
-from cluster.ledger import Ledger
+from cluster.ledger import Head, Ledger
 from cluster.placing import QUOTA_ACTOR, Node, live_nodes, node_in_turn, turns
 from ticketcore.errors import NotFoundError, UnavailableError
 
@@ -28,16 +28,17 @@ ANSWER_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an actor is, None while it is nowhere, and where it belongs."""
+    """Where an actor is, None while it is nowhere, and where it belongs. `silent`: it is somewhere and does not say."""
 
     actor: str
     at: Node | None
     belongs: Node
+    silent: bool = False
 
     @property
     def is_right(self) -> bool:
-        """Whether it need not be moved."""
-        return self.at == self.belongs
+        """Whether it need not be moved. One that is silent may be where it belongs, and is about to take over."""
+        return self.silent or self.at == self.belongs
 
 
 class Rebalance:
@@ -71,7 +72,7 @@ class Rebalance:
         chosen = {actor: turn for actor, turn in self._turns.items() if not actors or actor in actors}
         nodes = await asyncio.gather(*map(_node_of, chosen))
         return [
-            Place(actor, live.get(node), node_in_turn(turn))
+            Place(actor, live.get(node or ""), node_in_turn(turn), silent=node is None)
             for (actor, turn), node in zip(chosen.items(), nodes, strict=True)
         ]
 
@@ -82,7 +83,8 @@ class Rebalance:
             UnavailableError: it is not back in time. The supervisor goes on trying.
         """
         partitions = self._partitions_of(actor)
-        before = {name: head.epoch for name, head in (await self._ledger.heads(partitions)).items()}
+        heads = await self._ledger.heads(partitions)
+        before = {name: heads[name].epoch if name in heads else 0 for name in partitions}
         began = time.monotonic()
         old = _find(actor)
         if old is not None:
@@ -102,15 +104,17 @@ class Rebalance:
         if not before:
             return bool(await _answer(new.start))  # returns once it serves
         heads = await self._ledger.heads(list(before))
-        return all(
-            heads[name].epoch > epoch and (heads[name].address or heads[name].damage) for name, epoch in before.items()
-        )
+        return all(name in heads and _is_taken(heads[name], epoch) for name, epoch in before.items())
 
     def _partitions_of(self, actor: str) -> list[str]:
         if actor == QUOTA_ACTOR:
             return [QUOTA_PARTITION]
         kind, _, number = actor.rpartition("-")
         return self._cluster.partition_names[int(number) :: self._cluster.owners] if kind == "owner" else []
+
+
+def _is_taken(head: Head, before: int) -> bool:
+    return head.epoch > before and bool(head.address or head.damage)
 
 
 def _find(actor: str) -> Any:
@@ -120,10 +124,13 @@ def _find(actor: str) -> Any:
         return None
 
 
-async def _node_of(actor: str) -> str:
-    """The id of its node; empty if it is nowhere, or does not answer."""
+async def _node_of(actor: str) -> str | None:
+    """The id of its node; empty if it is nowhere, None if it does not say."""
     handle = _find(actor)
-    return str(await _answer(handle.node) or "") if handle is not None else ""
+    if handle is None:
+        return ""
+    node = await _answer(handle.node)
+    return None if node is None else str(node)
 
 
 async def _answer(method: Any) -> Any:

@@ -122,14 +122,14 @@ class JointWriter:
             for item in taken:  # nothing was written: now whose fault it was
                 await self._write([item])
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            await self._drop()
             _fail(taken, error)
+            await self._drop()
         except asyncio.CancelledError:
             _fail(taken, _closed())
             raise
         except Exception as error:  # noqa: BLE001 - theirs to hear who gave the batch
-            await self._drop()
             _fail(taken, error)
+            await self._drop()
         else:
             for item in taken:
                 if not item.written.done():  # its worker has not been ended meanwhile

@@ -63,8 +63,8 @@ async def _rebalance(settings: "Settings", actors: list[str], everything: bool, 
                 _print_json(await work.places(actors), moved)
             elif dry_run:
                 _print_table(places)
-            elif not moving:
-                _say_nothing_to_do()
+            else:
+                _say_what_is_left([place.actor for place in places if place.silent and place not in moving], moved)
     except NotFoundError as error:
         raise BadInput(f"{error}.") from error
     except ParkgateError as error:
@@ -87,10 +87,16 @@ async def _move(work: "Rebalance", places: "list[Place]", *, quiet: bool) -> dic
     return moved
 
 
-def _say_nothing_to_do() -> None:
+def _say_what_is_left(silent: list[str], moved: dict[str, float]) -> None:
     from ops.screen import OUT
 
-    OUT.print("Every actor is where it belongs; nothing was moved. `--all` starts them anew all the same.")
+    if silent:
+        OUT.print(
+            f"[yellow]Not moved, for it does not say where it is: {', '.join(silent)}. It may be taking over; ask "
+            "again, or name it to have it made anew."
+        )
+    elif not moved:
+        OUT.print("Every actor is where it belongs; nothing was moved. `--all` starts them anew all the same.")
 
 
 def _print_table(places: "list[Place]") -> None:
@@ -98,12 +104,14 @@ def _print_table(places: "list[Place]") -> None:
 
     rows = table(["Actor", "Is at", "Belongs to", ""], [])
     for place in places:
-        to_do = "" if place.is_right else "[yellow]to be moved"
+        to_do = "[yellow]does not answer" if place.silent else "" if place.is_right else "[yellow]to be moved"
         rows.add_row(place.actor, _address(place), place.belongs.address, to_do)
     OUT.print(rows)
 
 
 def _address(place: "Place") -> str:
+    if place.silent:
+        return "?"
     return place.at.address if place.at is not None else "nowhere"
 
 

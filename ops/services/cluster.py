@@ -25,7 +25,7 @@ from ops.services import ray_head
 from ops.services.identities import link_identity, server_identity
 from ops.settings import Settings
 from ops.stack import Endpoints
-from ticketcore.errors import ParkgateError, UnavailableError
+from ticketcore.errors import ParkgateError, TransientError
 
 if TYPE_CHECKING:
     from cluster.config import ClusterConfig, GatewayConfig
@@ -122,7 +122,7 @@ async def _check_ledger(settings: Settings) -> None:
         while True:
             try:
                 return await check_ledger(ledger, settings.partitions)
-            except UnavailableError as error:
+            except TransientError as error:
                 log.warning("the cluster waits for the ledger", error=str(error))
                 await asyncio.sleep(LEDGER_RETRY_S)
             except ParkgateError as error:

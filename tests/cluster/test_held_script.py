@@ -145,3 +145,52 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
     with suppress(ConnectionError):
         await writer.wait_closed()
+
+
+async def test_a_server_on_a_unix_socket_is_spoken_to_there(valkey_url: str, tmp_path: Path) -> None:
+    """In front of a Valkey that listens on a port."""
+    secret, _, address = valkey_url.removeprefix("redis://").rpartition("@")
+    host, port = address.removesuffix("/0").split(":")
+    ended = asyncio.Event()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(reader, behind[1]), pump(behind[0], writer))
+        ended.set()
+
+    path = tmp_path / "valkey.sock"
+    async with await asyncio.start_unix_server(forward, path):
+        script = HeldScript(f"unix://{secret}@{path}?db=0", ECHO, 2.0)
+        assert await script(keys=["calls"], args=["1"]) == b"1"
+        await script.close()
+        await ended.wait()
+
+
+async def test_an_answer_beside_the_one_that_was_asked_for_is_never_that_to_the_next() -> None:
+    """I2: whatever stands between, no append is ever told what became of another."""
+
+    gone = asyncio.Semaphore(0)
+
+    async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1_000)
+        writer.write(b"$5\r\nasked\r\n$7\r\nunasked\r\n")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        gone.release()
+
+    async with await asyncio.start_server(answer_twice, "127.0.0.1", 0) as server:
+        script = HeldScript(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", ECHO, 2.0)
+        for _ in range(2):
+            with pytest.raises(RedisError, match="nobody has asked for"):
+                await script(keys=["calls"], args=["1"])
+            await gone.acquire()
+        await script.close()
+
+
+async def test_after_it_was_closed_nothing_is_asked_any_more(echo: HeldScript, valkey_url: str) -> None:
+    await echo(keys=["calls"], args=["1"])
+    await echo.close()
+    with pytest.raises(RedisError, match="has hung up"):
+        await echo(keys=["calls"], args=["2"])
+    assert calls_done(valkey_url) == 1

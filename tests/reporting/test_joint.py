@@ -155,6 +155,22 @@ async def test_a_worker_that_is_ended_meanwhile_takes_no_other_with_it(writer: J
     assert isinstance(written[1], asyncio.CancelledError)
 
 
+async def test_whoever_waits_hears_of_a_fault_also_if_hanging_up_fails(
+    writer: JointWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a worker would wait for ever, and its partition's reports would stand still unnoticed."""
+
+    async def broken(*_: object) -> None:
+        raise ValueError("nobody expects this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(joint, "write", broken)
+        patched.setattr(writer, "_drop", broken)
+        async with asyncio.timeout(10):
+            with pytest.raises(ValueError, match="nobody expects this"):
+                await writer.write(first_entry("p0", admitted(7, 1)), START, at_once=True)
+
+
 async def test_whoever_waits_when_the_writer_is_closed_hears_that_nothing_is_known(writer: JointWriter) -> None:
     waiting = asyncio.create_task(writer.write(first_entry("p0", admitted(7, 1)), START, at_once=False))
     await asyncio.sleep(0)
