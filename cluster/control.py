@@ -21,7 +21,7 @@ from cluster.ledger import Ledger
 from parkgate.cluster.v1 import control_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Mode
-from ticketcore.catalogue import Catalogue
+from ticketcore.catalogue import Catalogue, Zone
 from ticketcore.catalogue_document import read_catalogue
 from ticketcore.errors import ConflictError, DamagedDataError, ParkgateError, TransientError, UnavailableError
 from ticketcore.rules import Rules, compile_rules
@@ -127,6 +127,18 @@ class Control:
                 f"{catalogue.venue.time_zone} while tickets are counted by its days"
             )
         return await self._ledger.write_control(CATALOGUE, version, document)
+
+    def newly_limited(self, document: bytes) -> list[Zone]:
+        """Zones that have no capacity in the catalogue in force, and one in this.
+
+        Raises:
+            InvalidInputError: the document is no catalogue.
+        """
+        if self.catalogue is None:
+            return []
+        now = self.catalogue.zones
+        zones = read_catalogue(document).zones.values()
+        return [zone for zone in zones if zone.capacity and zone.id in now and not now[zone.id].capacity]
 
     async def publish_keys(self, request: control_pb2.PublishKeysRequest) -> None:
         """Puts a ring of keys in force unless a newer one is.

@@ -18,7 +18,15 @@ from cluster.partition import partition_of
 from cluster.routes import Routes
 from parkgate.cluster.v1 import control_pb2, control_pb2_grpc, link_pb2
 from parkgate.gate.v1 import gate_pb2
-from ticketcore.errors import InvalidInputError, NotPermittedError, ParkgateError, TransientError, UnavailableError
+from ticketcore.catalogue import Zone
+from ticketcore.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotPermittedError,
+    ParkgateError,
+    TransientError,
+    UnavailableError,
+)
 
 CALL_TIMEOUT_S = 5.0
 FIND_TIMEOUT_S = 2.0
@@ -279,9 +287,28 @@ class ControlService(control_pb2_grpc.ControlServiceServicer):
     @guarded
     async def PublishCatalogue(self, request: control_pb2.PublishCatalogueRequest, context: Context) -> Any:
         """Stores the catalogue, then has every owner read it before it answers."""
+        await self._check_empty(self._control.newly_limited(request.document))
         version = await self._control.publish_catalogue(request.catalogue_version, request.document)
         await self._refresh_all()
         return control_pb2.PublishCatalogueResponse(catalogue_version=version)
+
+    async def _check_empty(self, zones: Sequence[Zone]) -> None:
+        """Who is inside a zone without a capacity holds no unit of it: a capacity would not count them.
+
+        Raises:
+            ConflictError: somebody is inside one of these.
+        """
+        if not zones:
+            return
+        answers = await self._ask_owners(link_pb2.LinkRequest(occupancy=control_pb2.GetOccupancyRequest()))
+        for zone in zones:
+            counted = (one for answer in answers for one in answer.occupancy.zones if one.zone_number == zone.number)
+            inside = sum(one.inside for one in counted)
+            if inside:
+                raise ConflictError(
+                    f"{inside} persons are inside {zone.name}, which has had no capacity: one of {zone.capacity} would "
+                    "not count them. Publish it while nobody is inside"
+                )
 
     @guarded
     async def PublishKeys(self, request: control_pb2.PublishKeysRequest, context: Context) -> Any:

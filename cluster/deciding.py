@@ -243,7 +243,7 @@ class Decider:
         rule = known.standing.rule
         if isinstance(outcome, Reason) or rule is None:
             return outcome
-        if verification == _SIGNATURE and not rule.admit_on_signature:
+        if verification == _SIGNATURE and not is_exit and not rule.admit_on_signature:
             return Reason.UNKNOWN_TICKET
         if (
             rule.capacity_limited

@@ -6,7 +6,6 @@ Like a partition owner it decides in memory, appends one entry for all that arri
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -22,6 +21,7 @@ from cluster.ledger import Append, Appended, Ledger, at_once
 from cluster.link import Connection
 from cluster.owner import APPEND_RETRY_S, BUSY, TICK_S, wall_clock_ms
 from cluster.quota_state import Change, QuotaState, ZoneAlert, replay, restore, snapshot, write_event
+from cluster.recalling import Totals, recall, silent
 from cluster.routes import Routes
 from cluster.snapshots import trim_after
 from parkgate.cluster.v1 import control_pb2, link_pb2
@@ -32,12 +32,13 @@ from ticketcore.quota import Counter, HoldAnswer, HoldState, LimitedLine, Line, 
 
 MAX_HOLD_MS = 3_600_000
 MAX_LINES = 64
-RECALL_TIMEOUT_S = 0.5
 MAX_CALLS = 2_000
 """Calls under way: sales send theirs in batches, and each partition has one question a zone. Beyond: ask again."""
 MAX_NAMED = 5
 """Partitions that one message names."""
 SNAPSHOT_AFTER_ENTRIES = 20_000
+SHRINK_S = 0.25
+"""From one look for units beyond a lowered capacity to the next."""
 MOVE_OF_COMMAND = {"pin": HoldState.PINNED, "confirm": HoldState.CONFIRMED, "release": HoldState.RELEASED}
 
 Changes = list[Change]
@@ -94,7 +95,7 @@ class QuotaOwner:
             return
         self.damage = ""
         await self.control.refresh()  # whoever put something in force before it was taken has asked the earlier owner
-        for loop in (self._turns(), self._ticks(), self._polls()):
+        for loop in (self._turns(), self._ticks(), self._polls(), self._shrinks()):
             self._spawn(loop)
         await self.ledger.publish_address(name, self.state.epoch, address)
         self.serves = True
@@ -176,6 +177,7 @@ class QuotaOwner:
                 response.occupancy.CopyFrom(self._leases())
             case "refresh":
                 await self.control.refresh()
+                await self._take_overhang_back()
                 response.refresh.catalogue_version = self.control.catalogue_version
             case "status":
                 response.status.CopyFrom(self.status())
@@ -323,20 +325,46 @@ class QuotaOwner:
         async with lock:
             granted = await self._commit(lambda changes: self._grant(request, changes))
             missing = request.received_total + request.wanted - granted
-            capacity, silent = self.state.zone(zone_number).capacity, list[str]()
+            zone, away = self.state.zone(zone_number), list[str]()
+            capacity = zone.capacity
             if missing > 0:
-                overhang = max(-self.state.zone(zone_number).free, 0)  # of a capacity that was lowered
-                totals = await self._recall(request, missing + overhang)
-                silent = self._silent(request, totals)
+                overhang = max(-zone.free, 0)  # of a capacity that was lowered
+                totals = await recall(self._routes, zone, missing + overhang, but=request.partition)
+                away = silent(zone, totals, but=request.partition)
                 granted = await self._commit(lambda changes: self._grant_rest(request, missing, totals, changes))
         short = granted < request.received_total + request.wanted
-        changed = self.state.zone(zone_number).capacity != capacity
-        if (silent or changed) and short and granted <= request.received_total:
-            where = f"at {', '.join(silent[:MAX_NAMED])}" if silent else "since its capacity has changed; ask again"
+        changed = zone.capacity != capacity
+        if (away or changed) and short and granted <= request.received_total:
+            where = f"at {', '.join(away[:MAX_NAMED])}" if away else "since its capacity has changed; ask again"
             raise UnavailableError(f"units of zone {zone_number} may lie unused {where}")
-        response = link_pb2.CapacityResponse(granted_total=granted, full=short and not silent and not changed)
-        response.returned_total = self.state.zone(zone_number).grants.get(request.partition, Grant()).returned_total
+        response = link_pb2.CapacityResponse(granted_total=granted, full=short and not away and not changed)
+        response.returned_total = zone.grants.get(request.partition, Grant()).returned_total
         return response
+
+    async def _take_overhang_back(self) -> None:
+        """Recalls unused units of zones whose capacity was lowered below what is leased: who comes from now on must
+        not be let in with them.
+
+        Raises:
+            UnavailableError: partitions that have units did not answer; all others have given theirs back. Those that
+                are stopped for damage let nobody in with them.
+        """
+        limits = self.control.rules.capacity_of_zone if self.control.rules else {}
+        over = [zone for zone, limit in limits.items() if limit and self.state.zone(zone).leased > limit]
+        found = await asyncio.gather(*map(self._shrink, over))
+        away = [name for names in found for name in names if name not in self._routes.damaged]
+        if away:
+            raise UnavailableError(f"units beyond a lowered capacity may lie unused at {', '.join(away[:MAX_NAMED])}")
+
+    async def _shrink(self, zone_number: int) -> list[str]:
+        """Takes what is leased beyond the capacity and unused back; names partitions that did not answer."""
+        async with self._zone_locks.setdefault(zone_number, asyncio.Lock()):
+            zone = self._limited(zone_number)
+            if zone.free >= 0:
+                return []
+            totals = await recall(self._routes, zone, -zone.free)
+            await self._commit(lambda changes: self._note_returns(zone, totals, changes))
+            return silent(zone, totals)
 
     def _capacity_of(self, zone_number: int) -> int:
         """What is in force now; 0 is unlimited."""
@@ -376,42 +404,23 @@ class QuotaOwner:
         if level > self.state.zone(zone_number).alerted_percent:
             changes.append(ZoneAlert(zone_number, level, taken, limit))
 
-    async def _recall(self, request: link_pb2.CapacityRequest, missing: int) -> list[link_pb2.CapacityRequest]:
-        """Asks every other partition's owner for unused units; returns the totals of those that answered."""
-        with contextlib.suppress(TimeoutError):  # of a host that is lost, and not replaced yet
-            async with asyncio.timeout(RECALL_TIMEOUT_S):
-                await self._routes.look_up()
-        recall = link_pb2.LinkRequest()
-        recall.recall.zone_number, recall.recall.wanted = request.zone_number, missing
-        recall.recall.except_partition = request.partition
-        for partition, grant in self.state.zone(request.zone_number).grants.items():
-            recall.recall.granted_totals[partition] = grant.granted_total
-        calls = [link.call(_copy(recall), RECALL_TIMEOUT_S) for link in self._routes.links()]
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        return [
-            item for answer in answers if isinstance(answer, link_pb2.LinkResponse) for item in answer.recall.totals
-        ]
-
-    def _silent(self, request: link_pb2.CapacityRequest, totals: list[link_pb2.CapacityRequest]) -> list[str]:
-        """Other partitions that have units and did not answer: theirs may be unused."""
-        answered = {request.partition, *(total.partition for total in totals)}
-        grants = self.state.zone(request.zone_number).grants
-        return [partition for partition, grant in grants.items() if grant.leased and partition not in answered]
-
     def _grant_rest(
         self,
         request: link_pb2.CapacityRequest,
         missing: int,
-        totals: list[link_pb2.CapacityRequest],
+        totals: Totals,
         changes: Changes,
     ) -> int:
-        zone = self._limited(request.zone_number)
+        self._note_returns(self._limited(request.zone_number), totals, changes)
+        return self._grant_more(request, missing, changes)
+
+    @staticmethod
+    def _note_returns(zone: ZoneBook, totals: Totals, changes: Changes) -> None:
         for total in totals:
             returned = zone.note_return(total.partition, total.returned_total)
             if returned is not None:
                 zone.apply(returned)
                 changes.append(returned)
-        return self._grant_more(request, missing, changes)
 
     def _leases(self) -> control_pb2.GetOccupancyResponse:
         response = control_pb2.GetOccupancyResponse()
@@ -439,6 +448,15 @@ class QuotaOwner:
             if lapses and lapses[0][0] <= self._clock():
                 await self._commit(lambda _: None)
 
+    async def _shrinks(self) -> None:
+        """After a capacity was lowered, until nothing is leased beyond it: units become free as guests leave."""
+        while True:
+            await asyncio.sleep(SHRINK_S)
+            try:
+                await self._take_overhang_back()
+            except TransientError as error:
+                log.warning("a lowered capacity is not reached yet", error=str(error))
+
     async def _write_snapshot(self, sequence: int, data: bytes) -> None:
         """One at a time: two that are written at once, in one place, are neither the one nor the other."""
         try:
@@ -459,12 +477,6 @@ class QuotaOwner:
                 log.warning("control records not read", error=str(error))
             except DamagedDataError as error:
                 log.critical(DAMAGED_CONTROL, owner=self.name, error=str(error))
-
-
-def _copy(request: link_pb2.LinkRequest) -> link_pb2.LinkRequest:
-    copy = link_pb2.LinkRequest()
-    copy.CopyFrom(request)
-    return copy
 
 
 def _hold_response(answer: HoldAnswer) -> control_pb2.HoldResponse:

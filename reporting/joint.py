@@ -135,6 +135,7 @@ class JointWriter:
                 if not item.written.done():  # its worker has not been ended meanwhile
                     item.written.set_result(written[item.batch.partition])
         finally:
+            _fail(taken, _closed())  # whoever was not told anything, whatever has ended this
             self._last_end = asyncio.get_running_loop().time()
 
     async def _connected(self) -> Connection:

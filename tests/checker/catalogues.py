@@ -68,10 +68,13 @@ class Catalogues:
 def _read(history: History) -> Iterator[Catalogue]:
     published = list(history.of("park", "publish"))
     for number, item in enumerate(published):
-        later = published[number + 1] if number + 1 < len(published) else None
+        # One that was never answered may be in force, and so may those before it: until a later one was answered.
+        ended = [
+            later.completed for later in published[number + 1 :] if later.completed is not None and _is_done(later)
+        ]
         yield Catalogue(
             item.invoked if item.kind == "publish" else ALWAYS,
-            later.completed if later is not None and _is_done(later) else NEVER,  # type: ignore[arg-type]
+            min(ended, default=NEVER),
             {int(zone): limit for zone, limit in item.request["capacities"].items()},
             {int(product): frozenset(zones) for product, zones in item.request.get("places", {}).items()},
         )

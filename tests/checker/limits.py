@@ -87,11 +87,12 @@ class Occupancy:
 
     def take(self, facts: list[Fact]) -> Iterator[Violation]:
         """Moves one entry on."""
+        before = {zone: self.leased(zone) for zone in self._limited}
         touched = {key for fact in facts if (key := self._moved(fact)) is not None}
         last = facts[-1]
         for zone, partition in sorted(touched):
             if zone in self._limited:
-                self._bound(zone, self._heard_ms.get(last.partition), last.durable_ms)
+                self._bound(zone, before[zone], self._heard_ms.get(last.partition), last.durable_ms)
                 yield from self._check_alone(zone, partition, last.where)
                 if self._ordered:
                     yield from self._check_together(zone, partition, last.where)
@@ -108,9 +109,10 @@ class Occupancy:
         """How many persons may be inside, as of the last entry."""
         return self._bounds.get(zone, self._catalogues.last(zone))
 
-    def _bound(self, zone: int, since_ms: int | None, until_ms: int | None) -> None:
+    def _bound(self, zone: int, leased: int, since_ms: int | None, until_ms: int | None) -> None:
+        """`leased`: before the entry, for no entry makes room for itself."""
         limit = max(self._catalogues.capacities(zone, since_ms, until_ms))
-        self._bounds[zone] = max(limit, min(self._bounds.get(zone, limit), self.leased(zone)))
+        self._bounds[zone] = max(limit, min(self._bounds.get(zone, limit), leased))
 
     def _check_alone(self, zone: int, partition: str, where: str) -> Iterator[Violation]:
         """What one partition's own order shows: that of the capacity owner, or of who leases."""

@@ -11,7 +11,18 @@ import pytest
 
 from parkgate.gate.v1 import gate_pb2 as gate
 from tests.checker import OK
-from tests.checker.small_story import EXIT, TICKET, ZONE, Story, admitted, lease, moved, refused
+from tests.checker.small_story import (
+    EXIT,
+    HELD,
+    TICKET,
+    ZONE,
+    Story,
+    admitted,
+    hold,
+    lease,
+    moved,
+    refused,
+)
 
 PRODUCT, ASKED, ANSWERED = 4, 2_000, 3_000
 HERE, AWAY = {str(PRODUCT): [ZONE]}, {str(PRODUCT): [9]}
@@ -137,3 +148,26 @@ def test_full_is_judged_by_the_least_capacity_in_force(asked: int, said: bool) -
     story.entry(refused(9, CAPACITY_FULL), durable_ms=asked + 5)
     what = "I4 1 persons were told that it is full, with at most 3 inside all the while, of 4"
     assert (what in story.found()) is said
+
+
+def test_a_grant_beyond_a_lowered_capacity_makes_no_room_for_itself() -> None:
+    """I4: also not the first entry after the publication."""
+    story = park(HERE, 1, HERE)
+    story.entry(moved(1), partition="q0", durable_ms=1_000)
+    story.entry(lease(1), durable_ms=1_001)
+    story.entry(hold(1, HELD), partition="q0", durable_ms=ANSWERED + 10)
+    story.entry(moved(3), partition="q0", durable_ms=ANSWERED + 100_000)
+    assert "I4 3 units are leased, 1 there are" in story.found()
+
+
+def test_a_publication_that_was_never_answered_keeps_no_earlier_catalogue_in_force() -> None:
+    """I1, I4: the next one that was answered ends it as well."""
+    story = Story()
+    story.history.operations[0].request["places"] = HERE
+    asked = {"capacities": {str(ZONE): 1}, "places": AWAY}
+    story.history.invoke("publish", "sales", ASKED, **asked)
+    story.history.invoke("publish", "sales", ANSWERED, **asked).complete(ANSWERED + 1, OK)
+    story.show(1, ANSWERED + 100)
+    story.entry(moved(3), partition="q0", durable_ms=ANSWERED + 100)
+    story.entry(lease(3), admitted(1), durable_ms=ANSWERED + 101)
+    assert "I1 was admitted, and no catalogue in force has its product there" in story.found()

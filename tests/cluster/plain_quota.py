@@ -62,6 +62,7 @@ class PlainRoutes:
 
     def __init__(self, links: Sequence[Returning | Spare | Silent]) -> None:
         self._links = links
+        self.damaged: dict[str, Any] = {}
 
     async def look_up(self) -> None: ...
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,6 +93,19 @@ def test_nobody_is_locked_in_by_a_later_catalogue(zones: list[str]) -> None:
     assert again.partition.zone_lease(1).inside == 0
     (nobody,) = again.send(scan(code, 5, direction=EXIT))
     assert reason(nobody) in ("WRONG_GATE", "WRONG_PRODUCT")
+
+
+def test_who_was_let_in_on_a_signature_leaves_also_if_that_is_no_longer_enough() -> None:
+    """I4: the registration of the ticket may still be on its way."""
+    bench, code = Bench(), token("family", 1)
+    bench.send(scan(code, 1, persons=3))
+    strict = rules_after({})
+    for pair, rule in strict.pairs.items():
+        strict.pairs[pair] = replace(rule, admit_on_signature=False)
+    bench.rules = strict
+    assert reason(bench.send(scan(code, 2, persons=1))[0]) == "UNKNOWN_TICKET"
+    (some,) = bench.send(scan(code, 3, direction=EXIT))
+    assert (reason(some), some.persons_admitted) == ("ADMIT", 3)
 
 
 def test_the_first_admission_stays_while_anybody_of_the_ticket_is_admitted() -> None:

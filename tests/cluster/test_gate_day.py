@@ -278,6 +278,38 @@ async def test_a_full_zone_refuses_and_lets_in_as_others_leave(two_owners: Local
     assert (park.inside, park.capacity) == (20, 20)
 
 
+async def test_a_lowered_capacity_is_that_of_whoever_comes_next(two_owners: LocalCluster) -> None:
+    """I4: with units that partitions hold in advance as many would come in as before."""
+    cluster = two_owners
+    await cluster.publish(document_with_capacity(cluster, "park", 100), 2)
+    codes = [cluster.token("day") for _ in range(40)]
+    await cluster.register(*codes)
+    gate = await cluster.gate("main-1")
+    first = await gate.send(*(scan(code) for code in codes[:8]))
+    assert {verdict.decision for verdict in first} == {ADMIT}
+    await cluster.publish(document_with_capacity(cluster, "park", 11), 3)
+    later = await gate.send(*(scan(code) for code in codes[8:]))
+    assert sum(verdict.decision == ADMIT for verdict in later) == 3
+    assert {reason(verdict) for verdict in later if verdict.decision != ADMIT} == {"CAPACITY_FULL"}
+
+
+async def test_a_zone_with_guests_that_were_never_counted_gets_no_capacity(cluster: LocalCluster) -> None:
+    """I4: they hold no units, and as many again would be let in."""
+    await cluster.publish(document_with_capacity(cluster, "park", 0), 2)
+    code = cluster.token("day")
+    await cluster.register(code)
+    gate = await cluster.gate("main-1")
+    await gate.send(scan(code))
+    limited = document_with_capacity(cluster, "park", 11)
+    with pytest.raises(
+        grpc.aio.AioRpcError, match=r"1 persons are inside .* Publish it while nobody is inside"
+    ) as told:
+        await cluster.publish(limited, 3)
+    assert told.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    await gate.send(scan(code, direction=EXIT))
+    await cluster.publish(limited, 3)
+
+
 def document_with_capacity(cluster: LocalCluster, zone: str, capacity: int) -> dict:
     from tests.cluster.harness import example_document
 

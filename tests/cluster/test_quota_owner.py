@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from cluster import quota_owner
+from cluster import quota_owner, recalling
 from cluster.control import Control
+from cluster.ledger import Head
 from cluster.partition import partition_of
 from cluster.quota_state import replay, restore, snapshot
 from parkgate.cluster.v1 import control_pb2, link_pb2
@@ -265,8 +266,10 @@ async def test_a_question_under_way_is_answered_by_the_capacity_that_is_in_force
     asked = asyncio.ensure_future(quotas.capacity("p1", 0, 0, 4))
     await quotas.links[0].asked.wait()
     waits = asyncio.ensure_future(quotas.capacity("p2", 0, 0, 1))
-    await quotas.set_capacity(3)
+    publishing = asyncio.ensure_future(quotas.set_capacity(3))
+    await until(lambda: quotas.owner.control.catalogue_version == 2)
     gate.set()
+    await publishing
     assert ((await asked).granted_total, (await waits).granted_total) == (3, 0)
     assert quotas.owner.state.zone(2).leased == 3
 
@@ -279,11 +282,51 @@ async def test_full_is_not_said_of_a_capacity_that_was_lowered_while_units_were_
     await quotas.capacity("p0", 0, 0, 5)
     asked = asyncio.ensure_future(quotas.ask_capacity("p1", 0, 0, 2))
     await quotas.links[0].asked.wait()
-    await quotas.set_capacity(3)
+    publishing = asyncio.ensure_future(quotas.set_capacity(3))
+    await until(lambda: quotas.owner.control.catalogue_version == 2)
     gate.set()
     assert "its capacity has changed; ask again" in (await asked).fault
+    await publishing
     again = await quotas.capacity("p1", 0, 0, 2)
     assert (again.granted_total, again.full) == (1, True)
+
+
+async def test_a_lowered_capacity_takes_unused_units_back_before_it_is_said_to_be_in_force(quotas: QuotaDesk) -> None:
+    """I4: whoever comes after that would be let in with them."""
+    quotas.links.append(Spare(3))
+    await quotas.capacity("p0", 0, 0, 5)
+    await quotas.set_capacity(3)
+    assert quotas.owner.state.zone(2).leased == 3
+    await quotas.take_over()
+    assert quotas.owner.state.zone(2).leased == 3, "it is durable"
+
+
+async def test_a_lowered_capacity_is_not_said_to_be_in_force_while_a_partition_with_units_is_silent(
+    quotas: QuotaDesk,
+) -> None:
+    """I4"""
+    quotas.links += [Silent(), Spare(1)]
+    await quotas.capacity("p0", 0, 0, 5)
+    await quotas.capacity("p1", 0, 0, 4)
+    await Control(quotas.real).publish_catalogue(2, canonical_json(small_park.document(3)))
+    assert "may lie unused at p1" in (await quotas.ask(refresh=link_pb2.RefreshRequest())).fault
+    quotas.owner._routes.damaged["p1"] = Head(1, 1, "", "owner-1", "its log is damaged")
+    assert not (await quotas.ask(refresh=link_pb2.RefreshRequest())).fault, "it lets nobody in with them"
+    quotas.owner._routes.damaged.clear()
+    quotas.links[0] = Returning(p0=2, p1=1)
+    assert not (await quotas.ask(refresh=link_pb2.RefreshRequest())).fault
+    assert quotas.owner.state.zone(2).leased == 3
+
+
+async def test_units_beyond_a_lowered_capacity_are_taken_back_as_guests_leave(quotas: QuotaDesk) -> None:
+    """I4: nobody asks for more there, for each guest who leaves makes room for the next."""
+    everybody_inside = Spare(0)
+    quotas.links.append(everybody_inside)
+    await quotas.capacity("p0", 0, 0, 5)
+    await quotas.set_capacity(3)
+    assert quotas.owner.state.zone(2).leased == 5
+    everybody_inside.units = 4
+    await until(lambda: quotas.owner.state.zone(2).leased == 3)
 
 
 async def test_a_quota_owner_that_takes_over_grants_by_the_capacity_that_is_in_force_by_then(
@@ -344,7 +387,7 @@ async def test_a_lost_host_holds_up_a_question_for_capacity_no_longer_than_a_sil
     async def lost() -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(quota_owner, "RECALL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(recalling, "RECALL_TIMEOUT_S", 0.05)
     monkeypatch.setattr(quotas.owner._routes, "look_up", lost)
     await quotas.capacity("p0", 0, 0, 3)
     answer = await asyncio.wait_for(quotas.capacity("p1", 0, 0, 9), 1.0)

@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from cluster import ledger, minute, owner, owner_commands, quota_owner, snapshots
+from cluster import ledger, minute, owner, owner_commands, quota_owner, recalling, snapshots
 from cluster.control_service import CALL_TIMEOUT_S, ControlService
 from cluster.deciding import Decider, Genuine, Waiting
 from cluster.hosting import OwnerHost
@@ -288,12 +288,9 @@ def _grow_while_young(self: Owner, batch: Any) -> bool:
     return self._clock() - batch.context.moment.time_ms < owner.MAX_BATCH_AGE_MS
 
 
-async def _recall_the_missing(self: QuotaOwner, request: Any, missing: int) -> Any:
+async def _recall_the_missing(routes: Any, zone: Any, wanted: int, but: str = "") -> Any:
     """What is leased beyond a lowered capacity stays where it is."""
-    return await _RECALL_FROM(self, request, missing - max(-self.state.zone(request.zone_number).free, 0))
-
-
-_RECALL_FROM = QuotaOwner._recall
+    return await recalling.recall(routes, zone, wanted - max(-zone.free, 0), but)
 
 
 async def _nothing(*_: object) -> None:
@@ -440,7 +437,7 @@ BUGS = {
     ),
     "overhang stays": Bug(
         "units that are leased beyond a lowered capacity, and unused, are not recalled", "catalogue",
-        _patch((QuotaOwner, "_recall", _recall_the_missing)), 1_000,
+        _patch((quota_owner, "recall", _recall_the_missing)), 1_000,
     ),
     "stale worker stops": Bug(
         "a second worker takes for damage what was trimmed meanwhile", "reporting",

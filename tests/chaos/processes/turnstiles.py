@@ -72,9 +72,8 @@ class Turnstile(GateClient):
 
     async def scan(self, scan: gate_pb2.Scan, ticket: int, *, forged: bool = False) -> gate_pb2.Verdict:
         """Shows a code and waits for what the turnstile shows."""
-        operation = self.history.invoke(
-            "scan", self.gate, now_ms(), scan_id=scan.scan_id.hex(), ticket=ticket, forged=forged
-        )
+        asked = {"scan_id": scan.scan_id.hex(), "ticket": ticket, "forged": forged, "persons": scan.persons}
+        operation = self.history.invoke("scan", self.gate, now_ms(), **asked)
         verdict = await self.check(scan)
         # The gate may have gone on with an earlier attempt of the same guest.
         operation.request["scan_id"] = verdict.scan_id.hex()
