@@ -393,7 +393,7 @@ BUGS = {
     ),
     "silent is full": Bug(
         "who does not answer a recall is taken to have no unused units", "zombies",
-        _patch((QuotaOwner, "_silent", lambda *_: [])), 100,
+        _patch((quota_owner, "silent", lambda *_, **__: [])), 100,
     ),
     "full on its way": Bug(
         "full is believed while units that were given back are on their way", "network",
