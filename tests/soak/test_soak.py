@@ -23,8 +23,8 @@ VISITS, WARM_UP = 500, 120
 FLAT_MB = 25.0
 """What allocators keep back differs by some megabytes, more on a busy machine; a leaked connection alone is some
 100 kB, 500 are 50 MB."""
-FLOOD_S = 6.0
-GUESTS = 30_000
+FLOOD_S = 8.0
+GUESTS = 40_000
 """More than are let in while the storm lasts; signing and registering them takes some seconds."""
 PARTITIONS = ("p0", "p1", "p2", "p3", "q0")
 LONE_S = 5.0

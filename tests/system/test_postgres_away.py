@@ -14,7 +14,7 @@ from tests.system.stack import Stack, tell
 
 pytestmark = [pytest.mark.system, pytest.mark.ray, pytest.mark.timeout(180)]
 
-AWAY_S = 12.0
+AWAY_S = 20.0
 SLOWEST_S = 2.0
 """A gate that waits longer has waited for Postgres."""
 
