@@ -75,5 +75,6 @@ def _words(product: Product, slot: int, rules: Rules, met: Reason) -> str:
 
 def _clock(minute: int) -> str:
     """A minute of the park's day as on a clock; 24:00 is its end."""
-    minute = minute % DAY_MINUTES if minute > DAY_MINUTES else minute
+    if not 0 <= minute <= DAY_MINUTES:
+        minute %= DAY_MINUTES
     return f"{minute // 60:02d}:{minute % 60:02d}"

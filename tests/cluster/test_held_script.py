@@ -112,30 +112,35 @@ async def test_user_and_password_are_those_of_the_url(valkey_url: str) -> None:
         client.acl_deluser("gate%")
 
 
+class Front:
+    """Stands before a Valkey, in a form that it has not itself."""
+
+    def __init__(self, valkey_url: str) -> None:
+        self.secret, _, address = valkey_url.removeprefix("redis://").rpartition("@")
+        self.host, self._port = address.removesuffix("/0").split(":")
+        self.ended = asyncio.Event()
+
+    async def forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = await asyncio.open_connection(self.host, int(self._port))
+        await asyncio.gather(pump(reader, behind[1]), pump(behind[0], writer))
+        self.ended.set()
+
+
 async def test_a_server_that_wants_tls_is_spoken_to_in_tls(valkey_url: str, tmp_path: Path) -> None:
     """In front of a Valkey that has none: what a managed one ends in its own front."""
     files = Pki(tmp_path).server()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(files.certificate, files.key)
-    secret, _, address = valkey_url.removeprefix("redis://").rpartition("@")
-    host, port = address.removesuffix("/0").split(":")
-
-    ended = asyncio.Event()
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(pump(reader, behind[1]), pump(behind[0], writer))
-        ended.set()
-
-    async with await asyncio.start_server(forward, host, 0, ssl=tls) as server:
-        url = f"rediss://{secret}@localhost:{server.sockets[0].getsockname()[1]}/0"
+    front = Front(valkey_url)
+    async with await asyncio.start_server(front.forward, front.host, 0, ssl=tls) as server:
+        url = f"rediss://{front.secret}@localhost:{server.sockets[0].getsockname()[1]}/0"
         strange, known = HeldScript(url, ECHO, 2.0), HeldScript(f"{url}?ssl_ca_certs={files.ca}", ECHO, 2.0)
         with pytest.raises(ssl.SSLCertVerificationError):
             await strange(keys=["calls"], args=["1"])
         assert await known(keys=["calls"], args=["1"]) == b"1"
         await known.close()
         await strange.close()
-        await ended.wait()
+        await front.ended.wait()
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,21 +154,13 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 async def test_a_server_on_a_unix_socket_is_spoken_to_there(valkey_url: str, tmp_path: Path) -> None:
     """In front of a Valkey that listens on a port."""
-    secret, _, address = valkey_url.removeprefix("redis://").rpartition("@")
-    host, port = address.removesuffix("/0").split(":")
-    ended = asyncio.Event()
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind = await asyncio.open_connection(host, int(port))
-        await asyncio.gather(pump(reader, behind[1]), pump(behind[0], writer))
-        ended.set()
-
+    front = Front(valkey_url)
     path = tmp_path / "valkey.sock"
-    async with await asyncio.start_unix_server(forward, path):
-        script = HeldScript(f"unix://{secret}@{path}?db=0", ECHO, 2.0)
+    async with await asyncio.start_unix_server(front.forward, path):
+        script = HeldScript(f"unix://{front.secret}@{path}?db=0", ECHO, 2.0)
         assert await script(keys=["calls"], args=["1"]) == b"1"
         await script.close()
-        await ended.wait()
+        await front.ended.wait()
 
 
 async def test_an_answer_beside_the_one_that_was_asked_for_is_never_that_to_the_next() -> None:

@@ -284,6 +284,8 @@ async def test_an_owner_that_answers_nonsense_is_hung_up_on(tmp_path: Path) -> N
     await _until(lambda: link.broken)
     await over.wait()
     server.close()
+    with pytest.raises(UnknownOutcomeError, match="broken"):
+        await link.call(link_pb2.LinkRequest(status={}), 1)
 
 
 async def test_an_address_where_nobody_listens_is_unavailable(tmp_path: Path) -> None:

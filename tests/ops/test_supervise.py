@@ -206,7 +206,8 @@ def test_a_process_that_is_not_ready_in_time_is_started_again(start: Callable[[s
     stack = start(
         'processes = [Process("slow", python("import time; time.sleep(600)"), lambda: False, ready_timeout_s=0.3)]'
     )
-    stack.wait_for(lambda now: one(now, "slow").detail.startswith("not ready within"))
+    said = stack.wait_for(lambda now: one(now, "slow").detail.startswith("not ready within"))
+    assert one(said, "slow").restarts >= 1
 
 
 def test_dependencies_are_put_in_order_and_mistakes_are_refused() -> None:

@@ -171,6 +171,29 @@ async def test_whoever_waits_hears_of_a_fault_also_if_hanging_up_fails(
                 await writer.write(first_entry("p0", admitted(7, 1)), START, at_once=True)
 
 
+async def test_whoever_waits_when_a_write_in_pieces_is_broken_off_hears_that_nothing_is_known(
+    writer: JointWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that cannot be has the others tried one by one; the writer is closed at the first of them."""
+    alone = asyncio.Event()
+
+    async def refuse_together(_: Connection, batches: Sequence[tuple[Batch, Offset]]) -> dict[str, tuple[Offset, bool]]:
+        if len(batches) > 1:
+            raise psycopg.IntegrityError("one of them cannot be")
+        alone.set()
+        return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(joint, "write", refuse_together)
+    tasks = [
+        asyncio.create_task(writer.write(first_entry(name, admitted(7, 1)), START, at_once=False)) for name in NAMES
+    ]
+    async with asyncio.timeout(10):
+        await alone.wait()
+        await writer.close()
+        told = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(answer) for answer in told] == [psycopg.InterfaceError] * len(NAMES)
+
+
 async def test_whoever_waits_when_the_writer_is_closed_hears_that_nothing_is_known(writer: JointWriter) -> None:
     waiting = asyncio.create_task(writer.write(first_entry("p0", admitted(7, 1)), START, at_once=False))
     await asyncio.sleep(0)

@@ -162,6 +162,7 @@ async def test_the_sandbox_takes_an_intent_and_answers_by_webhook_over_http(desk
             await asyncio.sleep(0.01)
     hooks.close()
     await provider.stop()
+    assert await desk.value("SELECT count(*) FROM sales.tickets") == 1
 
 
 def real_now(desk: Desk) -> Any:
