@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +27,16 @@ def show_error(error: OpsError) -> None:
         ERR.print(Panel(body, title="Error", title_align="left", border_style="red"))
     else:
         print(f"parkgate: {error}", file=sys.stderr)
+
+
+def show_pending(catalogue_version: int, pending: str) -> None:
+    """Says so where gates do not decide by the catalogue that windows sell by, and why."""
+    if pending:
+        OUT.print(
+            f"[red]Windows sell by catalogue {catalogue_version}, and gates decide by an earlier one: "
+            f"{escape(pending)}.[/red] The cluster is asked again until it takes it, or until another is published.",
+            soft_wrap=True,
+        )
 
 
 def table(columns: Sequence[str], right: Sequence[str] = ()) -> Table:

@@ -141,7 +141,10 @@ class GrpcCluster:
     async def publish_catalogue(self, version: int, document: bytes) -> None:
         """See `Cluster`."""
         request = control.PublishCatalogueRequest(catalogue_version=version, document=document)
-        await self._call(lambda stub: stub.PublishCatalogue, request)
+        try:
+            await self._call(lambda stub: stub.PublishCatalogue, request)
+        except UnknownOutcomeError as error:
+            raise UnknownOutcomeError("the ticket cluster does not answer") from error  # sales ask again by themselves
 
     async def _call(self, method: Callable[[Any], Callable[..., Awaitable[R]]], request: object) -> R:
         failure: grpc.aio.AioRpcError | None = None
@@ -160,7 +163,7 @@ def _ours(failure: grpc.aio.AioRpcError | None) -> UnavailableError | UnknownOut
     if failure is None or failure.code() in UNCERTAIN:
         return UnknownOutcomeError("the ticket cluster did not answer; ask again with the same request_id")
     log.error("the cluster refused a call of sales: %s %s", failure.code(), failure.details())
-    return UnavailableError("the ticket cluster refused sales' call; operations must look at its log", 5_000)
+    return UnavailableError(f"the ticket cluster refuses: {failure.details()}", 5_000)
 
 
 def connect(config: SalesConfig) -> GrpcCluster:

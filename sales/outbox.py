@@ -168,8 +168,7 @@ async def _tell(sales: Sales, kind: Kind, payload: bytes) -> str:
         case Kind.RETURN_UNITS:
             await sales.cluster.return_units(control.ReturnUnitsRequest.FromString(payload))
         case Kind.PUBLISH_CATALOGUE:
-            published = await sales.catalogues.version(int.from_bytes(payload, "big"))
-            await sales.cluster.publish_catalogue(published.version, published.document)
+            await _publish(sales, int.from_bytes(payload, "big"))
         case Kind.PAYMENT_INTENT:
             await provider.post(sales.config, "/intents", payload)
         case Kind.MONEY_BACK:
@@ -177,6 +176,14 @@ async def _tell(sales: Sales, kind: Kind, payload: bytes) -> str:
         case Kind.REGISTER_TICKETS:
             raise NotImplementedError("registrations go together")
     return ""
+
+
+async def _publish(sales: Sales, version: int) -> None:
+    """A version that a later one has replaced is not told any more: if the cluster refused it for good, the later one
+    would wait behind it for ever."""
+    newest = await sales.catalogues.current()
+    if version >= newest.version:
+        await sales.cluster.publish_catalogue(newest.version, newest.document)
 
 
 async def _register(sales: Sales, rows: Sequence[Any], failures: dict[int, str]) -> None:

@@ -22,10 +22,11 @@ Folder = Annotated[
 
 @app.command()
 def show(data_dir: DataDir = None, config: Config = None, as_json: AsJson = False) -> None:
-    """The catalogue in force: products with their prices, slots, zones and gates."""
+    """The catalogue in force: products with their prices, slots, zones and gates; and whether gates decide by it."""
     import asyncio
 
     from ops.commands.options import settings
+    from ops.screen import show_pending
     from ticketcore.catalogue_document import read_catalogue
 
     answer = asyncio.run(_get(settings(data_dir, config)))
@@ -33,6 +34,7 @@ def show(data_dir: DataDir = None, config: Config = None, as_json: AsJson = Fals
         print(answer.document.decode())
         return
     _print(answer.catalogue_version, read_catalogue(answer.document))
+    show_pending(answer.catalogue_version, answer.pending)
 
 
 @app.command()
@@ -50,11 +52,14 @@ def check(folder: Folder = None, data_dir: DataDir = None, config: Config = None
 
 @app.command()
 def publish(folder: Folder = None, data_dir: DataDir = None, config: Config = None) -> None:
-    """Put the files of a folder in force, at once, for sales and gates. Tickets that were sold stay as they are."""
+    """Put the files of a folder in force, at once, for sales and gates. Tickets that were sold stay as they are.
+
+    Exit code 1 when gates do not decide by it yet.
+    """
     import asyncio
 
     from ops.commands.options import settings
-    from ops.screen import OUT
+    from ops.screen import OUT, show_pending
     from ops.services.catalogue import adopt, read_catalogue
 
     found = settings(data_dir, config)
@@ -69,6 +74,8 @@ def publish(folder: Folder = None, data_dir: DataDir = None, config: Config = No
             f"[yellow]The next start puts {found.catalogue_dir} in force again: change it there too.[/yellow]",
             soft_wrap=True,
         )
+    show_pending(answer.catalogue_version, answer.pending)
+    raise typer.Exit(1 if answer.pending else 0)
 
 
 async def _get(settings: "Settings") -> "sales_pb2.GetCatalogueResponse":

@@ -12,16 +12,21 @@ if TYPE_CHECKING:
     from ops.settings import Settings
     from ops.state import ProcessState, StackState
     from parkgate.cluster.v1.control_pb2 import GetStatusResponse
+    from parkgate.sales.v1.sales_pb2 import GetCatalogueResponse
 
 BACKLOG_SHOWN_PERCENT = 50
+ANSWER_S = 2.0
 COLOURS = {"running": "green", "starting": "yellow", "waiting": "yellow", "backoff": "red", "stopping": "yellow"}
 
 
 def status(data_dir: DataDir = None, config: Config = None, as_json: AsJson = False) -> None:
-    """Every process with its state, uptime, restarts, memory and ports; and what of the ledger is damaged.
+    """Every process with its state, uptime, restarts, memory and ports; what of the ledger is damaged; and a catalogue
+    that gates do not decide by yet.
 
     Exit code 0 when all is well, 1 when something is not, or nothing runs.
     """
+    import asyncio
+
     from ops import state
     from ops.commands.options import settings
 
@@ -29,18 +34,23 @@ def status(data_dir: DataDir = None, config: Config = None, as_json: AsJson = Fa
     folder = chosen.data_dir
     now = state.read(folder)
     running = now is not None and now.alive
-    cluster = _cluster(chosen) if running else None
+    cluster, catalogue = asyncio.run(_ask_both(chosen)) if running else (None, None)
     if as_json:
-        _print_json(now if running else None, cluster)
+        _print_json(now if running else None, cluster, catalogue)
     elif now is None or not running:
         from ops.screen import OUT
 
         OUT.print(f"Nothing runs on {folder}. Start it with [cyan]parkgate up[/cyan].")
     else:
+        from ops.screen import show_pending
+
         _print_table(now)
         _print_damage(cluster)
         _print_backlog(cluster)
-    well = running and now is not None and all(one.healthy for one in now.processes) and not _damage(cluster)
+        if catalogue is not None:
+            show_pending(catalogue.catalogue_version, catalogue.pending)
+    well = running and now is not None and all(one.healthy for one in now.processes)
+    well = well and not _damage(cluster) and not (catalogue is not None and catalogue.pending)
     raise typer.Exit(0 if well else 1)
 
 
@@ -69,22 +79,32 @@ def _print_table(now: "StackState") -> None:
     OUT.print(rows)
 
 
-def _cluster(chosen: "Settings") -> "GetStatusResponse | None":
-    """What the cluster says of itself; None if it does not answer, which the table says already."""
+async def _ask_both(chosen: "Settings") -> "tuple[GetStatusResponse | None, GetCatalogueResponse | None]":
+    """What the cluster says of itself, and sales of the catalogue; None for who does not answer, which the table says
+    already."""
     import asyncio
 
-    try:
-        return asyncio.run(_ask(chosen))
-    except Exception:  # noqa: BLE001 - whatever keeps it from answering
-        return None
+    cluster, catalogue = await asyncio.gather(_ask_cluster(chosen), _ask_sales(chosen), return_exceptions=True)
+    return (
+        None if isinstance(cluster, BaseException) else cluster,
+        None if isinstance(catalogue, BaseException) else catalogue,
+    )
 
 
-async def _ask(chosen: "Settings") -> "GetStatusResponse":
+async def _ask_cluster(chosen: "Settings") -> "GetStatusResponse":
     from ops import clients
     from parkgate.cluster.v1 import control_pb2
 
     async with clients.control(chosen) as stub:
-        return await stub.GetStatus(control_pb2.GetStatusRequest(), timeout=2.0)
+        return await stub.GetStatus(control_pb2.GetStatusRequest(), timeout=ANSWER_S)
+
+
+async def _ask_sales(chosen: "Settings") -> "GetCatalogueResponse":
+    from ops import clients
+    from parkgate.sales.v1 import sales_pb2
+
+    async with clients.sales(chosen) as stub:
+        return await stub.GetCatalogue(sales_pb2.GetCatalogueRequest(), timeout=ANSWER_S)
 
 
 def _damage(cluster: "GetStatusResponse | None") -> dict[str, str]:
@@ -119,14 +139,17 @@ def _print_backlog(cluster: "GetStatusResponse | None") -> None:
         )
 
 
-def _print_json(now: "StackState | None", cluster: "GetStatusResponse | None") -> None:
+def _print_json(
+    now: "StackState | None", cluster: "GetStatusResponse | None", catalogue: "GetCatalogueResponse | None"
+) -> None:
     import dataclasses
     import json
 
     if now is None:
         print(json.dumps({"phase": "stopped", "processes": []}))
         return
-    fields = dataclasses.asdict(now) | {"damage": _damage(cluster)}
+    pending = catalogue.pending if catalogue is not None else ""
+    fields = dataclasses.asdict(now) | {"damage": _damage(cluster), "catalogue_pending": pending}
     for fields_of_one, one in zip(fields["processes"], now.processes, strict=True):
         fields_of_one["memory_bytes"] = memory(one.who) if one.who else 0
         fields_of_one["uptime_s"] = round(time.time() - one.since, 1) if one.who else 0.0

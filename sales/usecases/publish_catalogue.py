@@ -25,7 +25,8 @@ async def publish_catalogue(
 ) -> pb.PublishCatalogueResponse:
     """Checks the whole document, stores it as the next version if it differs, and pushes it to the cluster.
 
-    The push is in the outbox too: with the cluster away, the catalogue is in force here and arrives there later.
+    The push is in the outbox too: with the cluster away, the catalogue is in force here and arrives there later. One
+    that the cluster refuses stays in force here, and the answer says what the gates' side has against it.
 
     Raises:
         InvalidInputsError: with every fault of the document.
@@ -43,6 +44,7 @@ async def publish_catalogue(
         await sales.cluster.publish_catalogue(response.catalogue_version, document)
     except TransientError as error:
         log.warning("catalogue %d will reach the cluster later: %s", response.catalogue_version, error)
+        response.pending = str(error)
     return response
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from parkgate.sales.v1 import sales_pb2 as pb
 from sales.context import Sales
 from sales.identity import Caller
+from sales.outbox import Kind
+from sales.tables import outbox
 from sales.wire import milliseconds
 
 
@@ -17,4 +21,13 @@ async def get_catalogue(sales: Sales, caller: Caller, request: pb.GetCatalogueRe
         catalogue_version=published.version,
         document=published.document,
         publish_time_ms=milliseconds(published.publish_time),
+        pending=await _pending(sales) if not wanted else "",
     )
+
+
+async def _pending(sales: Sales) -> str:
+    """What the cluster has last had against the newest catalogue, if it is still to be told of it."""
+    newest = sa.select(outbox.c.last_error).where(outbox.c.kind == Kind.PUBLISH_CATALOGUE.value)
+    async with sales.database.reading() as connection:
+        found = await connection.execute(newest.order_by(outbox.c.id.desc()).limit(1))
+    return found.scalar() or ""

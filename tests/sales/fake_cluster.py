@@ -7,13 +7,14 @@ from datetime import datetime
 
 from parkgate.cluster.v1 import control_pb2 as control
 from parkgate.events.v1 import events_pb2 as events
-from ticketcore.errors import ConflictError, UnknownOutcomeError
+from ticketcore.errors import ConflictError, UnavailableError, UnknownOutcomeError
 from ticketcore.quota import HoldAnswer, HoldState, LimitedLine, Line, QuotaBook
 
 
 @dataclass
 class FakeCluster:
-    """`away`: nothing is done. `deaf`: it is done and the answer is lost."""
+    """`away`: nothing is done. `deaf`: it is done and the answer is lost. `against`: what it has against catalogues, by
+    version."""
 
     clock: Callable[[], datetime]
     away: bool = False
@@ -26,6 +27,7 @@ class FakeCluster:
     answered: dict[bytes, control.ChangeOutcome] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     catalogue_version: int = 0
+    against: dict[int, str] = field(default_factory=dict)
 
     def _call(self, name: str) -> None:
         self.calls[name] += 1
@@ -139,6 +141,8 @@ class FakeCluster:
         self._call("publish")
         if not document:
             raise ConflictError("no document")
+        if version in self.against:
+            raise UnavailableError(f"the ticket cluster refuses: {self.against[version]}")
         self.catalogue_version = max(self.catalogue_version, version)
 
     def sold(self, quota_key: str) -> int:

@@ -14,16 +14,17 @@ from sales.cluster_client import GrpcCluster, connect
 from sales.config import SalesConfig
 from tests.sales.conftest import new_id
 from tests.sales.fake_cluster import FakeCluster
-from ticketcore.errors import UnknownOutcomeError
+from ticketcore.errors import UnavailableError, UnknownOutcomeError
 
 
 @dataclass
 class Gateway(ControlServiceServicer):
-    """ChangeHolds over a quota book; `short` forgets the last answer."""
+    """ChangeHolds over a quota book; `short` forgets the last answer. `against` refuses catalogues."""
 
     cluster: FakeCluster = field(default_factory=lambda: FakeCluster(lambda: datetime.now(UTC)))
     sizes: list[int] = field(default_factory=list)
     short: bool = False
+    against: str = ""
 
     async def ChangeHolds(
         self, request: control.ChangeHoldsRequest, context: grpc.aio.ServicerContext[object, object]
@@ -31,6 +32,13 @@ class Gateway(ControlServiceServicer):
         self.sizes.append(len(request.commands))
         results = [await self._do(command) for command in request.commands]
         return control.ChangeHoldsResponse(results=results[:-1] if self.short else results)
+
+    async def PublishCatalogue(
+        self, request: control.PublishCatalogueRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> control.PublishCatalogueResponse:
+        if self.against:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.against)
+        return control.PublishCatalogueResponse()
 
     async def _do(self, command: control.HoldCommand) -> control.HoldResponse:
         match command.WhichOneof("command"):
@@ -90,3 +98,20 @@ async def test_an_answer_that_lacks_a_result_is_an_unknown_outcome_for_all_that_
     servicer.short = True
     answers = await asyncio.gather(*(client.pin_hold(new_id()) for _ in range(3)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {UnknownOutcomeError}
+
+
+async def test_what_the_cluster_has_against_a_catalogue_is_said_in_its_own_words(
+    gateway: tuple[Gateway, GrpcCluster],
+) -> None:
+    servicer, client = gateway
+    await client.publish_catalogue(1, b"{}")
+    servicer.against = "zone lake: 3 persons are inside"
+    with pytest.raises(UnavailableError, match="the ticket cluster refuses: zone lake: 3 persons are inside"):
+        await client.publish_catalogue(2, b"{}")
+
+
+async def test_a_catalogue_for_a_cluster_that_is_away_has_an_unknown_outcome(config: SalesConfig) -> None:
+    client = connect(config)  # nobody listens there
+    with pytest.raises(UnknownOutcomeError, match="does not answer"):
+        await client.publish_catalogue(2, b"{}")
+    await client.close()

@@ -255,19 +255,25 @@ class PublishCatalogueResponse(_message.Message):
 
     CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     catalogue_version: _builtins.int
     """The version now in force. Publishing the document that is in force makes no new version."""
     changed: _builtins.bool
     """True if the document differs from the one before."""
+    pending: _builtins.str
+    """Why gates do not decide by it yet: the cluster is away, or refuses it. Empty: they do. The cluster is asked again
+    until they do, or another version is published.
+    """
     def __init__(
         self,
         *,
         catalogue_version: _builtins.int = ...,
         changed: _builtins.bool = ...,
+        pending: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "changed", b"changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "changed", b"changed", "pending", b"pending"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -304,22 +310,28 @@ class GetCatalogueResponse(_message.Message):
     CATALOGUE_VERSION_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
     PUBLISH_TIME_MS_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     catalogue_version: _builtins.int
     """Its version."""
     document: _builtins.bytes
     """The document as canonical JSON."""
     publish_time_ms: _builtins.int
     """When it was published."""
+    pending: _builtins.str
+    """Of the one in force: why gates do not decide by it yet, as the cluster was asked last. Empty: nothing is known
+    against it.
+    """
     def __init__(
         self,
         *,
         catalogue_version: _builtins.int = ...,
         document: _builtins.bytes = ...,
         publish_time_ms: _builtins.int = ...,
+        pending: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "document", b"document", "publish_time_ms", b"publish_time_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalogue_version", b"catalogue_version", "document", b"document", "pending", b"pending", "publish_time_ms", b"publish_time_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
