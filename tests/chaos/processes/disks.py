@@ -1,8 +1,8 @@
 """Disks that are slow, full, lose the server in the middle of a write, or lose their power.
 
-The data folder is an ext4 of its own, on a loop device, so that it can really be full, and be shut down with all that
-the kernel has cached of it. Slow and deadly `fsync` calls are made by strace, which delays the calls of a running
-server, or kills it as it enters one: written, not yet on disk.
+The data folder is an ext4 of its own, on a loop device, and the ledger's folder in it is another, so that each can
+really be full, and be shut down with all that the kernel has cached of it. Slow and deadly `fsync` calls are made by
+strace, which delays the calls of a running server, or kills it as it enters one: written, not yet on disk.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -96,14 +96,15 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
-def disk_full() -> Inject:
-    """Under everything: ledger, books, logs, state."""
+def disk_full(*disks: SmallDisk) -> Inject:
+    """Nothing more can be written there."""
 
     async def inject(park: Park, chance: random.Random) -> Heal:
-        ballast = fill(park.stack.settings.data_dir)
+        ballast = [fill(disk.folder) for disk in disks]
 
         async def heal() -> None:
-            ballast.unlink()
+            for file in ballast:
+                file.unlink()
 
         return heal
 
@@ -166,26 +167,30 @@ def _strace(pids: list[int], what: str) -> subprocess.Popen[bytes]:
     return tracer
 
 
-def power_cut(disk: SmallDisk) -> Inject:
-    """The machine is without power: its processes and all that was not on the disk are gone. Then it boots."""
+def power_cut(disks: Sequence[SmallDisk]) -> Inject:
+    """The machine is without power: its processes and all that was not on its disks are gone. Then it boots. Which
+    disk is the first to go dark is drawn."""
 
     async def inject(park: Park, chance: random.Random) -> Heal:
         everyone = park.stack.processes()
-        disk.cut_power()
+        for disk in chance.sample(disks, len(disks)):
+            disk.cut_power()
         signal_all(everyone, signal.SIGKILL)
 
         async def heal() -> None:
-            await asyncio.to_thread(_boot, disk, park)
+            await asyncio.to_thread(_boot, disks, park)
 
         return heal
 
     return inject
 
 
-def _boot(disk: SmallDisk, park: Park) -> None:
+def _boot(disks: Sequence[SmallDisk], park: Park) -> None:
     """Raises: TimeoutError: the park does not come up again, and why."""
-    _unmount_when_free(disk)
-    disk.mount()
+    for disk in reversed(disks):
+        _unmount_when_free(disk)
+    for disk in disks:
+        disk.mount()
     try:
         park.stack.up()
     except (AssertionError, subprocess.TimeoutExpired) as error:
@@ -224,19 +229,23 @@ def _open_in(process: Path) -> Iterator[str]:
                 yield os.readlink(link)
 
 
-def disk_faults(disk: SmallDisk) -> list[Fault]:
-    """All of them, for an installation on a small disk."""
+def disk_faults(books: SmallDisk, ledger: SmallDisk) -> list[Fault]:
+    """All of them, for an installation on two small disks: `ledger` is mounted in a folder of `books`."""
     return [
         Fault("slow-ledger-disk", "every fsync of the ledger takes 60 ms longer", slow_disk("valkey"), SLOW_S),
         Fault("slow-postgres-disk", "every fsync of Postgres takes 60 ms longer", slow_disk("postgres"), SLOW_S),
         Fault(
             "kill-valkey-writing", "the ledger is killed between a write and its fsync", killed_in_mid_write("valkey")
         ),
-        Fault("disk-full", "the disk of the data folder is full: ledger, books, logs", disk_full(), FULL_S),
+        Fault("disk-full", "both disks are full: ledger, books, logs", disk_full(books, ledger), FULL_S),
+        Fault("ledger-disk-full", "the ledger's disk is full, all others are not", disk_full(ledger), FULL_S),
+        Fault(
+            "books-disk-full", "the disk of Postgres and logs is full, the ledger's is not", disk_full(books), FULL_S
+        ),
         Fault(
             "power-cut",
-            "the machine loses its power: no process, and nothing on the disk that was not synced; then it boots",
-            power_cut(disk),
+            "the machine loses its power: no process, and nothing on the disks that was not synced; then it boots",
+            power_cut((books, ledger)),
             DARK_S,
         ),
     ]

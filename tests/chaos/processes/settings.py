@@ -16,6 +16,9 @@ from tests.chaos.processes.park import Park, installation
 from tests.chaos.processes.site import two_nodes
 from tests.chaos.processes.takeover import Loss, killed_owner, lost_node
 
+LEDGER = "ledger"
+"""Where an installation keeps its ledger, in its data folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -38,9 +41,13 @@ def setting(hosts: int) -> Iterator[Setting]:
             yield Setting(park, ONE_NODE, lambda: killed_owner(park))
     else:
         with tempfile.TemporaryDirectory(prefix="pgchaos-") as folder:
-            data = Path(folder) / "data"
-            with small_disk(Path(folder) / "disk", data) as disk, running(data) as park:
-                yield Setting(park, [*ONE_NODE, *disk_faults(disk)], lambda: killed_owner(park))
+            place, data = Path(folder), Path(folder) / "data"
+            with (
+                small_disk(place / "disk", data) as books,
+                small_disk(place / "ledger-disk", data / LEDGER) as ledger,
+                running(data) as park,
+            ):
+                yield Setting(park, [*ONE_NODE, *disk_faults(books, ledger)], lambda: killed_owner(park))
 
 
 @contextmanager
