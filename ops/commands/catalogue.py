@@ -66,7 +66,8 @@ def publish(folder: Folder = None, data_dir: DataDir = None, config: Config = No
     path = folder or found.catalogue_dir
     answer = asyncio.run(_publish(found, read_catalogue(path)[0]))
     if answer.changed:
-        OUT.print(f"Catalogue {answer.catalogue_version} is in force, from {path}.", soft_wrap=True)
+        where = " for sales" if answer.pending else ""
+        OUT.print(f"Catalogue {answer.catalogue_version} is in force{where}, from {path}.", soft_wrap=True)
     else:
         OUT.print(f"Nothing changed: catalogue {answer.catalogue_version} says the same as {path}.", soft_wrap=True)
     if not adopt(path, found):
