@@ -23,7 +23,7 @@ test: $(STAMP) ## Run all tests.
 	@$(BIN)/pytest -m "not system" -n 2 --dist loadfile
 	@$(BIN)/pytest -m system
 
-chaos: $(STAMP) ## Try every promise under every fault: some fourteen minutes, LONG=1 more than an hour, SEED=2 other seeds.
+chaos: $(STAMP) ## Try every promise under every fault: some fifteen minutes, LONG=1 more than an hour, SEED=2 other seeds.
 	@scripts/system_packages.sh ip=iproute2 nft=nftables strace=strace mkfs.ext4=e2fsprogs
 	@$(BIN)/python -m tests.chaos
 
