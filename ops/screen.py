@@ -30,11 +30,11 @@ def show_error(error: OpsError) -> None:
 
 
 def show_pending(catalogue_version: int, pending: str) -> None:
-    """Says so where gates do not decide by the catalogue that windows sell by, and why."""
+    """Says so where gates may not decide by the catalogue that windows sell by, and why."""
     if pending:
         OUT.print(
-            f"[red]Windows sell by catalogue {catalogue_version}, and gates decide by an earlier one: "
-            f"{escape(pending)}.[/red] The cluster is asked again until it takes it, or until another is published.",
+            f"[red]Windows sell by catalogue {catalogue_version}, and gates may decide by an earlier one: "
+            f"{escape(pending)}.[/red] The cluster is told again until it has it, or until another is published.",
             soft_wrap=True,
         )
 

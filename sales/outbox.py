@@ -180,10 +180,11 @@ async def _tell(sales: Sales, kind: Kind, payload: bytes) -> str:
 
 async def _publish(sales: Sales, version: int) -> None:
     """A version that a later one has replaced is not told any more: if the cluster refused it for good, the later one
-    would wait behind it for ever."""
-    newest = await sales.catalogues.current()
-    if version >= newest.version:
-        await sales.cluster.publish_catalogue(newest.version, newest.document)
+    would wait behind it for ever. The one that is told is the row's own: what is in force may be seen late here."""
+    if version < (await sales.catalogues.current()).version:
+        return
+    published = await sales.catalogues.version(version)
+    await sales.cluster.publish_catalogue(published.version, published.document)
 
 
 async def _register(sales: Sales, rows: Sequence[Any], failures: dict[int, str]) -> None:

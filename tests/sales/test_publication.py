@@ -50,6 +50,18 @@ async def test_a_refused_catalogue_is_said_until_the_cluster_takes_it(desk: Desk
     assert desk.cluster.catalogue_version == 2
 
 
+async def test_a_catalogue_that_this_process_has_not_seen_in_force_yet_is_told_all_the_same(desk: Desk) -> None:
+    """Its row is there as soon as it is in force; which one that is, a process looks up once a second only."""
+    await relay_after(desk, 0.0)
+    seen = await desk.sales.catalogues.current()
+    desk.cluster.away = True
+    assert await publish(desk, renamed) == 2
+    desk.cluster.away = False
+    desk.sales.catalogues._current = (seen.version, desk.now)
+    await relay_after(desk, 0.5)
+    assert desk.cluster.catalogue_version == 2
+
+
 async def test_a_catalogue_that_was_refused_for_good_does_not_keep_the_next_from_the_cluster(desk: Desk) -> None:
     desk.cluster.against[2] = "the park would move to another time zone"
     await publish(desk, renamed)

@@ -261,7 +261,7 @@ class PublishCatalogueResponse(_message.Message):
     changed: _builtins.bool
     """True if the document differs from the one before."""
     pending: _builtins.str
-    """Why gates do not decide by it yet: the cluster is away, or refuses it. Empty: they do. The cluster is asked again
+    """Why gates may not decide by it yet: the cluster is away, or refuses it. Empty: they do. The cluster is asked again
     until they do, or another version is published.
     """
     def __init__(
@@ -318,7 +318,7 @@ class GetCatalogueResponse(_message.Message):
     publish_time_ms: _builtins.int
     """When it was published."""
     pending: _builtins.str
-    """Of the one in force: why gates do not decide by it yet, as the cluster was asked last. Empty: nothing is known
+    """Of the one in force: why gates may not decide by it yet, as the cluster was told last. Empty: nothing is known
     against it.
     """
     def __init__(
