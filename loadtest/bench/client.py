@@ -139,9 +139,14 @@ class _Run:
 
 async def say_hello(call: Any, gates: list[str]) -> None:
     """Opens a stream for those gates, and reads its welcome."""
-    hello = gate_pb2.Hello(gate_ids=gates, device_time_ms=time.time_ns() // 1_000_000, software="bench")
-    await call.write(gate_pb2.ClientFrame(hello=hello).SerializeToString())
+    await call.write(hello(gates))
     await call.read()
+
+
+def hello(gates: list[str]) -> bytes:
+    """The first frame of a stream for those gates."""
+    said = gate_pb2.Hello(gate_ids=gates, device_time_ms=time.time_ns() // 1_000_000, software="bench")
+    return gate_pb2.ClientFrame(hello=said).SerializeToString()
 
 
 def scan_id_of(frame: bytes) -> bytes:

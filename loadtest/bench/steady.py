@@ -2,35 +2,39 @@
 
 Arrivals are a Poisson process (seeded), whose guests are dealt to the streams in turn: the load is the same whatever
 the number of streams. Latency counts from the arrival, so that a system that stands still is not asked less and does
-not look fast. Frames of one scan; a stream writes on without waiting for answers. Runs in a process of its own: a plan
-on standard input, the result on standard output.
+not look fast. Frames of one scan; a stream writes on without waiting for answers. The streams are those of
+`loadtest.bench.wire`: turnstiles bring processors of their own, and a client that takes most of a core of two would
+have its own queue measured. Runs in a process of its own: a plan on standard input, the result on standard output.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import json
 import random
+import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import grpc
 import uvloop
 
 from loadtest.bench import client
+from loadtest.bench.wire import Wire, client_tls
 from ops.embedded.base import own_module
 from parkgate.gate.v1 import gate_pb2
 
 LATE_S = 0.05
 """An arrival that the client itself wrote so much later was late by its own fault."""
 PATIENCE_S = 10.0
-CHANNELS = 8
+CONNECTIONS = 8
+TICK_S = 0.001
+"""The finest that uvloop's timers go: who arrives within it is sent together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,76 +59,88 @@ class Result:
     refused: dict[str, int]
 
 
-@dataclass(slots=True)
 class _Run:
-    plan: Plan
-    started: float = 0.0
-    answered: int = 0
-    late: int = 0
-    retried: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    latencies: list[float] = field(default_factory=list)
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.started = 0.0
+        self.answered = self.late = self.retried = 0
+        self.refused: Counter[str] = Counter()
+        self.latencies: list[float] = []
+        self._due: dict[bytes, float] = {}
+        """When the scans that wait for their verdicts arrived."""
+        self._welcomes = 0
 
-    async def go(self, credentials: grpc.ChannelCredentials) -> Result:
+    async def go(self, tls: ssl.SSLContext) -> Result:
         base = self.plan.base
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        channels = [
-            grpc.aio.secure_channel(base.address, credentials, options=options)
-            for _ in range(min(base.streams, CHANNELS))
+        wires = [await Wire.connect(base.address, tls) for _ in range(min(base.streams, CONNECTIONS))]
+        streams = [
+            (wire, wire.open(client.METHOD, self._hear))
+            for wire, _ in zip(itertools.cycle(wires), range(base.streams), strict=False)
         ]
-        calls: list[Any] = [
-            channels[number % len(channels)].stream_stream(client.METHOD)() for number in range(base.streams)
-        ]
-        await asyncio.gather(*(client.say_hello(call, base.gates) for call in calls))
+        for wire, number in streams:
+            wire.send(number, client.hello(base.gates))
+        await self._until(wires, lambda: self._welcomes == len(streams))
         frames = client.build_frames(base)
+        scans = [(frame, client.scan_id_of(frame)) for frame in frames]
         gc.freeze()  # a collection that walks through all frames would make arrivals late
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.readline)
         self.started = time.perf_counter()
-        shares = zip(client.deal(frames, len(calls)), client.deal(self._arrivals(len(frames)), len(calls)), strict=True)
-        await asyncio.gather(*(self._stream(call, *share) for call, share in zip(calls, shares, strict=True)))
+        await self._show(scans, streams)
+        await self._until(wires, lambda: self.answered == len(scans))
         seconds = time.perf_counter() - self.started
-        for channel in channels:
-            await channel.close()
+        for wire in wires:
+            wire.close()
         self.latencies.sort()
         p50, p99 = (client.percentile(self.latencies, share) * 1e3 for share in (0.50, 0.99))
         return Result(self.answered, seconds, p50, p99, self.late, self.retried, dict(self.refused))
 
-    async def _stream(self, call: Any, frames: list[bytes], arrivals: list[float]) -> None:
-        due: dict[bytes, float] = {}
-        reading = asyncio.create_task(self._read(call, due, len(frames)))
-        for frame, wanted in zip(frames, arrivals, strict=True):
-            pause = wanted - time.perf_counter()
-            if pause > 0:
-                await asyncio.sleep(pause)
-            self.late += time.perf_counter() - wanted > LATE_S
-            due[client.scan_id_of(frame)] = wanted
-            await call.write(frame)
-        async with asyncio.timeout(PATIENCE_S):
-            await reading
-        call.cancel()
+    async def _show(self, scans: list[tuple[bytes, bytes]], streams: list[tuple[Wire, int]]) -> None:
+        """Sends each scan when it arrives, from the streams in turn."""
+        for (frame, scan_id), wanted, (wire, number) in zip(
+            scans, self._arrivals(len(scans)), itertools.cycle(streams), strict=False
+        ):
+            while (early := wanted - time.perf_counter()) > 0:  # noqa: ASYNC110 - a time is awaited, no event
+                await asyncio.sleep(max(early, TICK_S))
+            self.late += -early > LATE_S
+            self._due[scan_id] = wanted
+            wire.send(number, frame)
 
-    def _arrivals(self, count: int) -> list[float]:
-        chance, when, arrivals = random.Random(self.plan.seed), self.started, list[float]()
+    def _arrivals(self, count: int) -> Iterator[float]:
+        chance, when = random.Random(self.plan.seed), self.started
         for _ in range(count):
             when += chance.expovariate(self.plan.per_s)
-            arrivals.append(when)
-        return arrivals
+            yield when
 
-    async def _read(self, call: Any, due: dict[bytes, float], count: int) -> None:
-        measured_from = self.started + client.WARM_UP_S
-        while count:
-            for verdict in gate_pb2.ServerFrame.FromString(await call.read()).verdicts:
-                if verdict.decision == gate_pb2.DECISION_RETRY:
-                    self.retried += 1
-                elif verdict.decision != gate_pb2.DECISION_ADMIT:
-                    self.refused[gate_pb2.Reason.Name(verdict.reason)] += 1
-                wanted = due.pop(verdict.scan_id)
-                self.answered += 1
-                count -= 1
-                if wanted >= measured_from:
-                    self.latencies.append(time.perf_counter() - wanted)
+    @staticmethod
+    async def _until(wires: list[Wire], done: Callable[[], bool]) -> None:
+        """Waits for answers.
+
+        Raises:
+            WireError: a connection has ended.
+            TimeoutError: they did not come within PATIENCE_S.
+        """
+        async with asyncio.timeout(PATIENCE_S):
+            while not done():
+                for wire in wires:
+                    if wire.ended.done():
+                        wire.ended.result()
+                await asyncio.sleep(TICK_S)
+
+    def _hear(self, message: bytes) -> None:
+        now, measured_from = time.perf_counter(), self.started + client.WARM_UP_S
+        answer = gate_pb2.ServerFrame.FromString(message)
+        self._welcomes += answer.HasField("welcome")
+        for verdict in answer.verdicts:
+            if verdict.decision == gate_pb2.DECISION_RETRY:
+                self.retried += 1
+            elif verdict.decision != gate_pb2.DECISION_ADMIT:
+                self.refused[gate_pb2.Reason.Name(verdict.reason)] += 1
+            wanted = self._due.pop(verdict.scan_id)
+            self.answered += 1
+            if wanted >= measured_from:
+                self.latencies.append(now - wanted)
 
 
 async def measure(plan: Plan, on_ready: Callable[[], None] = lambda: None) -> Result:
@@ -154,9 +170,8 @@ def main() -> None:
     """Reads a plan from standard input, writes the result to standard output."""
     given = json.loads(sys.stdin.readline())
     plan = Plan(client.Plan(**given["base"]), given["per_s"], given["seed"])
-    files = (plan.base.ca, plan.base.key, plan.base.certificate)
-    credentials = grpc.ssl_channel_credentials(*(Path(name).read_bytes() for name in files))
-    json.dump(asdict(uvloop.run(_Run(plan).go(credentials))), sys.stdout)
+    tls = client_tls(Path(plan.base.ca), Path(plan.base.certificate), Path(plan.base.key))
+    json.dump(asdict(uvloop.run(_Run(plan).go(tls))), sys.stdout)
 
 
 if __name__ == "__main__":
