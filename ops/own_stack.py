@@ -89,13 +89,4 @@ def write_settings(data_dir: Path) -> None:
 
 
 def _distinct_ports() -> dict[str, int]:
-    chosen: dict[str, int] = {}
-    taken: set[int] = set()
-    for name in PORTS:
-        wide = CLUSTER_PORTS if name == "cluster_metrics_port" else 1
-        port = ports.choose()
-        while not all(port + more not in taken and ports.is_free(port + more) for more in range(wide)):
-            port = ports.choose()
-        taken.update(range(port, port + wide))
-        chosen[name] = port
-    return chosen
+    return {name: ports.choose_row(CLUSTER_PORTS if name == "cluster_metrics_port" else 1) for name in PORTS}

@@ -11,6 +11,8 @@ from ops.files import write_atomic
 FIRST, LAST = 20000, 32000
 """Below Linux' range for outgoing connections (32768 and up), so that no client socket takes the port by chance."""
 ATTEMPTS = 200
+_kept: set[int] = set()
+"""Ports that are this process' until it ends."""
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
@@ -60,21 +62,46 @@ def held_by(pids: Collection[int]) -> set[int]:
 
 
 def choose() -> int:
-    """A free port on loopback. Two choosers may still meet: whoever loses starts again with another."""
+    """A free port on loopback, kept for this process: no other that chooses is given it while this one lives."""
+    return choose_row(1)
+
+
+def choose_row(length: int) -> int:
+    """The first of so many neighbouring ones."""
     for _ in range(ATTEMPTS):
-        port = random.randint(FIRST, LAST)  # noqa: S311 - spreading, not secrecy
-        if is_free(port):
-            return port
+        first = random.randint(FIRST, LAST + 1 - length)  # noqa: S311 - spreading, not secrecy
+        row = range(first, first + length)
+        if _kept.isdisjoint(row) and all(is_free(port) and _keep(port) for port in row):
+            return first
     raise OpsError(f"No free TCP port from {FIRST} to {LAST} on 127.0.0.1.", "End the programs that hold them.")
 
 
 def kept_or_chosen(path: Path) -> int:
     """The port noted in the file when it is still free, or else a new one, noted."""
     port = noted(path)
-    if port is None or not is_free(port):
+    if port is None or not (is_free(port) and _keep(port)):
         port = choose()
         write_atomic(path, str(port).encode())
     return port
+
+
+def _keep(port: int) -> bool:
+    """Keeps the port for this process; false when another has.
+
+    Between choosing and listening there are seconds, in which the port is free for everybody. The sign that it is
+    somebody's is a socket with a name of its own in the kernel's list of them, which is a network namespace's as the
+    ports are: it ends with the process, however that ends, and is no file.
+    """
+    if port in _kept:
+        return True
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sign:
+        try:
+            sign.bind(f"\0parkgate-port-{port}")
+        except OSError:
+            return False
+        sign.detach()
+    _kept.add(port)
+    return True
 
 
 def noted(path: Path) -> int | None:

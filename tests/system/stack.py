@@ -52,7 +52,7 @@ class Stack:
 
     def __init__(self, data_dir: Path, **more: object) -> None:
         self.data_dir = data_dir
-        first = _free_range(len(PORTS) + METRICS_PORTS)
+        first = ports.choose_row(len(PORTS) + METRICS_PORTS)
         others = [name for name in PORTS if name != "cluster_metrics_port"]
         chosen: dict[str, object] = {
             name: first + number for number, name in enumerate([*others, "cluster_metrics_port"])
@@ -256,14 +256,6 @@ def _replace(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
-
-
-def _free_range(length: int) -> int:
-    """The first of so many neighbouring free ports."""
-    while True:
-        first = ports.choose()
-        if all(ports.is_free(first + offset) for offset in range(length)):
-            return first
 
 
 def _toml(value: object) -> str:
