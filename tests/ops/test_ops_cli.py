@@ -44,6 +44,14 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["reporting.client", "sales.catalogue_folder"])
+def test_who_asks_for_a_report_or_reads_a_catalogue_loads_neither_ray_nor_what_speaks_to_postgres(module: str) -> None:
+    """They are half a second and more of every command that does."""
+    code = f"import sys, {module}; print([name for name in ('ray', 'sqlalchemy', 'psycopg') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "command", ["up", "status", "down", "rebalance", "doctor", "config", "enroll", "enroll gate", "enroll revoke"]
 )

@@ -10,10 +10,11 @@ from pathlib import Path
 from gateclient import GateConfig, run_gate
 from gateclient.display import JsonDisplay
 from ops.pki import Kind
-from reporting import PartitionWorker, ReportingConfig, compare, migrate, recount
+from reporting import PartitionWorker, ReportingConfig, compare, migrate
 from reporting.database import connect
 from reporting.log_reader import make_client
 from reporting.queries.counts import postgres_book
+from reporting.recount import recount
 from tests.cluster.harness import LocalCluster
 from ticketcore.token import to_qr_text
 
