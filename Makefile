@@ -21,7 +21,7 @@ demo: $(STAMP) ## Run one park day, end to end, and check its books.
 test: $(STAMP) ## Run all tests.
 	@scripts/system_packages.sh redis-benchmark=redis-tools chromium=chromium
 	@$(BIN)/pytest -m "not system" -n 2 --dist loadfile
-	@$(BIN)/pytest -m system
+	@$(BIN)/pytest -m system -n 2 --dist loadfile
 
 chaos: $(STAMP) ## Try every promise under every fault: some fifteen minutes, LONG=1 more than an hour, SEED=2 other seeds.
 	@scripts/system_packages.sh ip=iproute2 nft=nftables strace=strace mkfs.ext4=e2fsprogs

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from own_stack import CommandLine
 
-from ops import ports, state
+from ops import state
 from ops.children import spawn
 from ops.embedded.base import Command
 from ops.errors import FolderInUse
@@ -247,47 +248,57 @@ def test_a_recycled_pid_is_never_signalled() -> None:
     assert not is_alive(who)
 
 
+@pytest.fixture(scope="module")
+def park(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """A folder for a whole stack, with ports of its own; whatever the tests leave of it is ended."""
+    made = CommandLine(tmp_path_factory.mktemp("park") / "data")
+    yield made
+    stop_stack(made.data_dir)
+
+
 @pytest.fixture
-def stack_env(data_dir: Path) -> Iterator[dict[str, str]]:
-    """The environment of a whole stack on ports of its own; whatever a test leaves of it is ended."""
-    names = (
-        "GATE",
-        "SALES",
-        "REPORTING",
-        "SUPERVISOR_METRICS",
-        "CLUSTER_METRICS",
-        "SALES_METRICS",
-        "REPORTING_METRICS",
-    )
-    chosen: set[int] = set()
-    while len(chosen) < len(names):
-        chosen.add(ports.choose())
-    own = {f"PARKGATE_{name}_PORT": str(port) for name, port in zip(names, chosen, strict=True)}
-    yield {**os.environ, "PARKGATE_DATA_DIR": str(data_dir), **own}
-    stop_stack(data_dir)
-
-
-def up(env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "ops.cli", "up", "--detach"]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+def running(park: CommandLine) -> CommandLine:
+    """The stack in it, up and well: what a test has stopped is started again."""
+    now = state.read(park.data_dir)
+    if now is None or not (now.alive and now.phase is Phase.RUNNING):
+        stop_stack(park.data_dir)
+        park.ok("up", "--detach")
+    return park
 
 
 @pytest.mark.system
-def test_any_process_of_the_stack_may_be_killed_and_heals(data_dir: Path, stack_env: dict[str, str]) -> None:
-    assert up(stack_env).returncode == 0
+def test_any_process_of_the_stack_may_be_killed_and_heals(running: CommandLine) -> None:
+    data_dir = running.data_dir
     before = state.read(data_dir)
     assert before is not None
     for name in ("postgres", "valkey"):
+        times = one(before, name).restarts + 1
         send(pid_of(before, name), signal.SIGKILL)
-        wait_for_state(data_dir, lambda now, name=name: one(now, name).restarts == 1 and one(now, name).healthy)  # type: ignore[misc]
+        wait_for_state(data_dir, lambda now, name=name, times=times: is_back(now, name, times))  # type: ignore[misc]
     send(before.supervisor, signal.SIGKILL)
     after = wait_for_state(data_dir, lambda now: now.supervisor != before.supervisor and now.phase is Phase.RUNNING)
     assert all(process.healthy for process in after.processes)
 
 
+def is_back(now: StackState, name: str, times: int) -> bool:
+    return one(now, name).restarts == times and one(now, name).healthy
+
+
 @pytest.mark.system
-def test_a_killed_watcher_leaves_the_stack_serving_and_down_stops_it(data_dir: Path, stack_env: dict[str, str]) -> None:
-    assert up(stack_env).returncode == 0
+def test_a_second_stack_on_the_folder_is_refused(running: CommandLine) -> None:
+    again = running.run("up", "--detach")
+    assert again.returncode == 1
+    assert "runs on" in again.stderr
+    assert "parkgate down" in again.stderr
+    assert "Traceback" not in again.stderr
+    now = state.read(running.data_dir)
+    assert now is not None
+    assert now.phase is Phase.RUNNING
+
+
+@pytest.mark.system
+def test_a_killed_watcher_leaves_the_stack_serving_and_down_stops_it(running: CommandLine) -> None:
+    data_dir = running.data_dir
     now = state.read(data_dir)
     assert now is not None
     watcher = owner_of(data_dir / "run" / "watch.lock")
@@ -300,19 +311,6 @@ def test_a_killed_watcher_leaves_the_stack_serving_and_down_stops_it(data_dir: P
     assert stop_stack(data_dir)
     assert not any(is_alive(who) for who in family)
     assert not stop_stack(data_dir)
-
-
-@pytest.mark.system
-def test_a_second_stack_on_the_folder_is_refused(data_dir: Path, stack_env: dict[str, str]) -> None:
-    assert up(stack_env).returncode == 0
-    again = up(stack_env)
-    assert again.returncode == 1
-    assert "runs on" in again.stderr
-    assert "parkgate down" in again.stderr
-    assert "Traceback" not in again.stderr
-    now = state.read(data_dir)
-    assert now is not None
-    assert now.phase is Phase.RUNNING
 
 
 def owner_of(lock: Path) -> Identity:
