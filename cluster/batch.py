@@ -7,24 +7,22 @@ when all of its scans are decided (some may wait for capacity over several turns
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cluster.deciding import Decider
+from cluster.heads import HEAD, heads_of
 from cluster.ledger import Append
 from cluster.link import Connection
 from cluster.minute import Context
 from cluster.partition import Partition, partition_of, partition_of_scan
+from cluster.short_way import ShortWay
 from cluster.verdicts import in_frame, retry
 from parkgate.cluster.v1 import link_pb2
 from parkgate.gate.v1 import gate_pb2
-from ticketcore.token import TOKEN_LENGTH
 
 NOT_OWNED_RETRY_MS = 100
 BATCH_ID_LENGTH = 8
-TICKET_AND_TERMS = struct.Struct(">xQ8s")
-"""The head of a token: version, ticket id, and the claims that are its terms."""
 
 
 @dataclass(slots=True)
@@ -35,12 +33,23 @@ class Group:
     group_id: int
     frame: gate_pb2.ClientFrame
     gate_numbers: list[int]
+    """By lane."""
+    heads: bytes = b""
+    """A head for each scan, one after the other; worked out here where the gateway has sent none."""
     verdicts: list[bytes] = field(default_factory=list)
     """For each scan a server frame with its verdict; empty while it waits."""
     receipts: gate_pb2.ServerFrame | None = None
     waiting: int = 0
     misrouted: bool = False
     partitions: set[Partition] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if len(self.heads) != HEAD.size * len(self.frame.scans):
+            self.heads = heads_of(self.frame, self.gate_numbers)
+
+    def gate_number(self, scan: gate_pb2.Scan) -> int:
+        """Where a scan was shown; 0 for a lane that there is not."""
+        return self.gate_numbers[scan.lane] if scan.lane < len(self.gate_numbers) else 0
 
     def answer(self) -> bytes:
         """The server frame that answers it all: protobuf joins the frames of a row."""
@@ -60,7 +69,6 @@ class WaitingScan:
 
     group: Group
     position: int
-    gate_number: int
     partition: str
     zone_number: int
     persons: int
@@ -90,6 +98,7 @@ class Batch:
         self.replies: list[tuple[set[Partition], Reply]] = []
         self.ready_groups: list[Group] = []
         self._deciders: dict[int, Decider] = {}
+        self._short_way = ShortWay(partitions, context.moment.time_ms)
 
     def decider(self, index: int) -> Decider | None:
         """The decider of a partition. None: it is not owned here; or it was taken after the batch began, and its last
@@ -129,40 +138,20 @@ class Batch:
 
     def decide_group(self, group: Group) -> None:
         """Decides all scans and passages of a group, in order."""
-        lanes, verdicts = group.gate_numbers, group.verdicts
-        for position, scan in enumerate(group.frame.scans):
-            lane = scan.lane
-            gate_number = lanes[lane] if lane < len(lanes) else 0
-            admitted = self._admit_alike(group, scan, gate_number)
-            verdicts.append(admitted or b"")
-            if not admitted:
-                self._decide_scan(group, position, scan, gate_number)
+        scans = len(group.frame.scans)
+        group.verdicts = [b""] * scans
+        self._decide_scans(group, range(scans))
         for report in group.frame.passages:
             self._record_passage(group, report)
 
     def resume(self, waiting: WaitingScan) -> None:
         """Decides a scan again that has waited for capacity."""
-        group, scan = waiting.group, waiting.scan
-        admitted = self._admit_alike(group, scan, waiting.gate_number)
-        if admitted:
-            group.verdicts[waiting.position] = admitted
-        else:
-            self._decide_scan(group, waiting.position, scan, waiting.gate_number)
+        self._decide_scans(waiting.group, range(waiting.position, waiting.position + 1))
 
-    def _admit_alike(self, group: Group, scan: gate_pb2.Scan, gate_number: int) -> bytes | None:
-        """The short way, which most scans of a morning go."""
-        token = scan.token
-        if len(token) != TOKEN_LENGTH:
-            return None
-        ticket_id, terms = TICKET_AND_TERMS.unpack_from(token)
-        index = ticket_id % self.partitions  # `partition_of`, spelled out: each scan comes here
-        decider = self._deciders.get(index) or self.decider(index)
-        if decider is None:
-            return None
-        admitted = decider.admit_alike(scan, token, ticket_id, (gate_number, terms))
-        if admitted is not None:
-            group.partitions.add(decider.partition)
-        return admitted
+    def _decide_scans(self, group: Group, positions: range) -> None:
+        """Most scans of a morning go the short way."""
+        for position in self._short_way.left_over(group, positions, self.decider):
+            self._decide_scan(group, position)
 
     def _record_passage(self, group: Group, report: gate_pb2.PassageReport) -> None:
         receipt = group.receipt()
@@ -187,8 +176,9 @@ class Batch:
         deadlines = (decider.partition.next_deadline() for decider in deciders)
         return any(deadline is not None and deadline <= now_ms for deadline in deadlines)
 
-    def _decide_scan(self, group: Group, position: int, scan: gate_pb2.Scan, gate_number: int) -> None:
+    def _decide_scan(self, group: Group, position: int) -> None:
         """Decides one scan of a group, or puts it among those that wait."""
+        scan = group.frame.scans[position]
         decider = self.decider(partition_of_scan(scan.token, scan.scan_id, self.partitions))
         if decider is None:
             group.misrouted = True
@@ -196,13 +186,13 @@ class Batch:
             return
         group.partitions.add(decider.partition)
         verdict = gate_pb2.Verdict()
-        waits = decider.decide(scan, gate_number, verdict)
+        waits = decider.decide(scan, group.gate_number(scan), verdict)
         if waits is None:
             group.verdicts[position] = in_frame(verdict)
             return
         group.waiting += 1
         name = decider.partition.name
-        self.waiting.append(WaitingScan(group, position, gate_number, name, waits.zone_number, waits.persons))
+        self.waiting.append(WaitingScan(group, position, name, waits.zone_number, waits.persons))
 
     def appends(self) -> Iterator[tuple[Partition, Append]]:
         """One append for each partition that something happened to; from now on that entry is on its way."""

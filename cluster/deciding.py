@@ -6,18 +6,20 @@ entry before anybody hears a verdict. A scan that needs more of a zone's capacit
 
 Within a minute most scans of a gate differ in ticket and scan id only. What they share (how the ticket's terms stand at
 the gate, and the verdict and event of their admission) is worked out once (`cluster.minute`). The first entry of a
-registered ticket, the commonest scan of all, takes a short way to the same decision (`Decider.admit_alike`): it asks
-what can be asked in a few look-ups, and leaves the scan to `decide` wherever an answer is not the usual one.
+registered ticket, the commonest scan of all, takes a short way to the same decision (`cluster.short_way`), and comes
+here only where an answer is not the usual one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cluster.heads import gate_of
 from cluster.minute import Context, Known, look_of
 from cluster.partition import Partition
 from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, Alike, PassageRun
 from cluster.scan_memory import SCAN_MARGIN_MS, SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS
+from cluster.short_way import Entrance
 from cluster.ticket_table import Origin, Row
 from cluster.verdicts import write_uses
 from parkgate.events.v1 import events_pb2
@@ -35,7 +37,6 @@ from ticketcore.admission import (
     decide,
     terms_of,
 )
-from ticketcore.capacity import ZoneLease
 from ticketcore.lifecycle import Lifecycle
 from ticketcore.reasons import OVERRIDE_ALLOWED, Decision, Reason, decision_for
 from ticketcore.rules import Rule
@@ -58,19 +59,6 @@ _NEW = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Entrance:
-    """First entries at one gate and on the same terms, while their run is open: what each of them is asked."""
-
-    run: AdmissionRun
-    zone_key: int
-    """The key of a visit to its zone, but for the ticket."""
-    persons: int
-    other_zones: tuple[int, ...]
-    lease: ZoneLease | None
-    """Of a zone with a capacity."""
-
-
-@dataclass(frozen=True, slots=True)
 class Waiting:
     """The scan needs `persons` units of a zone's capacity before it can be decided."""
 
@@ -86,14 +74,15 @@ Examined = tuple[Genuine, Known, Visit, "Admission | Reason | Waiting"]
 class Decider:
     """Decides one batch's scans and passages on one partition, into one log entry."""
 
-    __slots__ = ("_entrances", "_entry", "_newest_ms", "_oldest_ms", "_passages", "_runs", "context", "partition")
+    __slots__ = ("_entry", "_newest_ms", "_oldest_ms", "_passages", "_runs", "context", "entrances", "partition")
 
     def __init__(self, partition: Partition, context: Context) -> None:
         self.partition = partition
         self.context = context
         self._oldest_ms = context.moment.time_ms - SCAN_MAX_AGE_MS
         self._newest_ms = context.moment.time_ms + SCAN_MAX_AHEAD_MS
-        self._entrances: dict[tuple[int, bytes], Entrance] = {}
+        self.entrances: dict[bytes, Entrance] = {}
+        """Of the runs that are open, for the short way to look up."""
         self._entry = events_pb2.LogEntry()
         self._runs: dict[Alike, AdmissionRun] = {}
         self._passages: dict[tuple[int, int, Kind, int], PassageRun] = {}
@@ -118,44 +107,20 @@ class Decider:
                 self.partition.count_run(run)
         for passages in self._passages.values():
             passages.write_event(self._entry.events.add().passages_recorded)
-        self._entrances.clear()
+        self.entrances.clear()
         self._runs.clear()
         self._passages.clear()
 
     # Scans
 
-    def admit_alike(self, scan: gate_pb2.Scan, token: bytes, ticket_id: int, at: tuple[int, bytes]) -> bytes | None:
-        """Admits the first entry of a registered ticket by its whole party, and returns its verdict in a server frame.
-        None: it may not be that, and `decide` must look. Makes the very checks of `decide`, in the order of cost.
-        `at` is the gate and the token's terms."""
-        partition = self.partition
-        if not partition.table.is_active(ticket_id, tokens.digest(token)):
-            return None  # before anything is worked out and kept for its claims, which may be anybody's
-        entrance = self._entrances.get(at) or self._open(at, token)
-        if entrance is None or scan.persons or scan.direction == _EXIT or scan.proof_seen:
-            return None
-        scan_id, scan_time_ms, lease, scans = scan.scan_id, scan.scan_time_ms, entrance.lease, partition.scans
-        if (
-            not self._oldest_ms <= scan_time_ms <= self._newest_ms
-            or entrance.zone_key | ticket_id in partition.visits
-            or len(scan_id) != SCAN_ID_LENGTH
-            or scan_id in scans.young
-            or scan_id in scans.old
-            or (entrance.other_zones and partition.admitted(ticket_id, entrance.other_zones))
-            or (lease is not None and lease.spare < entrance.persons)
-        ):
-            return None
-        run = entrance.run
-        partition.join(run, scan_id, ticket_id, at[0], scan_time_ms)
-        return run.alike.verdict_frame(scan_id, token[8:0:-1])
-
-    def _open(self, at: tuple[int, bytes], token: bytes) -> Entrance | None:
-        """Opens a run, or one more gate to it; None where first entries have to be looked at closely."""
-        context, gate_number = self.context, at[0]
+    def open(self, at: bytes) -> Entrance | None:
+        """Opens a run for first entries, or one more gate to it. `at` is gate and terms, as in a scan's head. None
+        where first entries have to be looked at closely."""
+        context = self.context
         try:
             first = context.minute.first_entries[at]
         except KeyError:
-            first = context.first_entry(token[: tokens.CLAIMS_LENGTH], gate_number)
+            first = context.first_entry(at)
         if first is None:
             return None
         alike = first.alike
@@ -164,8 +129,7 @@ class Decider:
             run = self._runs[alike] = AdmissionRun(alike, context.moment.time_ms, context.moment.day)
         lease = self.partition.zone_lease(alike.zone_number) if first.capacity_limited else None
         elsewhere = self._elsewhere(alike.product_number, alike.zone_number, first.other_zones)
-        entrance = Entrance(run, alike.zone_key, alike.persons, elsewhere, lease)
-        self._entrances[at] = entrance
+        entrance = self.entrances[at] = Entrance.to(run, gate_of(at), elsewhere, lease)
         return entrance
 
     def decide(self, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict) -> Waiting | None:

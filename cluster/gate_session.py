@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
+from cluster.heads import heads_of
 from cluster.link import LinkClient
 from cluster.partition import partition_of, partition_of_scan
 from cluster.routes import Routes
@@ -75,7 +76,8 @@ class Dispatcher:
         sole = self._routes.sole()
         if sole is not None:
             pending.link = sole
-            pending.group_id = sole.scan(raw, gate_numbers, lambda group: self._whole(pending, group))
+            heads = heads_of(frame, gate_numbers)
+            pending.group_id = sole.scan(raw, heads, gate_numbers, lambda group: self._whole(pending, group))
         else:
             self._send_split(pending, gate_numbers, self._routes.table())
 
@@ -105,7 +107,8 @@ class Dispatcher:
                 self._part(pending, part, None, gate_pb2.REASON_INTERNAL_ERROR, AWAY_RETRY_MS)
                 continue
             part.link = link
-            part.group_id = link.scan(part.frame.SerializeToString(), gate_numbers, self._part_answer(pending, part))
+            raw, heads = part.frame.SerializeToString(), heads_of(part.frame, gate_numbers)
+            part.group_id = link.scan(raw, heads, gate_numbers, self._part_answer(pending, part))
 
     def _part_answer(self, pending: Pending, part: Part) -> Callable[[link_pb2.VerdictGroup | None], None]:
         return lambda group: self._part(pending, part, group, gate_pb2.REASON_TIMEOUT, UNKNOWN_RETRY_MS)

@@ -26,7 +26,7 @@ from ticketcore.errors import UnavailableError, UnknownOutcomeError
 MAX_FRAME = 32 * 1024 * 1024
 """Bytes: a registration of 10,000 tickets is 1 MB, a batch of scans less; above is not from us."""
 MAX_BATCH = 4 * 1024 * 1024
-"""Bytes of client frames after which another link frame is begun, so that no crowd of gates can make one too large."""
+"""Bytes of frames and heads after which another link frame is begun: no crowd of gates can make one too large."""
 MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait in a link's send buffer before callers, of scans and of all else, are told to retry."""
 GATHER_S = 0.001
@@ -172,7 +172,7 @@ class LinkClient:
             raise UnavailableError(f"the owner at {address.encode()} does not answer: {error}") from error
         return client
 
-    def scan(self, client_frame: bytes, gate_numbers: list[int], answer: ScanAnswer) -> int:
+    def scan(self, client_frame: bytes, heads: bytes, gate_numbers: list[int], answer: ScanAnswer) -> int:
         """Sends a group of scans; returns its id, with which `forget` drops it."""
         group_id = self._next_id
         self._next_id += 1
@@ -185,8 +185,10 @@ class LinkClient:
         if not self._outgoing or self._outgoing_bytes > MAX_BATCH:
             self._outgoing.append(link_pb2.LinkRequest())
             self._outgoing_bytes = 0
-        self._outgoing[-1].scans.groups.add(group_id=group_id, client_frame=client_frame, gate_numbers=gate_numbers)
-        self._outgoing_bytes += len(client_frame)
+        self._outgoing[-1].scans.groups.add(
+            group_id=group_id, client_frame=client_frame, gate_numbers=gate_numbers, heads=heads
+        )
+        self._outgoing_bytes += len(client_frame) + len(heads)
         return group_id
 
     def forget(self, group_id: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from cluster.heads import claims_of, gate_of
 from cluster.runs import Alike, alike_of
 from cluster.verdicts import write_verdict
 from parkgate.events.v1 import events_pb2
@@ -32,8 +33,6 @@ from ticketcore.rules import Moment, Rule, Rules
 
 SIGNATURE_CHECKS_PER_BATCH = 40
 """Each costs about 110 µs: a flood of forged codes may not hold a batch up by more than some 4 ms. Beyond: RETRY."""
-TERMS_OFFSET = 9
-"""Where in a token's claims its terms begin: behind version, key and ticket id."""
 
 _ENTRY = gate_pb2.DIRECTION_ENTRY
 _EXIT = gate_pb2.DIRECTION_EXIT
@@ -78,8 +77,8 @@ class Minute:
         self.minute = moment.minute
         self.modes = modes
         self.known: dict[tuple[Terms, int], Known] = {}
-        self.first_entries: dict[tuple[int, bytes], FirstEntry | None] = {}
-        """By gate, and the part of a token's claims that holds its terms."""
+        self.first_entries: dict[bytes, FirstEntry | None] = {}
+        """By gate and terms, as in a scan's head."""
 
     def holds(self, rules: Rules, moment: Moment, modes: Mapping[int, Mode]) -> bool:
         """Whether it still holds."""
@@ -114,16 +113,17 @@ class Context:
             known = self.minute.known[key] = Known(stands, fresh)
         return known
 
-    def first_entry(self, claims: bytes, gate_number: int) -> FirstEntry | None:
-        """How a ticket with these claims enters first; None if it does not, or not without being looked at closely."""
-        modes, found = self.minute.modes, None
+    def first_entry(self, at: bytes) -> FirstEntry | None:
+        """How a ticket first enters at a gate and on terms, as in a scan's head; None if it does not, or not without
+        being looked at closely."""
+        modes, gate_number, found = self.minute.modes, gate_of(at), None
         if gate_number in self.rules.gate_zone and (modes.get(gate_number), False) not in MODE_REASON:
-            known = self.known(terms_of(claims), gate_number)
+            known = self.known(terms_of(claims_of(at)), gate_number)
             rule, fresh = known.standing.rule, known.fresh
             if rule is not None and isinstance(fresh, Admission):
                 event = event_of(rule, fresh, _DIGEST, first=True).SerializeToString(deterministic=True)
                 found = FirstEntry(alike_of(event, rule.passage_timeout_ms), rule.capacity_limited, rule.other_zones)
-        self.minute.first_entries[gate_number, claims[TERMS_OFFSET:]] = found
+        self.minute.first_entries[at] = found
         return found
 
 

@@ -227,7 +227,7 @@ class Owner:
         scans = 0
         for item in received:
             frame = gate_pb2.ClientFrame.FromString(item.client_frame)
-            groups.append(Group(connection, item.group_id, frame, list(item.gate_numbers)))
+            groups.append(Group(connection, item.group_id, frame, list(item.gate_numbers), item.heads))
             scans += len(frame.scans) + len(frame.passages)
             if scans >= SCANS_A_PIECE:
                 self._take_groups(scans, groups, shed)

@@ -172,26 +172,25 @@ class Partition:
             self.hold(scan_id, passing)
 
     def join(self, run: AdmissionRun, scan_id: bytes, ticket_id: int, gate_number: int, scan_time_ms: int) -> None:
-        """Counts an admission that is like the others of a run, and remembers and holds it. `count_run` must follow."""
-        # Spelled out, not `run.add` and the like: here a call costs as much as what it does.
-        run.scan_ids.append(scan_id)
-        run.ticket_ids.append(ticket_id)
-        run.gate_numbers.append(gate_number)
-        run.scan_times_ms.append(scan_time_ms)
-        alike = run.alike
-        self.visits[alike.zone_key | ticket_id] = run.visits.get(gate_number) or self._visit_of(run, gate_number)
-        self.scans.young[scan_id] = run
-        if alike.counts_inside:
-            zone_number = alike.zone_number
-            lease = self.leases.get(zone_number) or self.zone_lease(zone_number)
-            lease.inside += alike.persons
+        """Counts an admission that is like the others of a run, and remembers and holds it. `count_run` must follow.
+        The short way of deciding has this written out."""
+        if not run.scan_ids:
+            self.begin_run(run)
+        run.add(scan_id, ticket_id, gate_number, scan_time_ms)
+        self.visits[run.alike.zone_key | ticket_id] = run.visit(gate_number)
+        self.scans.keep_alike(scan_id, run)
+        if run.alike.counts_inside:
+            self.count_inside(run)
         if run.deadline_ms:
             self.holds[scan_id] = run
 
-    def _visit_of(self, run: AdmissionRun, gate_number: int) -> Visit:
-        """What the first admission of a run through a gate leaves, for the others to share."""
+    def begin_run(self, run: AdmissionRun) -> None:
+        """Takes note of a run's first member."""
         self.totals[run.alike.product_number].zones.add(run.alike.zone_number)
-        return run.visit(gate_number)
+
+    def count_inside(self, run: AdmissionRun) -> None:
+        """Counts the persons of one member of a run who are inside now."""
+        self.zone_lease(run.alike.zone_number).inside += run.alike.persons
 
     def count_run(self, run: AdmissionRun) -> None:
         """Counts a run that will get no more members."""

@@ -30,14 +30,12 @@ class Alike:
     """What the admissions of a run share: their event, without scan, ticket, gate and times, and what follows."""
 
     __slots__ = (
-        "_after",
-        "_before",
-        "_between",
         "counts_inside",
         "event",
         "kind",
         "persons",
         "product_number",
+        "stencil",
         "timeout_ms",
         "zone_key",
         "zone_number",
@@ -56,12 +54,10 @@ class Alike:
         write_verdict(verdict, event)
         verdict.scan_id, verdict.ticket_id = _SCAN_GAP, int.from_bytes(_TICKET_GAP, "little")
         frame = gate_pb2.ServerFrame(verdicts=[verdict]).SerializeToString()
-        self._before, rest = frame.split(_SCAN_GAP)
-        self._between, self._after = rest.split(_TICKET_GAP)
-
-    def verdict_frame(self, scan_id: bytes, ticket_id: bytes) -> bytes:
-        """A server frame that holds only the verdict; the ticket id is little-endian, as protobuf writes it."""
-        return b"".join((self._before, scan_id, self._between, ticket_id, self._after))
+        before, rest = frame.split(_SCAN_GAP)
+        self.stencil: tuple[bytes, bytes, bytes] = (before, *rest.split(_TICKET_GAP))  # type: ignore[assignment]
+        """A server frame that holds only the verdict: before the scan id, between it and the ticket id, which is
+        little-endian, as protobuf writes it, and after that."""
 
 
 @lru_cache(maxsize=4_096)

@@ -31,7 +31,7 @@ if SCAN_MAX_AGE_MS + SCAN_MAX_AHEAD_MS + 2 * SCAN_MARGIN_MS >= SCAN_MEMORY_MS:
     raise AssertionError("a scan could be decided after its id was forgotten")
 
 
-_Kept = bytes | AdmissionRun
+Kept = bytes | AdmissionRun
 """A serialized verdict; or the run that the admission belongs to."""
 
 
@@ -39,8 +39,8 @@ class ScanMemory:
     """Verdicts by scan id. The two generations are open to the short way of deciding, which looks at both itself."""
 
     def __init__(self) -> None:
-        self.young: dict[bytes, _Kept] = {}
-        self.old: dict[bytes, _Kept] = {}
+        self.young: dict[bytes, Kept] = {}
+        self.old: dict[bytes, Kept] = {}
         self._young_since_ms = 0
         self._young_single = self._old_single = 0
 

@@ -19,11 +19,12 @@ from ticketcore.lifecycle import Lifecycle
 from ticketcore.token import CLAIMS_LENGTH, DIGEST_LENGTH
 
 ROW = struct.Struct(">8s12sBB2xq")
+ROW_SIZE = ROW.size
 CHUNK_ROWS_BITS = 8
 CHUNK_ROWS = 1 << CHUNK_ROWS_BITS
-_ROW_MASK = CHUNK_ROWS - 1
+ROW_MASK = CHUNK_ROWS - 1
 _EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW.size)
-_DIGEST_OFFSET = 8
+DIGEST_OFFSET = 8
 _LIFECYCLE_OFFSET = 20
 _ORIGIN_OFFSET = 21
 _HEAD_OFFSET = 9
@@ -37,7 +38,8 @@ class Origin(IntEnum):
     CHANGED = 3  # voided or blocked before it was registered; there is no digest
 
 
-_ACTIVE_AND_REGISTERED = bytes((Lifecycle.ACTIVE, Origin.REGISTERED))
+ACTIVE_AND_REGISTERED = bytes((Lifecycle.ACTIVE, Origin.REGISTERED))
+"""What follows the digest in the row of a ticket that sales have registered, and that nothing stands against."""
 
 
 class Row(NamedTuple):
@@ -55,7 +57,8 @@ class TicketTable:
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
-        self._chunks: dict[int, bytearray] = {}
+        self.chunks: dict[int, bytearray] = {}
+        """Open to the short way of deciding, which looks for rows itself."""
         self._still: set[int] = set()
         """Chunks that a snapshot still reads."""
         self._count = 0
@@ -67,10 +70,10 @@ class TicketTable:
     def find(self, ticket_id: int) -> Row | None:
         """The ticket, or None."""
         number = ticket_id // self._partitions
-        chunk = self._chunks.get(number >> CHUNK_ROWS_BITS)
+        chunk = self.chunks.get(number >> CHUNK_ROWS_BITS)
         if chunk is None:
             return None
-        head, digest, lifecycle, origin, price = ROW.unpack_from(chunk, (number & _ROW_MASK) * ROW.size)
+        head, digest, lifecycle, origin, price = ROW.unpack_from(chunk, (number & ROW_MASK) * ROW.size)
         if not origin:
             return None
         terms = self._terms.get(head)
@@ -78,19 +81,11 @@ class TicketTable:
             terms = self._terms[head] = terms_of(bytes(_HEAD_OFFSET) + head)
         return Row(terms, digest, lifecycle, origin, price)
 
-    def is_active(self, ticket_id: int, digest: bytes) -> bool:
-        """Whether sales have registered the ticket with that digest, and nothing stands against it."""
-        number = ticket_id // self._partitions
-        chunk = self._chunks.get(number >> CHUNK_ROWS_BITS)
-        if chunk is None:
-            return False
-        return chunk.startswith(digest + _ACTIVE_AND_REGISTERED, (number & _ROW_MASK) * ROW.size + _DIGEST_OFFSET)
-
     def put(self, claims: bytes, digest: bytes, lifecycle: int, origin: Origin, price_minor: int) -> None:
         """Stores a ticket by its 17 bytes of claims."""
         number = int.from_bytes(claims[1:9], "big") // self._partitions
         chunk = self._chunk(number)
-        offset = (number & _ROW_MASK) * ROW.size
+        offset = (number & ROW_MASK) * ROW.size
         self._count += not chunk[offset + _ORIGIN_OFFSET]
         head = claims[_HEAD_OFFSET:CLAIMS_LENGTH]
         ROW.pack_into(chunk, offset, head, digest, lifecycle, origin, price_minor)
@@ -103,23 +98,23 @@ class TicketTable:
     def set_lifecycle(self, ticket_id: int, lifecycle: int) -> None:
         """Changes the lifecycle of a ticket that is there."""
         number = ticket_id // self._partitions
-        self._chunk(number)[(number & _ROW_MASK) * ROW.size + _LIFECYCLE_OFFSET] = lifecycle
+        self._chunk(number)[(number & ROW_MASK) * ROW.size + _LIFECYCLE_OFFSET] = lifecycle
 
     def _chunk(self, number: int) -> bytearray:
         """The chunk of a row that is about to change."""
         key = number >> CHUNK_ROWS_BITS
-        chunk = self._chunks.get(key)
+        chunk = self.chunks.get(key)
         if chunk is None:
-            chunk = self._chunks[key] = bytearray(_EMPTY_CHUNK)
+            chunk = self.chunks[key] = bytearray(_EMPTY_CHUNK)
         elif key in self._still:
             self._still.discard(key)
-            chunk = self._chunks[key] = bytearray(chunk)
+            chunk = self.chunks[key] = bytearray(chunk)
         return chunk
 
     def still(self) -> list[tuple[int, bytearray]]:
         """Chunks by number, as they are now, for a snapshot: until `release`, whoever changes one changes a copy."""
-        self._still = set(self._chunks)
-        return list(self._chunks.items())
+        self._still = set(self.chunks)
+        return list(self.chunks.items())
 
     def release(self) -> None:
         """Nobody reads what `still` has returned any more."""
@@ -127,5 +122,5 @@ class TicketTable:
 
     def load(self, number: int, rows: bytes) -> None:
         """Takes a dumped chunk over."""
-        self._chunks[number] = bytearray(rows)
+        self.chunks[number] = bytearray(rows)
         self._count += sum(1 for offset in range(_ORIGIN_OFFSET, len(rows), ROW.size) if rows[offset])

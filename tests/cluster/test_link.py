@@ -111,11 +111,11 @@ async def test_groups_of_one_turn_travel_together_and_a_crowd_of_large_ones_in_s
     link = await LinkClient.connect(address, "here", None)
     answers: list[link_pb2.VerdictGroup | None] = []
     for number in range(10):
-        link.scan(b"%010d" % number, [1], answers.append)
+        link.scan(b"%010d" % number, b"", [1], answers.append)
     await _until(lambda: len(answers) == 10)
     assert len(owner.requests) == 1
     for number in range(40):
-        link.scan(b"%010d" % number + bytes(1024 * 1024), [1], answers.append)
+        link.scan(b"%010d" % number + bytes(1024 * 1024), b"", [1], answers.append)
     await _until(lambda: len(answers) == 50)
     assert all(answer is not None for answer in answers)
     assert len(owner.requests) >= 40 * 1024 * 1024 // (MAX_BATCH + 2 * 1024 * 1024)
@@ -130,7 +130,7 @@ async def test_what_comes_one_by_one_in_a_crowd_travels_together(
     owner.answering = False
     link = await LinkClient.connect(address, "here", None)
     for number in range(FEW_GROUPS + 20):
-        link.scan(b"%010d" % number, [1], lambda _: None)
+        link.scan(b"%010d" % number, b"", [1], lambda _: None)
         await asyncio.sleep(0)
     await _until(lambda: sum(len(request.scans.groups) for request in owner.requests) == FEW_GROUPS + 20)
     assert len(owner.requests) == FEW_GROUPS + 1
@@ -146,7 +146,7 @@ async def test_a_turnstile_or_two_wait_for_nobody(
     answers: list[link_pb2.VerdictGroup | None] = []
     for scans in range(1, 10):
         for _ in range(FEW_GROUPS):
-            link.scan(b"frame", [1], answers.append)
+            link.scan(b"frame", b"", [1], answers.append)
             await asyncio.sleep(0)
         await _until(lambda wanted=scans * FEW_GROUPS: len(answers) == wanted)  # type: ignore[misc]
     assert [answer is not None and answer.server_frame for answer in answers] == [b"frame"] * 9 * FEW_GROUPS
@@ -187,7 +187,7 @@ async def test_frames_that_were_never_answered_are_no_crowd_for_ever(
     assert [len(link._groups) for link in links] == [0] * owners
     owner.answering = True
     told: list[link_pb2.VerdictGroup | None] = []
-    links[0].scan(b"frame", [1], told.append)
+    links[0].scan(b"frame", b"", [1], told.append)
     await _until(lambda: bool(told))
     for link in links:
         link.close()
@@ -225,7 +225,7 @@ async def test_whoever_waits_when_a_link_breaks_is_told_that_the_outcome_is_unkn
     owner.answering = False
     link = await LinkClient.connect(address, "here", None)
     answers: list[link_pb2.VerdictGroup | None] = []
-    link.scan(b"frame", [1], answers.append)
+    link.scan(b"frame", b"", [1], answers.append)
     call = asyncio.create_task(link.call(link_pb2.LinkRequest(status={}), 5))
     await _until(lambda: len(owner.requests) == 2)
     await server.close()
@@ -233,7 +233,7 @@ async def test_whoever_waits_when_a_link_breaks_is_told_that_the_outcome_is_unkn
         await call
     await _until(lambda: link.broken)
     assert answers == [None]
-    link.scan(b"later", [1], answers.append)
+    link.scan(b"later", b"", [1], answers.append)
     assert answers == [None, None]
     with pytest.raises(UnknownOutcomeError):
         await link.call(link_pb2.LinkRequest(status={}), 5)

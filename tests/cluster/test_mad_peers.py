@@ -25,7 +25,7 @@ class Saying:
     def __init__(self, said: bytes) -> None:
         self._said = said
 
-    def scan(self, _frame: bytes, _gates: list[int], answer: ScanAnswer) -> int:
+    def scan(self, _frame: bytes, _heads: bytes, _gates: list[int], answer: ScanAnswer) -> int:
         answer(link_pb2.VerdictGroup(server_frame=self._said))
         return 1
 

@@ -70,7 +70,7 @@ async def test_the_silent_link_to_a_replaced_owner_is_closed_and_who_waits_on_it
     await routes.look_up()
     silent, other = routes.links()
     groups: list[object] = []
-    silent.scan(b"scans", [1], groups.append)
+    silent.scan(b"scans", b"", [1], groups.append)
     call = asyncio.create_task(silent.call(link_pb2.LinkRequest(), 5.0))
     await asyncio.sleep(0)
     ledger.addresses["p0"] = new

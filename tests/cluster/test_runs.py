@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.deciding import Decider
+from cluster.batch import Group
 from cluster.recovery import replay, restore
 from cluster.runs import alike_of
+from cluster.short_way import ShortWay
 from cluster.snapshot_parts import snapshot
 from cluster.verdicts import write_verdict
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
-from tests.cluster.plain_partition import Bench, replayed
+from tests.cluster.plain_partition import GATES, Bench, Ignored, replayed
 from tests.cluster.small_park import NOON_MS, RULES, reason, scan, scan_id, ticket_id, token
 from tests.cluster.test_recovery import Day, answers_of, state_of, steps
 from ticketcore.admission import Mode
@@ -39,7 +43,7 @@ def test_the_short_way_decides_and_logs_what_the_long_way_does(story: list[tuple
     for step in story:
         short.play(step)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Decider, "admit_alike", lambda *_: None)
+        patch.setattr(ShortWay, "left_over", lambda _, __, positions, ___: iter(positions))
         for step in story:
             long.play(step)
     assert sorted(singly(short.bench.log)) == sorted(singly(long.bench.log))
@@ -138,5 +142,23 @@ def test_a_stencil_writes_what_protobuf_writes() -> None:
         wanted = gate_pb2.Verdict()
         write_verdict(wanted, event)
         wanted.scan_id, wanted.ticket_id = b"s" * 16, number
-        frame = alike.verdict_frame(b"s" * 16, number.to_bytes(8, "little"))
+        before, between, after = alike.stencil
+        frame = before + b"s" * 16 + between + number.to_bytes(8, "little") + after
         assert gate_pb2.ServerFrame.FromString(frame).verdicts == [wanted]
+
+
+def test_a_batch_is_gone_with_its_last_answer() -> None:
+    """Nothing in it leads back to it: what only the cycle collector frees holds guests up while it is freed."""
+    bench, codes = Bench(), [token("day", number) for number in (1, 2)]
+    bench.register(*codes)
+    batch = bench.batch()
+    group = Group(Ignored(), 1, gate_pb2.ClientFrame(scans=[scan(code, 7) for code in codes]), GATES)  # type: ignore[arg-type]
+    batch.decide_groups([group])
+    bench.commit(batch)
+    gone = weakref.ref(batch)
+    gc.disable()
+    try:
+        del batch
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -103,7 +103,7 @@ async def test_scans_that_wait_for_a_silent_capacity_owner_are_told_retry_and_it
     """I4, I7"""
     resumed: list[Any] = []
     leasing = Leasing({}, routes, lambda waiting, answer: resumed.append(answer))  # type: ignore[arg-type]
-    waiting = WaitingScan(None, 0, 21, "p0", 2, 1)  # type: ignore[arg-type]
+    waiting = WaitingScan(None, 0, "p0", 2, 1)  # type: ignore[arg-type]
     leasing.want([waiting])
     while not resumed:  # noqa: ASYNC110 - what is waited for has no event
         await asyncio.sleep(0)
@@ -123,7 +123,7 @@ async def test_an_owner_whose_question_for_capacity_has_died_is_to_be_made_anew(
     host = OwnerHost("owner-0", ClusterConfig("redis://nowhere", Path("/nowhere")), "node")
     host.owner.leasing = leasing = Leasing({}, routes, lambda *_: None)  # type: ignore[arg-type]
     assert host.failure is None
-    leasing.want([WaitingScan(None, 0, 21, "p0", 2, 1)])  # type: ignore[arg-type]
+    leasing.want([WaitingScan(None, 0, "p0", 2, 1)])  # type: ignore[arg-type]
     await until(lambda: host.failure is not None)
     assert "nobody expects this" in str(host.failure)
     await host.close()

@@ -74,9 +74,9 @@ def test_once_released_tickets_are_changed_in_place() -> None:
     bench, code = Bench(), token("day", 1)
     bench.register(code)
     Still(bench.partition, 1).release()
-    ((_, rows),) = bench.partition.table._chunks.items()
+    ((_, rows),) = bench.partition.table.chunks.items()
     bench.change(code, 2, code[:16])
-    ((_, same),) = bench.partition.table._chunks.items()
+    ((_, same),) = bench.partition.table.chunks.items()
     assert same is rows
 
 

@@ -290,10 +290,15 @@ class ScanGroup(_message.Message):
     GROUP_ID_FIELD_NUMBER: _builtins.int
     CLIENT_FRAME_FIELD_NUMBER: _builtins.int
     GATE_NUMBERS_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
     group_id: _builtins.int
     """Chosen by the gateway, unique on the connection."""
     client_frame: _builtins.bytes
     """A serialized parkgate.gate.v1.ClientFrame; only its scans and passages are looked at."""
+    heads: _builtins.bytes
+    """A head of 64 bytes for each scan (cluster/heads.py), which spares the owner reading the most of them out of the
+    frame. Without it the owner makes them itself.
+    """
     @_builtins.property
     def gate_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Gate numbers by lane."""
@@ -304,10 +309,11 @@ class ScanGroup(_message.Message):
         group_id: _builtins.int = ...,
         client_frame: _builtins.bytes = ...,
         gate_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        heads: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_frame", b"client_frame", "gate_numbers", b"gate_numbers", "group_id", b"group_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_frame", b"client_frame", "gate_numbers", b"gate_numbers", "group_id", b"group_id", "heads", b"heads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

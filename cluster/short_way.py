@@ -1,0 +1,175 @@
+"""The short way of the commonest scan: the first entry of a registered ticket by its whole party.
+
+It asks what can be asked in a few look-ups, from the scan's head (`cluster.heads`), and leaves the scan to
+`Decider.decide` wherever an answer is not the usual one. Both decide alike, which a test holds them to. Written out in
+one loop, with all it needs at hand, because here a call costs as much as what it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from cluster.heads import HEAD
+from cluster.partition import Partition
+from cluster.runs import AdmissionRun
+from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS, Kept
+from cluster.ticket_table import ACTIVE_AND_REGISTERED, CHUNK_ROWS_BITS, DIGEST_OFFSET, ROW_MASK, ROW_SIZE
+from ticketcore.admission import Passing, Visit
+from ticketcore.capacity import ZoneLease
+
+if TYPE_CHECKING:
+    from cluster.batch import Group
+    from cluster.deciding import Decider
+
+
+DeciderOf = Callable[[int], "Decider | None"]
+"""The decider of a partition by index; None where nothing may be decided on it here, or not by this batch."""
+
+
+class Entrance(NamedTuple):
+    """First entries at one gate and on the same terms, while their run is open: what each is asked, and leaves."""
+
+    run: AdmissionRun
+    zone_key: int
+    """The key of a visit to its zone, but for the ticket."""
+    persons: int
+    other_zones: tuple[int, ...]
+    lease: ZoneLease | None
+    """Of a zone with a capacity."""
+    counted: int | None
+    """The number of the zone, if it is counted who is inside."""
+    gate: int
+    visit: Visit
+    """What an admission leaves, for all to share."""
+    members: tuple[
+        list[bytes],
+        Callable[[bytes], None],
+        Callable[[int], None],
+        Callable[[int], None],
+        Callable[[int], None],
+    ]
+    """The run's scan ids, and how scan, ticket, gate and time are added to its columns."""
+    stencil: tuple[bytes, bytes, bytes]
+    """The verdict, but for scan and ticket."""
+
+    @classmethod
+    def to(cls, run: AdmissionRun, gate_number: int, other_zones: tuple[int, ...], lease: ZoneLease | None) -> Entrance:
+        """An entrance to a run that is open."""
+        alike, scan_ids = run.alike, run.scan_ids
+        members = (
+            scan_ids,
+            scan_ids.append,
+            run.ticket_ids.append,
+            run.gate_numbers.append,
+            run.scan_times_ms.append,
+        )
+        return cls(
+            run,
+            alike.zone_key,
+            alike.persons,
+            other_zones,
+            lease,
+            alike.zone_number if alike.counts_inside else None,
+            gate_number,
+            run.visit(gate_number),
+            members,
+            alike.stencil,
+        )
+
+
+class _Place(NamedTuple):
+    """A partition's look-ups, as they are for one batch."""
+
+    partition: Partition
+    decider: Decider
+    chunk_of: Callable[[int], bytearray | None]
+    entrance_of: Callable[[bytes], Entrance | None]
+    visits: dict[int, Visit]
+    young: dict[bytes, Kept]
+    old: dict[bytes, Kept]
+    holds: dict[bytes, Passing | AdmissionRun]
+    leases: dict[int, ZoneLease]
+
+
+class ShortWay:
+    """Admits first entries of one batch, on all of its partitions."""
+
+    __slots__ = ("_newest_ms", "_oldest_ms", "_partitions", "_places")
+
+    def __init__(self, partitions: int, now_ms: int) -> None:
+        self._partitions = partitions
+        self._places: dict[int, _Place] = {}
+        self._oldest_ms, self._newest_ms = now_ms - SCAN_MAX_AGE_MS, now_ms + SCAN_MAX_AHEAD_MS
+
+    def left_over(self, group: Group, positions: range, decider_of: DeciderOf) -> Iterator[int]:
+        """Admits the scans of a frame at these positions, one after the other. Those that may not go this way are
+        yielded, each before the next is looked at; nothing has been changed or kept for them.
+
+        `decider_of` is handed in with each call: kept here it would tie batches to themselves, and only the cycle
+        collector would free them, tens of milliseconds at a time.
+        """
+        places, partitions = self._places, self._partitions
+        oldest_ms, newest_ms = self._oldest_ms, self._newest_ms
+        verdicts, touch, join = group.verdicts, group.partitions.add, b"".join
+        heads = group.heads[positions.start * HEAD.size : positions.stop * HEAD.size]
+        for position, head in zip(positions, HEAD.iter_unpack(heads), strict=True):
+            ticket_id, ticket, at, digest, scan_id, scan_time_ms = head
+            place = places.get(ticket_id % partitions) or self._place(ticket_id % partitions, decider_of)
+            if place is not None:
+                partition, decider, chunk_of, entrance_of, visits, young, old, holds, leases = place
+                number = ticket_id // partitions
+                chunk = chunk_of(number >> CHUNK_ROWS_BITS)
+                # The digest comes before anything is worked out for claims, which may be anybody's.
+                if chunk is not None and chunk.startswith(
+                    digest + ACTIVE_AND_REGISTERED, (number & ROW_MASK) * ROW_SIZE + DIGEST_OFFSET
+                ):
+                    entrance = entrance_of(at) or decider.open(at)
+                    if entrance is not None:
+                        run, zone_key, persons, other_zones, lease, counted, gate, visit, members, stencil = entrance
+                        key = zone_key | ticket_id
+                        if (
+                            oldest_ms <= scan_time_ms <= newest_ms
+                            and key not in visits
+                            and scan_id not in young
+                            and scan_id not in old
+                            and not (other_zones and partition.admitted(ticket_id, other_zones))
+                            and (lease is None or lease.spare >= persons)
+                        ):
+                            scan_ids, add_scan, add_ticket, add_gate, add_time = members
+                            if not scan_ids:
+                                partition.begin_run(run)
+                            add_scan(scan_id)
+                            add_ticket(ticket_id)
+                            add_gate(gate)
+                            add_time(scan_time_ms)
+                            visits[key] = visit
+                            young[scan_id] = run
+                            if run.deadline_ms:
+                                holds[scan_id] = run
+                            if counted is not None:
+                                (leases.get(counted) or partition.zone_lease(counted)).inside += persons
+                            before, between, after = stencil
+                            verdicts[position] = join((before, scan_id, between, ticket, after))
+                            touch(partition)
+                            continue
+            yield position
+
+    def _place(self, index: int, decider_of: DeciderOf) -> _Place | None:
+        decider = decider_of(index)
+        if decider is None:
+            return None
+        partition = decider.partition
+        place = _Place(
+            partition,
+            decider,
+            partition.table.chunks.get,
+            decider.entrances.get,
+            partition.visits,
+            partition.scans.young,
+            partition.scans.old,
+            partition.holds,
+            partition.leases,
+        )
+        self._places[index] = place
+        return place
