@@ -1,8 +1,25 @@
 """What the short way asks of a scan, in a fixed form: gateways take it from the frame, so that owners need not.
 
-An owner has one thread, and a gateway has time: reading a scan's fields out of protobuf and hashing its token were a
-fifth of what an owner did for a scan of a large frame. A head stands in for nothing: the frame travels beside it, and
-a scan that is no plain entry has a head that is blank.
+An owner has one thread, and gateways are as many as one likes: reading a scan's fields out of protobuf and hashing its
+token were a fifth of what an owner did for a scan of a large frame. The frame travels beside the heads, for scans that
+are looked at closely; one that is no plain entry has a head that is blank.
+
+For a plain entry the head is what is decided, so whoever sends it is believed: that it was cut from the frame, and that
+its token was shown. Ticket, terms and digest must be those of one registered ticket; gate, scan and time were always
+the gateway's to say. Links carry the cluster's own certificate on both ends.
+
+A head is 64 bytes, little-endian. Versions of gateways and owners mix while a cluster is brought up to date, so another
+layout is another field of the protocol:
+
+| offset | bytes | what |
+|---|---|---|
+| 0 | 8 | ticket id, a number |
+| 8 | 8 | the same again, as protobuf writes it |
+| 16 | 4 | number of the gate |
+| 20 | 8 | terms: the last 8 bytes of the token's claims |
+| 28 | 12 | digest of the token |
+| 40 | 16 | scan id |
+| 56 | 8 | scan time, UTC milliseconds since 1970 |
 """
 
 from __future__ import annotations
@@ -15,10 +32,10 @@ from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
 
 HEAD = struct.Struct("<Q8s12s12s16sq")
-"""Ticket id; the same as protobuf writes it; gate number and terms (`at`); digest of the token; scan id; scan time."""
+"""As it is read: ticket id, the same again, gate number and terms (`at`), digest, scan id, scan time."""
 BLANK = bytes(HEAD.size)
 """No registered ticket has a digest of nothing but zeros."""
-_GATE_LENGTH = 4
+GATE_LENGTH = 4
 _AS_CUT = struct.Struct("<8s8sI8s12s16sq")
 _EXIT = gate_pb2.DIRECTION_EXIT
 _TERMS_OFFSET = 9
@@ -50,9 +67,9 @@ def heads_of(frame: gate_pb2.ClientFrame, gate_numbers: Sequence[int]) -> bytes:
 
 def gate_of(at: bytes) -> int:
     """The gate number of a head's `at`."""
-    return int.from_bytes(at[:_GATE_LENGTH], "little")
+    return int.from_bytes(at[:GATE_LENGTH], "little")
 
 
 def claims_of(at: bytes) -> bytes:
     """The claims of any ticket on a head's terms; version and ticket id are zero."""
-    return bytes(_TERMS_OFFSET) + at[_GATE_LENGTH:]
+    return bytes(_TERMS_OFFSET) + at[GATE_LENGTH:]

@@ -1,8 +1,9 @@
 """The state of one partition, and how each event changes it. Live decisions and recovery go through the same methods.
 
 Nothing here decides, waits or writes: `cluster.deciding` decides, `cluster.owner` appends. The methods named `count_*`,
-`join`, `settle`, `register`, `change`, `refuse`, `lease` are the only ones that change state, one for each kind of
-event.
+`begin_run`, `hold_run`, `join`, `settle`, `register`, `change`, `refuse`, `lease` change state, one for each kind of
+event, and nothing else does but `cluster.short_way`, which has `join` written out: tests/cluster/test_runs.py compares
+what it leaves with what the long way and recovery leave.
 
 A `Visit` in `visits` is never changed in place: all first admissions of a run share one.
 """

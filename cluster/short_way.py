@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from cluster.heads import HEAD
+from cluster.heads import GATE_LENGTH, HEAD
 from cluster.partition import Partition
 from cluster.runs import AdmissionRun
 from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS, Kept
-from cluster.ticket_table import ACTIVE_AND_REGISTERED, CHUNK_ROWS_BITS, DIGEST_OFFSET, ROW_MASK, ROW_SIZE
+from cluster.ticket_table import ACTIVE_AND_REGISTERED, CHUNK_ROWS_BITS, ROW_MASK, ROW_SIZE
 from ticketcore.admission import Passing, Visit
 from ticketcore.capacity import ZoneLease
 
@@ -104,7 +104,7 @@ class ShortWay:
 
     def left_over(self, group: Group, positions: range, decider_of: DeciderOf) -> Iterator[int]:
         """Admits the scans of a frame at these positions, one after the other. Those that may not go this way are
-        yielded, each before the next is looked at; nothing has been changed or kept for them.
+        yielded, each before the next is looked at; nothing has been counted or logged for them.
 
         `decider_of` is handed in with each call: kept here it would tie batches to themselves, and only the cycle
         collector would free them, tens of milliseconds at a time.
@@ -120,9 +120,9 @@ class ShortWay:
                 partition, decider, chunk_of, entrance_of, visits, young, old, holds, leases = place
                 number = ticket_id // partitions
                 chunk = chunk_of(number >> CHUNK_ROWS_BITS)
-                # The digest comes before anything is worked out for claims, which may be anybody's.
+                # Terms and digest come before anything is worked out for a head's terms, which may be anybody's.
                 if chunk is not None and chunk.startswith(
-                    digest + ACTIVE_AND_REGISTERED, (number & ROW_MASK) * ROW_SIZE + DIGEST_OFFSET
+                    at[GATE_LENGTH:] + digest + ACTIVE_AND_REGISTERED, (number & ROW_MASK) * ROW_SIZE
                 ):
                     entrance = entrance_of(at) or decider.open(at)
                     if entrance is not None:

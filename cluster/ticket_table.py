@@ -24,7 +24,6 @@ CHUNK_ROWS_BITS = 8
 CHUNK_ROWS = 1 << CHUNK_ROWS_BITS
 ROW_MASK = CHUNK_ROWS - 1
 _EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW.size)
-DIGEST_OFFSET = 8
 _LIFECYCLE_OFFSET = 20
 _ORIGIN_OFFSET = 21
 _HEAD_OFFSET = 9
@@ -39,7 +38,7 @@ class Origin(IntEnum):
 
 
 ACTIVE_AND_REGISTERED = bytes((Lifecycle.ACTIVE, Origin.REGISTERED))
-"""What follows the digest in the row of a ticket that sales have registered, and that nothing stands against."""
+"""What follows terms and digest in the row of a ticket that sales have registered, and that nothing stands against."""
 
 
 class Row(NamedTuple):

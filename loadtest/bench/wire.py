@@ -29,7 +29,7 @@ _NUMBER = struct.Struct(">I")
 
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 _ACK, _END_STREAM, _END_HEADERS, _PADDED, _PRIORITY = 1, 1, 4, 8, 32
-_ENABLE_PUSH, _INITIAL_WINDOW_SIZE = 2, 4
+_HEADER_TABLE_SIZE, _ENABLE_PUSH, _INITIAL_WINDOW_SIZE = 1, 2, 4
 FIRST_WINDOW = 65_535
 """Bytes that either side may send before the other has said more, on a stream and on the connection."""
 LARGEST_WINDOW = (1 << 31) - 1
@@ -89,6 +89,11 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, not a check: uvloop's transports are not instances of asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
+        spoken = self._transport.get_extra_info("ssl_object")
+        if spoken is None or spoken.selected_alpn_protocol() != "h2":
+            self._end(f"{self._authority} does not speak HTTP/2")
+            self._transport.abort()
+            return
         settings = _SETTING.pack(_ENABLE_PUSH, 0) + _SETTING.pack(_INITIAL_WINDOW_SIZE, LARGEST_WINDOW)
         self._write(PREFACE)
         self._write_frame(_SETTINGS, 0, 0, settings)
@@ -203,7 +208,10 @@ class Wire(asyncio.Protocol):
         while end - start >= _PREFIX.size:
             compressed, length = _PREFIX.unpack_from(data, start)
             begin = start + _PREFIX.size
-            if compressed or begin + length > end:
+            if compressed:
+                self._end(f"{self._authority} sent a compressed message, which is not read here")
+                return
+            if begin + length > end:
                 break
             start = begin + length
             stream.on_message(data[begin:start])
@@ -232,6 +240,8 @@ class Wire(asyncio.Protocol):
                 for stream in self._streams.values():
                     stream.window += value - self._first_window
                 self._first_window = value
+            elif name == _HEADER_TABLE_SIZE:
+                self._encoder.header_table_size = min(value, self._encoder.header_table_size)
         self._write_frame(_SETTINGS, _ACK, 0, b"")
         self._send_blocked()
 

@@ -110,25 +110,28 @@ async def test_a_method_that_there_is_not_is_told(address: str, tls: ssl.SSLCont
             await wire.ended
 
 
-async def test_a_connection_that_is_lost_is_told(authority: TestAuthority, tls: ssl.SSLContext, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("spoken", "told"), [(["h2"], "was lost"), (["http/1.1"], "does not speak HTTP/2")])
+async def test_a_server_that_hangs_up_or_speaks_otherwise_is_told(
+    authority: TestAuthority, tls: ssl.SSLContext, tmp_path: Path, spoken: list[str], told: str
+) -> None:
     certificate, key = authority.issue()
     (tmp_path / "server.pem").write_bytes(certificate)
     (tmp_path / "server.key").write_bytes(key)
     server_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server_tls.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    server_tls.set_alpn_protocols(spoken)
 
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=server_tls)
-    wire = await Wire.connect(f"localhost:{server.sockets[0].getsockname()[1]}", tls)
-    with pytest.raises(WireError, match="was lost"):
-        async with asyncio.timeout(ENOUGH_S):
-            await wire.ended
-    server.close()
-    await server.wait_closed()
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=server_tls) as server:
+        wire = await Wire.connect(f"localhost:{server.sockets[0].getsockname()[1]}", tls)
+        with pytest.raises(WireError, match=told):
+            async with asyncio.timeout(ENOUGH_S):
+                await wire.ended
+        wire.close()
 
 
 async def test_a_message_that_fits_no_frame_is_refused_before_it_is_sent(address: str, tls: ssl.SSLContext) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cluster.batch import Group
 from cluster.heads import BLANK, HEAD, claims_of, gate_of, heads_of
+from cluster.short_way import ShortWay
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.plain_partition import GATES, Bench, Ignored
 from tests.cluster.small_park import MAIN, NOON_MS, SIDE, reason, scan, scan_id, ticket_id, token
@@ -56,6 +57,38 @@ def test_an_owner_makes_the_heads_that_a_gateway_has_not_sent(sent: bytes) -> No
     frame = gate_pb2.ClientFrame(scans=[scan(CODES[0], 1), scan(CODES[1], 2)])
     group = Group(Ignored(), 1, frame, GATES, sent)  # type: ignore[arg-type]
     assert group.heads == heads_of(frame, GATES)
+
+
+def test_the_bytes_of_a_head_are_those_of_every_version() -> None:
+    """Gateways and owners of neighbouring versions meet: another layout must be another field."""
+    code = bytes(range(100, 100 + tokens.TOKEN_LENGTH))
+    asked = gate_pb2.Scan(scan_id=bytes(range(16)), token=code, scan_time_ms=0x0102030405060708, lane=1)
+    assert heads_of(gate_pb2.ClientFrame(scans=[asked]), [1, 0x0A0B0C0D]) == (
+        bytes(range(108, 100, -1)) * 2
+        + bytes.fromhex("0d0c0b0a")
+        + bytes(range(109, 117))
+        + tokens.digest(code)
+        + bytes(range(16))
+        + bytes(range(8, 0, -1))
+    )
+
+
+@pytest.mark.parametrize("place", [range(20, 28), range(28, 40)], ids=["terms", "digest"])
+def test_a_head_whose_terms_or_digest_are_not_the_registered_ones_is_not_believed(place: range) -> None:
+    """I1: what the frame holds is decided; a mistake of a gateway's lets nobody in on other terms."""
+    bench = Bench()
+    bench.register(CODES[0])
+    frame = gate_pb2.ClientFrame(scans=[scan(CODES[0], 1)])
+    for position in place:
+        altered = bytearray(heads_of(frame, GATES))
+        altered[position] ^= 1
+        batch, group = bench.batch(), Group(Ignored(), 1, frame, GATES, bytes(altered))  # type: ignore[arg-type]
+        assert list(ShortWay(1, NOON_MS).left_over(_counted(group), range(1), batch.decider)) == [0]
+
+
+def _counted(group: Group) -> Group:
+    group.verdicts = [b""]
+    return group
 
 
 def test_heads_that_fit_nothing_leave_the_scans_to_be_looked_at_closely() -> None:

@@ -296,8 +296,8 @@ class ScanGroup(_message.Message):
     client_frame: _builtins.bytes
     """A serialized parkgate.gate.v1.ClientFrame; only its scans and passages are looked at."""
     heads: _builtins.bytes
-    """A head of 64 bytes for each scan (cluster/heads.py), which spares the owner reading the most of them out of the
-    frame. Without it the owner makes them itself.
+    """A head of 64 bytes for each scan (cluster/heads.py), which spares the owner reading most of them out of the
+    frame. Without it the owner makes them itself. Another layout is another field.
     """
     @_builtins.property
     def gate_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
