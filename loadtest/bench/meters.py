@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 METRICS_TIMEOUT_S = 2.0
-QUIET_SHARE = 0.12
-"""Of one core: what an idle system uses at most."""
+QUIET_SHARE = 0.03
+"""Of one core and for each actor: what an idle system uses at most."""
 SETTLE_S = 120.0
 AWAITED = "parkgate_partition_passages_awaited"
 
@@ -102,11 +102,11 @@ def settle(where: Where) -> None:
         TimeoutError: it works on.
         LookupError: its metrics are not told.
     """
-    deadline = time.monotonic() + SETTLE_S
+    deadline, quiet = time.monotonic() + SETTLE_S, QUIET_SHARE * len(where.metrics_ports)
     while time.monotonic() < deadline:
         before = cpu_seconds(where.data_dir)
         time.sleep(1.0)
-        if cpu_seconds(where.data_dir) - before < QUIET_SHARE and not total(where.metrics_ports, AWAITED):
+        if cpu_seconds(where.data_dir) - before < quiet and not total(where.metrics_ports, AWAITED):
             return
     raise TimeoutError(f"the system still works after {SETTLE_S:.0f} s")
 

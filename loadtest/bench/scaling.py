@@ -247,6 +247,7 @@ def main() -> None:
         rates = RATES if owners == 1 else (STEADY_PER_S,)
         with console.status(f"{owners} owners ..."):
             costs.append(asyncio.run(measure(f"{owners} owners", _layout(owners), rates)))
+        console.print(f"{owners} owners: {costs[-1].per_s:,.0f} scans a second in frames")
     with console.status("two nodes ..."), two_nodes() as (environment, root):
         environment |= {"PARKGATE_OWNERS": "2", "PARKGATE_GATEWAYS": "2"}
         costs.append(asyncio.run(measure("2 nodes", environment, (STEADY_PER_S,), root)))

@@ -22,8 +22,8 @@ GATES = ["main-1", "main-2", "main-3", "main-4", "lake-1", "lake-2"]
 DAY_TICKET = 1
 BENCH_ISSUER = 9
 REGISTER_AT_ONCE = 5_000
-ACTORS = 4
-"""Capacity owner, partition owner, gateway, reporting: each tells its metrics on a port of its own."""
+SINGLE_ACTORS = 2
+"""Capacity owner and reporting. These, partition owners and gateways tell their metrics on a port of their own each."""
 HUGE = "9000000"
 SMALL_QUOTA = 201
 """Odd: orders of two leave one place, and one order more would be too many."""
@@ -87,7 +87,9 @@ def running(folder: Path, base_port: int, **more: str) -> Iterator[Stack]:
         f"PARKGATE_{name}_PORT": str(base_port + number) for number, name in enumerate(names)
     }
     environment |= {"PARKGATE_DATA_DIR": str(folder), "PARKGATE_CATALOGUE_DIR": str(catalogue)} | more
-    metrics = range(base_port + names.index("CLUSTER_METRICS"), base_port + names.index("CLUSTER_METRICS") + ACTORS)
+    actors = SINGLE_ACTORS + int(more.get("PARKGATE_OWNERS", 1)) + int(more.get("PARKGATE_GATEWAYS", 1))
+    first = base_port + names.index("CLUSTER_METRICS")
+    metrics = range(first, first + actors)
     stack = Stack(folder, base_port, base_port + names.index("SALES"), metrics, environment)
     stack.parkgate("up", "--detach")
     try:
