@@ -25,9 +25,7 @@ FLAT_MB = 25.0
 100 kB, 500 are 50 MB."""
 FLOOD_S = 8.0
 GUESTS = 40_000
-"""About as many as are let in while the storm lasts; signing and registering them takes some seconds."""
-REMEMBERED_MB = GUESTS * 500 / 1e6
-"""Owners keep some 500 bytes of everybody who was let in: that may grow, by as much at most."""
+"""More than are let in while the storm lasts; signing and registering them takes some seconds."""
 PARTITIONS = ("p0", "p1", "p2", "p3", "q0")
 LONE_S = 5.0
 """A frame that cannot be served in time is told so after two seconds, and a busy machine takes a while to say it;
@@ -63,13 +61,14 @@ async def test_twice_the_guests_that_can_be_served_are_admitted_once_or_told_to_
         crowd = await storm(server, 24, FLOOD_S, ahead=8)
         await asyncio.sleep(REST_S)
         entries = ledger_of(valkey_url, PARTITIONS)
-    load, settled = crowd.load, crowd.load.held[len(crowd.load.held) // 2 :]
+    load, half = crowd.load, len(crowd.load.held) // 2
+    early, settled = load.held[: half + 1], load.held[half:]  # peaks: the allocator gives back, and takes again
     assert report(check(crowd.history, entries)) == "  no violation"
     assert load.admitted > GUESTS // 10
     assert load.retried > load.answered
     assert 0 not in load.waits_ms
     assert gate_pb2.REASON_BACKPRESSURE in load.reasons
-    assert max(held.rss_mb for held in settled) - settled[0].rss_mb < FLAT_MB + REMEMBERED_MB
+    assert max(held.rss_mb for held in settled) - max(held.rss_mb for held in early) < FLAT_MB
     assert len(load.lone_s) >= LONE_ANSWERS
     assert statistics.median(load.lone_s) < LONE_S
 
