@@ -18,6 +18,7 @@ LONE_ANSWERS, MOST = 3, 6
 """A flood lasts until the lone turnstile has so many answers, so many times its time at most."""
 REST_S = 3.0
 """After the last client, before it is counted what is left: the end of a stream is told within two seconds."""
+SCANS_OF_A_VISIT = 3
 SLACK = 5
 """Files and tasks more than before: connections to the ledger come and go with what is asked of it. Of hundreds of
 visits a leak would leave hundreds."""
@@ -59,8 +60,17 @@ async def _visit(server: Served, number: int) -> None:
 
 def _frame(server: Served, number: int) -> gate_pb2.ClientFrame:
     token = server.tokens[number % len(server.tokens)]
-    scans = [gate_pb2.Scan(scan_id=os.urandom(16), token=token, scan_time_ms=now_ms()) for _ in range(3)]
+    scans = [gate_pb2.Scan(scan_id=os.urandom(16), token=token, scan_time_ms=now_ms()) for _ in range(SCANS_OF_A_VISIT)]
     return gate_pb2.ClientFrame(scans=scans)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the server held, and how far the load had come."""
+
+    held: Held
+    answered: int
+    retried: int
 
 
 @dataclass(slots=True)
@@ -78,7 +88,7 @@ class Load:
     reasons: set[int] = field(default_factory=set)
     """Of what must be asked again."""
     lone_s: list[float] = field(default_factory=list)
-    held: list[Held] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
 
     @property
     def lasts(self) -> bool:
@@ -157,5 +167,6 @@ async def _lone(server: Served, load: Load) -> None:
 async def watch(server: Served, load: Load) -> None:
     """Notes what the server holds, twice a second."""
     while load.lasts:
-        load.held.append(await asyncio.to_thread(server.held))
+        held = await asyncio.to_thread(server.held)
+        load.moments.append(Moment(held, load.answered, load.retried))
         await asyncio.sleep(0.5)

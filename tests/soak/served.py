@@ -9,6 +9,7 @@ import asyncio
 import gc
 import logging
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Held:
     streams: int
     shed: int
     scans: int
+    blocks: int
+    """Pieces of memory that Python's objects take, right after a collection: to the piece, whatever allocators keep."""
 
 
 class Served:
@@ -111,4 +114,5 @@ def _counts(cluster: LocalCluster) -> dict[str, Any]:
         "streams": gates.streams + len(gates._outboxes) + len(gates._callers),
         "shed": counters.shed,
         "scans": counters.scans,
+        "blocks": sys.getallocatedblocks(),
     }
