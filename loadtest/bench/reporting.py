@@ -23,7 +23,10 @@ from psycopg import sql
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
-from reporting import JointWriter, PartitionWorker, ReportingConfig, migrate
+from reporting.config import ReportingConfig
+from reporting.database import migrate
+from reporting.joint import JointWriter
+from reporting.worker import PartitionWorker
 from ticketcore.seal import seal
 
 PARTITIONS = ("p0", "p1", "p2", "p3")

@@ -22,6 +22,7 @@ from ops.supervise import Process, in_order
 from ops.watcher import owner, stop_stack
 
 PATIENCE_S = 30.0
+UP_S = 60.0
 
 SUPERVISOR = """
 import sys
@@ -262,7 +263,7 @@ def running(park: CommandLine) -> CommandLine:
     now = state.read(park.data_dir)
     if now is None or not (now.alive and now.phase is Phase.RUNNING):
         stop_stack(park.data_dir)
-        park.ok("up", "--detach")
+        park.ok("up", "--detach", timeout=UP_S)
     return park
 
 
@@ -286,7 +287,7 @@ def is_back(now: StackState, name: str, times: int) -> bool:
 
 @pytest.mark.system
 def test_a_second_stack_on_the_folder_is_refused(running: CommandLine) -> None:
-    again = running.run("up", "--detach")
+    again = running.run("up", "--detach", timeout=UP_S)
     assert again.returncode == 1
     assert "runs on" in again.stderr
     assert "parkgate down" in again.stderr

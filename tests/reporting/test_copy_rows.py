@@ -11,8 +11,10 @@ from ledger_writer import START_MS, PartitionLog, admitted, columns_of, passage,
 
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
-from reporting import PartitionWorker, ReportingConfig, migrate
+from reporting.config import ReportingConfig
 from reporting.copy_rows import LAST_MS, micros_of
+from reporting.database import migrate
+from reporting.worker import PartitionWorker
 from ticketcore.errors import DamagedDataError
 
 WHEN = datetime.fromtimestamp(START_MS / 1000, UTC)

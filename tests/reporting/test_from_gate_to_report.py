@@ -10,11 +10,13 @@ from pathlib import Path
 from gateclient import GateConfig, run_gate
 from gateclient.display import JsonDisplay
 from ops.pki import Kind
-from reporting import PartitionWorker, ReportingConfig, compare, migrate
-from reporting.database import connect
+from reporting.config import ReportingConfig
+from reporting.database import connect, migrate
 from reporting.log_reader import make_client
 from reporting.queries.counts import postgres_book
+from reporting.reconcile import compare
 from reporting.recount import recount
+from reporting.worker import PartitionWorker
 from tests.cluster.harness import LocalCluster
 from ticketcore.token import to_qr_text
 

@@ -17,7 +17,9 @@ from ledger_writer import passage as reported
 
 import reporting
 from parkgate.gate.v1 import gate_pb2
-from reporting import PartitionWorker, ReportingConfig, migrate
+from reporting.config import ReportingConfig
+from reporting.database import migrate
+from reporting.worker import PartitionWorker
 from ticketcore.errors import DamagedDataError
 
 Row = tuple[object, ...]

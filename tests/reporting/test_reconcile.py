@@ -12,10 +12,13 @@ import redis
 from ledger_writer import START_MS, PartitionLog, admitted, registered
 
 from parkgate.events.v1 import events_pb2 as pb
-from reporting import Count, CountBook, ReportingActor, ReportingConfig, compare, migrate
 from reporting.access import allowed_of, caller_of
+from reporting.actors import ReportingActor
 from reporting.batch import batch_of, utc_text
+from reporting.config import ReportingConfig
+from reporting.database import migrate
 from reporting.log_reader import check_entries
+from reporting.reconcile import Count, CountBook, compare
 from reporting.recount import Recount
 from reporting.store import Offset
 from ticketcore.errors import DamagedDataError

@@ -11,8 +11,8 @@ import psycopg
 import redis
 from test_service import a_day, authority, ledger, publish, served
 
-from reporting import ReportingConfig
 from reporting.client import ReportServer
+from reporting.config import ReportingConfig
 
 __all__ = ["authority", "ledger", "served"]  # fixtures
 

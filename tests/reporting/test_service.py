@@ -22,9 +22,9 @@ from ops.pki import Kind, Pair
 from parkgate.events.v1 import events_pb2 as events
 from parkgate.gate.v1 import gate_pb2 as gate
 from parkgate.reporting.v1 import reporting_pb2 as pb
-from reporting import ReportingConfig, migrate
 from reporting.client import ReportServer, ask_once, export_to, rows_of
-from reporting.database import make_pool
+from reporting.config import ReportingConfig
+from reporting.database import make_pool, migrate
 from reporting.log_reader import make_client
 from reporting.service import start_server
 from reporting.worker import PartitionWorker

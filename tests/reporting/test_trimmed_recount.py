@@ -14,8 +14,8 @@ from cluster.recovery import replay
 from cluster.snapshot_parts import snapshot
 from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
-from reporting import CountBook
 from reporting.log_reader import make_client
+from reporting.reconcile import CountBook
 from reporting.recount import Recount, recount
 from tests.cluster import small_park
 from tests.cluster.plain_partition import Bench
