@@ -7,8 +7,8 @@ when all of its scans are decided (some may wait for capacity over several turns
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from cluster.deciding import Decider
 from cluster.heads import HEAD, heads_of
@@ -16,7 +16,7 @@ from cluster.ledger import Append
 from cluster.link import Connection
 from cluster.minute import Context
 from cluster.partition import Partition, partition_of, partition_of_scan
-from cluster.short_way import ShortWay
+from cluster.short_way import Piece, ShortWay
 from cluster.verdicts import in_frame, retry
 from parkgate.cluster.v1 import link_pb2
 from parkgate.gate.v1 import gate_pb2
@@ -25,27 +25,46 @@ NOT_OWNED_RETRY_MS = 100
 BATCH_ID_LENGTH = 8
 
 
-@dataclass(slots=True)
 class Group:
     """The scans and passages of one client frame, and the answer that grows."""
 
-    connection: Connection
-    group_id: int
-    frame: gate_pb2.ClientFrame
-    gate_numbers: list[int]
-    """By lane."""
-    heads: bytes = b""
-    """A head for each scan, one after the other; worked out here where the gateway has sent none."""
-    verdicts: list[bytes] = field(default_factory=list)
-    """For each scan a server frame with its verdict; empty while it waits."""
-    receipts: gate_pb2.ServerFrame | None = None
-    waiting: int = 0
-    misrouted: bool = False
-    partitions: set[Partition] = field(default_factory=set)
+    __slots__ = (
+        "connection",
+        "frame",
+        "gate_numbers",
+        "group_id",
+        "heads",
+        "items",
+        "misrouted",
+        "partitions",
+        "receipts",
+        "verdicts",
+        "waiting",
+    )
 
-    def __post_init__(self) -> None:
-        if len(self.heads) != HEAD.size * len(self.frame.scans):
-            self.heads = heads_of(self.frame, self.gate_numbers)
+    def __init__(
+        self,
+        connection: Connection,
+        group_id: int,
+        frame: gate_pb2.ClientFrame,
+        gate_numbers: Sequence[int],
+        heads: bytes = b"",
+    ) -> None:
+        """`gate_numbers` by lane; `heads` as the gateway has cut them, or none."""
+        scans = len(frame.scans)
+        self.connection = connection
+        self.group_id = group_id
+        self.frame = frame
+        self.gate_numbers = gate_numbers
+        self.items = scans + len(frame.passages)
+        self.verdicts = [b""] * scans
+        """For each scan a server frame with its verdict; empty while it waits."""
+        self.receipts: gate_pb2.ServerFrame | None = None
+        self.waiting = 0
+        self.misrouted = False
+        self.partitions: set[Partition] = set()
+        self.heads = heads if len(heads) == HEAD.size * scans else heads_of(frame, gate_numbers)
+        """A head for each scan, one after the other; worked out here where the gateway has sent none that fit."""
 
     def gate_number(self, scan: gate_pb2.Scan) -> int:
         """Where a scan was shown; 0 for a lane that there is not."""
@@ -53,8 +72,8 @@ class Group:
 
     def answer(self) -> bytes:
         """The server frame that answers it all: protobuf joins the frames of a row."""
-        receipts = (self.receipts.SerializeToString(),) if self.receipts is not None else ()
-        return b"".join((*self.verdicts, *receipts))
+        verdicts = b"".join(self.verdicts)
+        return verdicts if self.receipts is None else verdicts + self.receipts.SerializeToString()
 
     def receipt(self) -> gate_pb2.PassageReceipt:
         """The receipt of the next passage, to be filled in."""
@@ -129,28 +148,28 @@ class Batch:
         self.replies = [reply for reply in self.replies if not any(item.fenced for item in reply[0])]
         self.ready_groups = [group for group in self.ready_groups if not any(item.fenced for item in group.partitions)]
 
-    def decide_groups(self, groups: Iterable[Group]) -> None:
-        """Decides groups; those that wait for nothing are answered with the batch."""
-        for group in groups:
-            self.decide_group(group)
-            if not group.waiting:
-                self.ready_groups.append(group)
+    def decide_groups(self, groups: Sequence[Group]) -> None:
+        """Decides all scans and passages of groups, in order; groups that wait for nothing are answered with the
+        batch."""
+        self._decide_scans(self._pieces(groups))
+        self.ready_groups += [group for group in groups if not group.waiting]
 
-    def decide_group(self, group: Group) -> None:
-        """Decides all scans and passages of a group, in order."""
-        scans = len(group.frame.scans)
-        group.verdicts = [b""] * scans
-        self._decide_scans(group, range(scans))
-        for report in group.frame.passages:
-            self._record_passage(group, report)
+    def _pieces(self, groups: Iterable[Group]) -> Iterator[Piece]:
+        """The scans of groups; when those of one are decided, its passages are recorded."""
+        for group in groups:
+            yield group, 0, HEAD.iter_unpack(group.heads)
+            if group.items > len(group.verdicts):
+                for report in group.frame.passages:
+                    self._record_passage(group, report)
 
     def resume(self, waiting: WaitingScan) -> None:
         """Decides a scan again that has waited for capacity."""
-        self._decide_scans(waiting.group, range(waiting.position, waiting.position + 1))
+        group, position = waiting.group, waiting.position
+        self._decide_scans([(group, position, (HEAD.unpack_from(group.heads, position * HEAD.size),))])
 
-    def _decide_scans(self, group: Group, positions: range) -> None:
+    def _decide_scans(self, pieces: Iterable[Piece]) -> None:
         """Most scans of a morning go the short way."""
-        for position in self._short_way.left_over(group, positions, self.decider):
+        for group, position in self._short_way.left_over(pieces, self.decider):
             self._decide_scan(group, position)
 
     def _record_passage(self, group: Group, report: gate_pb2.PassageReport) -> None:
@@ -216,7 +235,9 @@ def send_groups(groups: list[Group]) -> None:
     """Answers groups, those of one connection in one frame."""
     by_connection: dict[Connection, link_pb2.LinkResponse] = {}
     for group in groups:
-        response = by_connection.setdefault(group.connection, link_pb2.LinkResponse())
+        response = by_connection.get(group.connection)
+        if response is None:
+            response = by_connection[group.connection] = link_pb2.LinkResponse()
         response.verdicts.groups.add(group_id=group.group_id, server_frame=group.answer(), misrouted=group.misrouted)
     for connection, response in by_connection.items():
         connection.send(response)

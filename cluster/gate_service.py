@@ -187,11 +187,12 @@ class GateService:
             frame = _parse(raw)
             if raw is not first and frame.HasField("hello"):
                 raise InvalidInputError("a stream has one hello, in its first frame: open another stream")
-            if frame.scans or frame.passages:
+            items = len(frame.scans) + len(frame.passages)
+            if items:
                 if outbox.is_full:
                     await outbox.room()
                 self.frames += 1
-                answer = outbox.asked(len(frame.scans) + len(frame.passages))
+                answer = outbox.asked(items)
                 self._dispatcher.send(raw, frame, gate_numbers, answer)
             if frame.HasField("heartbeat"):
                 await outbox.room()

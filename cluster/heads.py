@@ -32,7 +32,9 @@ from parkgate.gate.v1 import gate_pb2
 from ticketcore import token as tokens
 
 HEAD = struct.Struct("<Q8s12s12s16sq")
-"""As it is read: ticket id, the same again, gate number and terms (`at`), digest, scan id, scan time."""
+"""As it is read, a `Head`."""
+Head = tuple[int, bytes, bytes, bytes, bytes, int]
+"""Ticket id, the same again, gate number and terms (`at`), digest, scan id, scan time."""
 BLANK = bytes(HEAD.size)
 """No registered ticket has a digest of nothing but zeros."""
 GATE_LENGTH = 4
@@ -46,7 +48,8 @@ _TICKET_BACKWARDS = slice(8, 0, -1)
 
 def heads_of(frame: gate_pb2.ClientFrame, gate_numbers: Sequence[int]) -> bytes:
     """A head for each scan of a frame, in order; `gate_numbers` by lane."""
-    heads, lanes = list[bytes](), len(gate_numbers)
+    heads: list[bytes] = []
+    lanes = len(gate_numbers)
     for scan in frame.scans:
         token, scan_id, lane = scan.token, scan.scan_id, scan.lane
         if (

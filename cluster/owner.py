@@ -227,8 +227,9 @@ class Owner:
         scans = 0
         for item in received:
             frame = gate_pb2.ClientFrame.FromString(item.client_frame)
-            groups.append(Group(connection, item.group_id, frame, list(item.gate_numbers), item.heads))
-            scans += len(frame.scans) + len(frame.passages)
+            group = Group(connection, item.group_id, frame, item.gate_numbers, item.heads)
+            groups.append(group)
+            scans += group.items
             if scans >= SCANS_A_PIECE:
                 self._take_groups(scans, groups, shed)
                 groups, scans = [], 0
@@ -244,9 +245,10 @@ class Owner:
     def _shed(self, groups: list[Group]) -> None:
         """Answers RETRY at once: waiting in line would only make the answer too late."""
         for group in groups:
-            self.counters.shed += len(group.frame.scans)
-            for scan in group.frame.scans:
-                group.verdicts.append(retry_frame(scan.scan_id, gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS))
+            self.counters.shed += len(group.verdicts)
+            group.verdicts = [
+                retry_frame(scan.scan_id, gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS) for scan in group.frame.scans
+            ]
             for report in group.frame.passages:
                 group.receipt().MergeFrom(gate_pb2.PassageReceipt(scan_id=report.scan_id, retry_after_ms=SHED_RETRY_MS))
         send_groups(groups)

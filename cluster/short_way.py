@@ -7,10 +7,10 @@ one loop, with all it needs at hand, because here a call costs as much as what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from cluster.heads import GATE_LENGTH, HEAD
+from cluster.heads import GATE_LENGTH, Head
 from cluster.partition import Partition
 from cluster.runs import AdmissionRun
 from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS, Kept
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cluster.deciding import Decider
 
 
+Piece = tuple["Group", int, Iterable[Head]]
+"""Scans of a frame that follow each other: where the first of them stands, and their heads."""
 DeciderOf = Callable[[int], "Decider | None"]
 """The decider of a partition by index; None where nothing may be decided on it here, or not by this batch."""
 
@@ -102,58 +104,61 @@ class ShortWay:
         self._places: dict[int, _Place] = {}
         self._oldest_ms, self._newest_ms = now_ms - SCAN_MAX_AGE_MS, now_ms + SCAN_MAX_AHEAD_MS
 
-    def left_over(self, group: Group, positions: range, decider_of: DeciderOf) -> Iterator[int]:
-        """Admits the scans of a frame at these positions, one after the other. Those that may not go this way are
-        yielded, each before the next is looked at; nothing has been counted or logged for them.
+    def left_over(self, pieces: Iterable[Piece], decider_of: DeciderOf) -> Iterator[tuple[Group, int]]:
+        """Admits scans, one after the other. Those that may not go this way are yielded, group and position, each
+        before the next is looked at; nothing has been counted or logged for them. A piece is asked for when those
+        before it are decided.
 
         `decider_of` is handed in with each call: kept here it would tie batches to themselves, and only the cycle
         collector would free them, tens of milliseconds at a time.
         """
         places, partitions = self._places, self._partitions
         oldest_ms, newest_ms = self._oldest_ms, self._newest_ms
-        verdicts, touch, join = group.verdicts, group.partitions.add, b"".join
-        heads = group.heads[positions.start * HEAD.size : positions.stop * HEAD.size]
-        for position, head in zip(positions, HEAD.iter_unpack(heads), strict=True):
-            ticket_id, ticket, at, digest, scan_id, scan_time_ms = head
-            place = places.get(ticket_id % partitions) or self._place(ticket_id % partitions, decider_of)
-            if place is not None:
-                partition, decider, chunk_of, entrance_of, visits, young, old, holds, leases = place
-                number = ticket_id // partitions
-                chunk = chunk_of(number >> CHUNK_ROWS_BITS)
-                # Terms and digest come before anything is worked out for a head's terms, which may be anybody's.
-                if chunk is not None and chunk.startswith(
-                    at[GATE_LENGTH:] + digest + ACTIVE_AND_REGISTERED, (number & ROW_MASK) * ROW_SIZE
-                ):
-                    entrance = entrance_of(at) or decider.open(at)
-                    if entrance is not None:
-                        run, zone_key, persons, other_zones, lease, counted, gate, visit, members, stencil = entrance
-                        key = zone_key | ticket_id
-                        if (
-                            oldest_ms <= scan_time_ms <= newest_ms
-                            and key not in visits
-                            and scan_id not in young
-                            and scan_id not in old
-                            and not (other_zones and partition.admitted(ticket_id, other_zones))
-                            and (lease is None or lease.spare >= persons)
-                        ):
-                            scan_ids, add_scan, add_ticket, add_gate, add_time = members
-                            if not scan_ids:
-                                partition.begin_run(run)
-                            add_scan(scan_id)
-                            add_ticket(ticket_id)
-                            add_gate(gate)
-                            add_time(scan_time_ms)
-                            visits[key] = visit
-                            young[scan_id] = run
-                            if run.deadline_ms:
-                                holds[scan_id] = run
-                            if counted is not None:
-                                (leases.get(counted) or partition.zone_lease(counted)).inside += persons
-                            before, between, after = stencil
-                            verdicts[position] = join((before, scan_id, between, ticket, after))
-                            touch(partition)
-                            continue
-            yield position
+        join = b"".join
+        for group, first, heads in pieces:
+            verdicts, touch = group.verdicts, group.partitions.add
+            for position, (ticket_id, ticket, at, digest, scan_id, scan_time_ms) in enumerate(heads, first):
+                place = places.get(ticket_id % partitions) or self._place(ticket_id % partitions, decider_of)
+                if place is not None:
+                    partition, decider, chunk_of, entrance_of, visits, young, old, holds, leases = place
+                    number = ticket_id // partitions
+                    chunk = chunk_of(number >> CHUNK_ROWS_BITS)
+                    # Terms and digest come before anything is worked out for a head's terms, which may be anybody's.
+                    if chunk is not None and chunk.startswith(
+                        at[GATE_LENGTH:] + digest + ACTIVE_AND_REGISTERED, (number & ROW_MASK) * ROW_SIZE
+                    ):
+                        entrance = entrance_of(at) or decider.open(at)
+                        if entrance is not None:
+                            run, zone_key, persons, other_zones, lease, counted, gate, visit, members, stencil = (
+                                entrance
+                            )
+                            key = zone_key | ticket_id
+                            if (
+                                oldest_ms <= scan_time_ms <= newest_ms
+                                and key not in visits
+                                and scan_id not in young
+                                and scan_id not in old
+                                and not (other_zones and partition.admitted(ticket_id, other_zones))
+                                and (lease is None or lease.spare >= persons)
+                            ):
+                                scan_ids, add_scan, add_ticket, add_gate, add_time = members
+                                if not scan_ids:
+                                    partition.begin_run(run)
+                                add_scan(scan_id)
+                                add_ticket(ticket_id)
+                                add_gate(gate)
+                                add_time(scan_time_ms)
+                                visits[key] = visit
+                                young[scan_id] = run
+                                if run.deadline_ms:
+                                    holds[scan_id] = run
+                                if counted is not None:
+                                    (leases.get(counted) or partition.zone_lease(counted)).inside += persons
+                                before, between, after = stencil
+                                verdicts[position] = join((before, scan_id, between, ticket, after))
+                                touch(partition)
+                                continue
+                yield group, position
 
     def _place(self, index: int, decider_of: DeciderOf) -> _Place | None:
         decider = decider_of(index)

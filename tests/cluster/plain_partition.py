@@ -54,7 +54,7 @@ class Bench:
 
     def frame(self, frame: gate_pb2.ClientFrame) -> gate_pb2.ServerFrame:
         batch, group = self.batch(), Group(Ignored(), 1, frame, GATES)  # type: ignore[arg-type]
-        batch.decide_group(group)
+        batch.decide_groups([group])
         self.commit(batch)
         return gate_pb2.ServerFrame.FromString(group.answer())
 

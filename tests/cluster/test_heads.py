@@ -83,12 +83,8 @@ def test_a_head_whose_terms_or_digest_are_not_the_registered_ones_is_not_believe
         altered = bytearray(heads_of(frame, GATES))
         altered[position] ^= 1
         batch, group = bench.batch(), Group(Ignored(), 1, frame, GATES, bytes(altered))  # type: ignore[arg-type]
-        assert list(ShortWay(1, NOON_MS).left_over(_counted(group), range(1), batch.decider)) == [0]
-
-
-def _counted(group: Group) -> Group:
-    group.verdicts = [b""]
-    return group
+        pieces = [(group, 0, HEAD.iter_unpack(group.heads))]
+        assert list(ShortWay(1, NOON_MS).left_over(pieces, batch.decider)) == [(group, 0)]
 
 
 def test_heads_that_fit_nothing_leave_the_scans_to_be_looked_at_closely() -> None:
@@ -97,7 +93,7 @@ def test_heads_that_fit_nothing_leave_the_scans_to_be_looked_at_closely() -> Non
     bench.register(*CODES)
     frame = gate_pb2.ClientFrame(scans=[scan(code, number) for number, code in enumerate((*CODES, CODES[0]))])
     batch, group = bench.batch(), Group(Ignored(), 1, frame, GATES, os.urandom(4 * HEAD.size))  # type: ignore[arg-type]
-    batch.decide_group(group)
+    batch.decide_groups([group])
     bench.commit(batch)
     verdicts = gate_pb2.ServerFrame.FromString(group.answer()).verdicts
     assert [reason(verdict) for verdict in verdicts] == ["ADMIT", "ADMIT", "ADMIT", "ALREADY_USED"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Iterable, Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from cluster.batch import Group
 from cluster.recovery import replay, restore
 from cluster.runs import alike_of
-from cluster.short_way import ShortWay
+from cluster.short_way import DeciderOf, Piece, ShortWay
 from cluster.snapshot_parts import snapshot
 from cluster.verdicts import write_verdict
 from parkgate.events.v1 import events_pb2
@@ -35,6 +36,12 @@ def bodies(bench: Bench) -> list[str | None]:
     return [event.WhichOneof("body") for entry in bench.log for event in entry.events]
 
 
+def _all_of(_way: ShortWay, pieces: Iterable[Piece], _decider_of: DeciderOf) -> Iterator[tuple[Group, int]]:
+    for group, first, heads in pieces:
+        for position, _ in enumerate(heads, first):
+            yield group, position
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(steps, min_size=1, max_size=25))
 def test_the_short_way_decides_and_logs_what_the_long_way_does(story: list[tuple]) -> None:
@@ -43,7 +50,7 @@ def test_the_short_way_decides_and_logs_what_the_long_way_does(story: list[tuple
     for step in story:
         short.play(step)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ShortWay, "left_over", lambda _, __, positions, ___: iter(positions))
+        patch.setattr(ShortWay, "left_over", _all_of)
         for step in story:
             long.play(step)
     assert sorted(singly(short.bench.log)) == sorted(singly(long.bench.log))
@@ -145,6 +152,24 @@ def test_a_stencil_writes_what_protobuf_writes() -> None:
         before, between, after = alike.stencil
         frame = before + b"s" * 16 + between + number.to_bytes(8, "little") + after
         assert gate_pb2.ServerFrame.FromString(frame).verdicts == [wanted]
+
+
+def test_what_groups_say_counts_in_the_order_in_which_they_came() -> None:
+    """A guest is turned back, and shows the ticket at the next gate at once: both arrive together."""
+    turned_back = gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
+    for report_first in (True, False):
+        bench, code = Bench(), token("day", 1)
+        bench.register(code)
+        shown = scan(code, 1)
+        assert reason(bench.send(shown)[0]) == "ADMIT"
+        report = gate_pb2.PassageReport(scan_id=shown.scan_id, ticket_id=ticket_id(code), outcome=turned_back)
+        frames = [gate_pb2.ClientFrame(passages=[report]), gate_pb2.ClientFrame(scans=[scan(code, 2)])]
+        groups = [Group(Ignored(), 1, frame, GATES) for frame in frames]  # type: ignore[arg-type]
+        batch = bench.batch()
+        batch.decide_groups(groups if report_first else groups[::-1])
+        bench.commit(batch)
+        answer = gate_pb2.ServerFrame.FromString(groups[1].answer()).verdicts[0]
+        assert reason(answer) == ("ADMIT" if report_first else "ALREADY_USED")
 
 
 def test_a_batch_is_gone_with_its_last_answer() -> None:
