@@ -81,6 +81,12 @@ class Group:
             self.receipts = gate_pb2.ServerFrame()
         return self.receipts.receipts.add()
 
+    def give_up(self, reason: gate_pb2.Reason.ValueType, after_ms: int) -> None:
+        """Answers RETRY to all of it."""
+        self.verdicts = [retry_frame(scan.scan_id, reason, after_ms) for scan in self.frame.scans]
+        for report in self.frame.passages:
+            self.receipt().MergeFrom(gate_pb2.PassageReceipt(scan_id=report.scan_id, retry_after_ms=after_ms))
+
 
 @dataclass(frozen=True, slots=True)
 class WaitingScan:

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from cluster import owner_commands as commands
-from cluster.batch import Batch, Group, WaitingScan, retry_frame, send_groups
+from cluster.batch import Batch, Group, WaitingScan, send_groups
 from cluster.config import ClusterConfig
 from cluster.control import POLL_S, Control
 from cluster.ending import end
@@ -246,11 +246,7 @@ class Owner:
         """Answers RETRY at once: waiting in line would only make the answer too late."""
         for group in groups:
             self.counters.shed += len(group.verdicts)
-            group.verdicts = [
-                retry_frame(scan.scan_id, gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS) for scan in group.frame.scans
-            ]
-            for report in group.frame.passages:
-                group.receipt().MergeFrom(gate_pb2.PassageReceipt(scan_id=report.scan_id, retry_after_ms=SHED_RETRY_MS))
+            group.give_up(gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS)
         send_groups(groups)
 
     # A turn

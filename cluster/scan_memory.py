@@ -27,6 +27,10 @@ MAX_SINGLE_VERDICTS = 200_000
 flood of codes that are none, or a device that sends one guest in and out, would fill the memory and the log. Beyond, a
 scan that would have to be remembered so is told RETRY: to forget one before its time could give its scan id two answers
 (I3). First entries, which are remembered in runs, go on."""
+TURNS_OF_A_FALL = 1_000
+FALL_AT_LEAST = 1_000
+"""A generation that is dropped is let go in so many turns of its owner, or faster while it is so small. Freed at once,
+two million ids of a busy morning stop an owner, and all guests at the gates, for a fifth of a second."""
 if SCAN_MAX_AGE_MS + SCAN_MAX_AHEAD_MS + 2 * SCAN_MARGIN_MS >= SCAN_MEMORY_MS:
     raise AssertionError("a scan could be decided after its id was forgotten")
 
@@ -41,6 +45,9 @@ class ScanMemory:
     def __init__(self) -> None:
         self.young: dict[bytes, Kept] = {}
         self.old: dict[bytes, Kept] = {}
+        self._falling: dict[bytes, Kept] = {}
+        """Of the generation that was dropped last: what is not freed yet. Nobody looks here."""
+        self._fall = 0
         self._young_since_ms = 0
         self._young_single = self._old_single = 0
 
@@ -74,7 +81,18 @@ class ScanMemory:
 
     def age(self, now_ms: int) -> None:
         """Drops what may be dropped; called once a batch."""
+        if self._falling:
+            self._let_go()
         if now_ms - self._young_since_ms >= SCAN_MEMORY_MS:
-            self.old, self.young = self.young, {}
+            self._falling, self.old, self.young = self.old, self.young, {}
+            self._fall = max(FALL_AT_LEAST, len(self._falling) // TURNS_OF_A_FALL)
             self._old_single, self._young_single = self._young_single, 0
             self._young_since_ms = now_ms
+
+    def _let_go(self) -> None:
+        falling = self._falling
+        if len(falling) <= self._fall:
+            self._falling = {}
+            return
+        for _ in range(self._fall):
+            falling.popitem()

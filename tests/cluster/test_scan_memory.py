@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.scan_memory import SCAN_MARGIN_MS, SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS, SCAN_MEMORY_MS, ScanMemory
+from cluster.runs import AdmissionRun, alike_of
+from cluster.scan_memory import (
+    FALL_AT_LEAST,
+    SCAN_MARGIN_MS,
+    SCAN_MAX_AGE_MS,
+    SCAN_MAX_AHEAD_MS,
+    SCAN_MEMORY_MS,
+    ScanMemory,
+)
+from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench
@@ -48,6 +59,25 @@ def test_a_verdict_kept_just_before_a_new_generation_outlives_its_time() -> None
     ):
         memory.age(now_ms)
         assert remembers(memory) is remembered, now_ms - kept_ms
+
+
+def test_a_generation_that_is_dropped_is_forgotten_at_once_and_freed_in_turns() -> None:
+    """Millions of ids that are freed at once would hold up every guest at the gates."""
+    alike = events_pb2.ScanDecided(kind=gate_pb2.ADMISSION_KIND_ENTRY)
+    memory, kept = ScanMemory(), AdmissionRun(alike_of(alike.SerializeToString(), 0), NOON_MS, 1)
+    memory.age(NOON_MS)
+    ids = [number.to_bytes(16, "big") for number in range(3 * FALL_AT_LEAST)]
+    for scan_id in ids:
+        memory.keep_alike(scan_id, kept)
+    for generation in (1, 2):
+        memory.age(NOON_MS + generation * SCAN_MEMORY_MS)
+    assert not any(memory.recall(scan_id, gate_pb2.Verdict()) for scan_id in ids)
+    assert len(memory) == 0
+    held = []
+    for turn in range(4):
+        memory.age(NOON_MS + 2 * SCAN_MEMORY_MS + turn)
+        held.append((sys.getrefcount(kept) + FALL_AT_LEAST // 2) // FALL_AT_LEAST)
+    assert held == [2, 1, 0, 0]
 
 
 def decidable(bench: Bench, attempt: gate_pb2.Scan) -> bool:
