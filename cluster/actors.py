@@ -1,9 +1,10 @@
 """The cluster's actors: the one file of this package where plain classes meet Ray.
 
 Each actor is started by its supervisor with `start`, which may be called again at any time and only does what is
-missing: after Ray has restarted an actor, the supervisor's next call brings it back. An actor that has met a state
-that cannot be, or whose background work has ended, ends its process and is rebuilt from the ledger: half alive it
-would be taken for well.
+missing: after Ray has restarted an actor, the supervisor's next call brings it back. Where nothing is missing the call
+is held for as long as the caller says, and looks again by itself meanwhile. An actor that has met a state that cannot
+be, or whose background work has ended, ends its process and is rebuilt from the ledger: half alive it would be taken
+for well.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import gc
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import ray
 import structlog
 
 from cluster.config import ClusterConfig, GatewayConfig
 from cluster.gateway import Gateway
+from cluster.holding import Hold
 from cluster.hosting import OwnerHost, QuotaHost
 from cluster.metrics import serve_metrics
 from cluster.owner import Owner
@@ -69,6 +72,11 @@ async def _freeze_garbage() -> None:
         await asyncio.sleep(FREEZE_EVERY_S)
 
 
+def _held_until(hold_s: float) -> float:
+    """By the loop's clock, and from a call's beginning: one that had much to do is not held as well."""
+    return asyncio.get_running_loop().time() + hold_s
+
+
 def _die_if_broken(failure: BaseException | None) -> None:
     if failure is None:
         return
@@ -87,11 +95,14 @@ class OwnerActor:
         self._host = OwnerHost(name, _here(config), _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
+        self._hold = Hold()
         self._started = False
         self._freezing: asyncio.Task[None] | None = None
 
-    async def start(self, indexes: Sequence[int]) -> int:
-        """Starts, or takes over what is missing; returns the process id once all is owned that can be."""
+    async def start(self, indexes: Sequence[int], hold_s: float = 0.0) -> int:
+        """Starts, or takes over what is missing; returns the process id once all is owned that can be. Held for at most
+        `hold_s` from its beginning, while nothing is missing."""
+        end = _held_until(hold_s)
         async with self._lock:
             _die_if_broken(self._host.failure)
             await self._host.start(indexes)
@@ -99,7 +110,13 @@ class OwnerActor:
                 _serve_metrics(self._metrics_port, self._host.owner)
                 self._started = True
                 self._freezing = asyncio.create_task(_freeze_garbage())
+        await self._hold.until(end, partial(self._is_work, indexes))
         return os.getpid()
+
+    async def _is_work(self, indexes: Sequence[int]) -> bool:
+        async with self._lock:  # a partition that another call is taking would seem lost
+            _die_if_broken(self._host.failure)
+            return await self._host.is_work(indexes)
 
     async def node(self) -> str:
         """The id of Ray's node that it runs on."""
@@ -107,6 +124,7 @@ class OwnerActor:
 
     async def stop(self) -> None:
         """Stops in order."""
+        self._hold.release()
         await self._host.stop()
 
 
@@ -118,17 +136,25 @@ class QuotaActor:
         self._host = QuotaHost(_here(config), _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
+        self._hold = Hold()
         self._started = False
 
-    async def start(self) -> int:
-        """Starts unless it has; returns the process id."""
+    async def start(self, hold_s: float = 0.0) -> int:
+        """Starts unless it has; returns the process id. Held for at most `hold_s` from its beginning, while nothing is
+        missing."""
+        end = _held_until(hold_s)
         async with self._lock:
             _die_if_broken(self._host.owner.failure)
             await self._host.start()
             if not self._started:
                 _serve_metrics(self._metrics_port, self._host.owner)
                 self._started = True
+        await self._hold.until(end, self._is_work)
         return os.getpid()
+
+    async def _is_work(self) -> bool:
+        _die_if_broken(self._host.owner.failure)
+        return self._host.is_work
 
     async def node(self) -> str:
         """The id of Ray's node that it runs on."""
@@ -136,6 +162,7 @@ class QuotaActor:
 
     async def stop(self) -> None:
         """Stops in order."""
+        self._hold.release()
         await self._host.stop()
 
 
@@ -149,10 +176,12 @@ class GatewayActor:
         self._gateway = Gateway(name, _here(cluster), config, _node())
         self._metrics_port = metrics_port
         self._lock = asyncio.Lock()
+        self._hold = Hold()
         self._port = 0
 
-    async def start(self) -> int:
-        """Serves, unless it does; returns the process id."""
+    async def start(self, hold_s: float = 0.0) -> int:
+        """Serves, unless it does; returns the process id. Held for at most `hold_s` from its beginning."""
+        end = _held_until(hold_s)
         async with self._lock:
             _die_if_broken(self._gateway.failure)
             if not self._port:
@@ -160,7 +189,13 @@ class GatewayActor:
                 _serve_metrics(self._metrics_port, self._gateway)
         if not self._port:
             raise UnavailableError("the gateway did not start")
+        await self._hold.until(end, self._is_work)
         return os.getpid()
+
+    async def _is_work(self) -> bool:
+        """Never: a gateway that cannot go on as it is ends."""
+        _die_if_broken(self._gateway.failure)
+        return False
 
     async def node(self) -> str:
         """The id of Ray's node that it runs on."""
@@ -168,4 +203,5 @@ class GatewayActor:
 
     async def stop(self) -> None:
         """Stops serving."""
+        self._hold.release()
         await self._gateway.stop()

@@ -79,12 +79,19 @@ class OwnerHost(_Host):
             self.owner.leasing = Leasing(self.owner.owned, self.routes, self.owner.resume)
             await self.owner.start()
             self._runs = True
+        await self.owner.own(await self._missing(indexes), self.address)
+
+    async def is_work(self, indexes: Sequence[int]) -> bool:
+        """Whether `start`, which was called before, has something to do. Not while it runs."""
+        return bool(await self._missing(indexes))
+
+    async def _missing(self, indexes: Sequence[int]) -> list[int]:
+        """Which of these are to be taken now."""
         names = self.config.partition_names
         heads = await self.ledger.heads([names[index] for index in indexes])
         self._drop_lost(heads)
-        await self.owner.own(
-            [index for index in indexes if not self._serves(index, heads.get(names[index]))], self.address
-        )
+        missing = [index for index in indexes if not self._serves(index, heads.get(names[index]))]
+        return [index for index in missing if not self.owner.is_set_aside(index)]
 
     def _drop_lost(self, heads: Mapping[str, Head]) -> None:
         """Gives up what another has taken. An owner that nobody asks anything would never notice at an append: nobody
@@ -117,8 +124,7 @@ class QuotaHost(_Host):
         """Listens, then takes the log over. To be called again and again, like that of the partition owner. A damaged
         log is no failure: the owner tells of it, and looks again after DAMAGED_AGAIN_S."""
         await self.listen(self.owner)
-        now = asyncio.get_running_loop().time()
-        if self.owner.serves or now < self._look_again:
+        if not self.is_work:
             return
         try:
             await self.owner.start(self.address)
@@ -126,7 +132,12 @@ class QuotaHost(_Host):
             await self.owner.stop()
             raise
         if self.owner.damage:
-            self._look_again = now + DAMAGED_AGAIN_S
+            self._look_again = asyncio.get_running_loop().time() + DAMAGED_AGAIN_S
+
+    @property
+    def is_work(self) -> bool:
+        """Whether `start` has something to do."""
+        return not self.owner.serves and asyncio.get_running_loop().time() >= self._look_again
 
     async def stop(self) -> None:
         """Stops in order."""

@@ -138,9 +138,13 @@ class Owner:
         is tried again after DAMAGED_AGAIN_S, and its epoch rises again only once its log can be read.
         """
         for index in indexes:
-            name = self.config.partition_names[index]
-            if asyncio.get_running_loop().time() >= self._look_again.get(name, 0.0):
-                await self._own_or_set_aside(index, name, address)
+            if not self.is_set_aside(index):
+                await self._own_or_set_aside(index, self.config.partition_names[index], address)
+
+    def is_set_aside(self, index: int) -> bool:
+        """Whether its log was damaged, and it is not yet time to look at it again."""
+        again = self._look_again.get(self.config.partition_names[index], 0.0)
+        return asyncio.get_running_loop().time() < again
 
     async def _own_or_set_aside(self, index: int, name: str, address: str) -> None:
         try:

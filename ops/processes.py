@@ -1,11 +1,12 @@
 """Processes by pid *and* start time, so that a recycled pid is never taken for ours and never signalled."""
 
+import asyncio
 import contextlib
 import os
 import re
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,29 @@ def send(who: Identity, number: signal.Signals) -> bool:
         return True
     finally:
         os.close(fd)
+
+
+async def first_ended(processes: Mapping[str, Identity]) -> str:
+    """Waits until one of these has ended, and returns its name. The kernel tells it at once; nothing is polled."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[str] = loop.create_future()
+    with contextlib.ExitStack() as watches:
+        for name, who in processes.items():
+            try:
+                fd = os.pidfd_open(who.pid)
+            except ProcessLookupError:
+                return name
+            watches.callback(os.close, fd)
+            if not is_alive(who):
+                return name
+            loop.add_reader(fd, _tell, ended, name)
+            watches.callback(loop.remove_reader, fd)
+        return await ended
+
+
+def _tell(ended: asyncio.Future[str], name: str) -> None:
+    if not ended.done():
+        ended.set_result(name)
 
 
 def wait_gone(who: Identity, timeout_s: float) -> bool:

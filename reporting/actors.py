@@ -49,14 +49,17 @@ class ReportingActor:
         self._niceness = niceness
         self._running: asyncio.Task[None] | None = None
 
-    async def start(self) -> int:
-        """Starts working, unless it works; returns the process id at once, also while Postgres is away (I10)."""
+    async def start(self, hold_s: float = 0.0) -> int:
+        """Starts working, and returns the process id at once, also while Postgres is away (I10). Where it works already
+        it is held for `hold_s`, or until that ends."""
         if self._running is None:
             os.nice(self._niceness)
             if self._metrics_port:
                 start_http_server(self._metrics_port, "127.0.0.1")
             self._running = asyncio.create_task(self._run())
-        elif self._running.done():
+            return os.getpid()
+        await asyncio.wait({self._running}, timeout=hold_s)
+        if self._running.done() and not self._running.cancelled():
             _die_if_broken(self._running.exception())
         return os.getpid()
 

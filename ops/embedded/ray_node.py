@@ -23,7 +23,7 @@ from typing import Any, Self
 from ops.embedded.base import own_module
 from ops.errors import BadInput, OpsError, StartFailed
 from ops.files import FolderLock, make_folder, secret, write_atomic
-from ops.processes import Identity, children, end_all_in, is_alive, program, wait_gone, working_in
+from ops.processes import Identity, children, end_all_in, first_ended, program, wait_gone, working_in
 
 NAMESPACE = "parkgate"
 OBJECT_STORE_BYTES = 100 * 1024 * 1024
@@ -106,10 +106,9 @@ class EmbeddedRay:
             self._lock.release()
             raise
 
-    def ended_server(self) -> str:
-        """The name of a server of the node that has ended: the node is of no use without it. Empty while all live."""
-        gone = (name for name, who in self._servers.items() if not is_alive(who))
-        return next(gone, "")
+    async def ended_server(self) -> str:
+        """The name of a server of the node, once one has ended: the node is of no use without it."""
+        return await first_ended(self._servers)
 
     def ready(self) -> bool:
         if self._record is None:

@@ -8,7 +8,7 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 FURTHER = ("reporting-0",)
 """Actors of other packages that run beside the cluster's."""
-WATCH_EVERY_S = 0.1
 LEDGER_RETRY_S = 1.0
 log = structlog.get_logger("ops.cluster")
 
@@ -73,7 +72,7 @@ def _serve_on(settings: Settings) -> None:
     ray_node.connect(settings.ray_address)
     looking = ray_head.when_back(settings.ray_address, _start_anew)
     try:
-        asyncio.run(_serve(settings, lambda: ""))
+        asyncio.run(_serve(settings, _never))
     finally:
         looking.set()
         ray_node.disconnect()
@@ -86,7 +85,7 @@ def _start_anew() -> None:
     os._exit(EXIT_FAILURE)
 
 
-async def _serve(settings: Settings, ended_server: Callable[[], str]) -> None:
+async def _serve(settings: Settings, ended_server: Callable[[], Awaitable[str]]) -> None:
     from cluster.supervisor import ActorPlan, Supervisor
     from ops.services import reporting
     from reporting.actors import ReportingActor
@@ -141,19 +140,22 @@ async def _first_of(*works: Coroutine[Any, Any, object]) -> None:
         task.result()
 
 
-async def _watch(ended_server: Callable[[], str]) -> None:
+async def _watch(ended_server: Callable[[], Awaitable[str]]) -> None:
     """Ends this process when a server of the embedded Ray has ended; the stack's supervisor starts both anew.
 
     At once and without Ray's own shutdown: that would wait for the dead server. Ray itself would go on for a minute,
     with actors that nobody places any more. The guard (`ops.embedded.ray_guard`) ends what is left of it.
     """
-    while True:
-        name = ended_server()
-        if name:
-            log.error("a server of Ray has ended; the cluster is started again", server=name)
-            print(f"Ray's {name} has ended; the cluster is started again.", file=sys.stderr, flush=True)
-            os._exit(EXIT_FAILURE)
-        await asyncio.sleep(WATCH_EVERY_S)
+    name = await ended_server()
+    log.error("a server of Ray has ended; the cluster is started again", server=name)
+    print(f"Ray's {name} has ended; the cluster is started again.", file=sys.stderr, flush=True)
+    os._exit(EXIT_FAILURE)
+
+
+async def _never() -> str:
+    """The servers of a Ray that others run are theirs to watch."""
+    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    return await ended
 
 
 def configuration(settings: Settings) -> tuple[ClusterConfig, GatewayConfig]:

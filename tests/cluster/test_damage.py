@@ -87,7 +87,7 @@ async def test_a_park_with_a_damaged_partition_starts_and_serves_all_others(
     await old.stop()
     raised = epoch(valkey_url, name)
     for _ in range(3):
-        await cluster.owners[0].start(range(4))  # as the supervisor asks, four times a second
+        await cluster.owners[0].start(range(4))  # as the supervisor asks, again and again
     assert epoch(valkey_url, name) == raised
     await publish_all_again(cluster)
     more = [cluster.token("day") for _ in range(4)]

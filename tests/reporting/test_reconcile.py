@@ -138,6 +138,35 @@ async def test_reporting_whose_worker_meets_what_it_cannot_handle_ends_and_is_ma
     assert [record.levelname for record in caplog.records if "nobody expects this" in record.message] == ["CRITICAL"]
 
 
+@pytest.mark.parametrize("fails", [True, False])
+async def test_a_call_to_reporting_is_held_until_its_work_ends(
+    postgres_url: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """I10: what it cannot handle ends it at once, and so does its stop the call."""
+    ended: list[int] = []
+    monkeypatch.setattr("reporting.actors.os._exit", ended.append)
+    breaks = asyncio.Event()
+
+    async def works(_: object) -> None:
+        await breaks.wait()
+        raise ValueError("nobody expects this")
+
+    monkeypatch.setattr("reporting.worker.PartitionWorker.run", works)
+    actor = ReportingActor(ReportingConfig(postgres_url, valkey_url, ("p0",), "Europe/Paris"), ["p0"], niceness=0)
+    async with asyncio.timeout(20):
+        assert await actor.start(60.0) == os.getpid(), "the first call starts it, and is not held"
+        call = asyncio.create_task(actor.start(60.0))
+        done, _ = await asyncio.wait([call], timeout=0.05)
+        assert not done
+        assert await actor.start() == os.getpid(), "others do not wait for it"
+        if fails:
+            breaks.set()
+            await call
+        await actor.stop()
+        assert await call == os.getpid()
+    assert bool(ended) == fails
+
+
 @pytest.mark.parametrize(
     ("uris", "allowed"),
     [
