@@ -241,14 +241,10 @@ class Owner:
             self._take_groups(scans, groups, shed)
 
     def _take_groups(self, scans: int, groups: list[Group], shed: bool) -> None:
-        if shed:
-            self._shed(groups)
-        else:
+        if not shed:
             self._enqueue(scans, lambda batch: batch.decide_groups(groups))
-
-    def _shed(self, groups: list[Group]) -> None:
-        """Answers RETRY at once: waiting in line would only make the answer too late."""
-        for group in groups:
+            return
+        for group in groups:  # answered at once: waiting in line would only make the answer too late
             self.counters.shed += len(group.verdicts)
             group.give_up(gate_pb2.REASON_BACKPRESSURE, SHED_RETRY_MS)
         send_groups(groups)
