@@ -61,6 +61,7 @@ class Whole:
         with console.status(f"cost of a scan with {costs.FEW_TICKETS:,} tickets ..."):
             few = await steady.cpu_per_scan_us(costs.COMMON_STREAMS)
             meters.settle(self.bench.stack)
+            self.found["idle_cpu_share"] = steady.idle_share()
             before = meters.owner_bytes(data_dir)
         self._register(costs.FEW_TICKETS, costs.MANY_TICKETS - costs.FEW_TICKETS)
         with console.status(f"cost of a scan with {costs.MANY_TICKETS:,} tickets ..."):

@@ -36,14 +36,15 @@ class Steady:
     async def cpu_per_scan_us(self, streams: int) -> float:
         """CPU microseconds of the whole system for a scan."""
         meters.settle(self.stack)
-        idle = self._idle_share()
+        idle = self.idle_share()
         began: list[float] = []
         plan = steady.Plan(self.next_plan(streams, SCANS), PER_S)
         result = await steady.measure(plan, lambda: began.append(meters.cpu_seconds(self.stack.data_dir)))
         used = meters.cpu_seconds(self.stack.data_dir) - began[0] - idle * result.seconds
         return used / result.scans * 1e6
 
-    def _idle_share(self) -> float:
+    def idle_share(self) -> float:
+        """What the system uses when nobody asks, as a share of a core."""
         before, since = meters.cpu_seconds(self.stack.data_dir), time.monotonic()
         time.sleep(IDLE_S)
         return (meters.cpu_seconds(self.stack.data_dir) - before) / (time.monotonic() - since)

@@ -99,6 +99,10 @@ def show(console: Console, figures: Mapping[str, Result], found: Mapping[str, fl
         bars.add_row(name, f"{value:,.2f}", limit, verdict)
     console.print(bars)
     console.print(f"Against an echo that polls as we do: {found.get('single_vs_echo_polling', math.nan):.2f} (no bar)")
+    console.print(
+        f"While its peers are measured Parkgate is at rest, and takes {found.get('idle_cpu_share', math.nan):.0%} of a "
+        "core of theirs (in no ratio)"
+    )
 
 
 def write(path: Path, figures: Mapping[str, Result], found: Mapping[str, float]) -> None:

@@ -29,8 +29,8 @@ from loadtest.bench.wire import Wire, client_tls
 from ops.embedded.base import own_module
 from parkgate.gate.v1 import gate_pb2
 
-LATE_S = 0.05
-"""An arrival that the client itself wrote so much later was late by its own fault."""
+LATE_S = 0.0125
+"""An arrival that the client itself wrote so much later was late by its own fault: half of what a p99 may be."""
 PATIENCE_S = 10.0
 CONNECTIONS = 8
 TICK_S = 0.001
