@@ -27,12 +27,18 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         return True
 
 
-def require_free(port: int, setting: str) -> None:
-    """Raises: OpsError that names the program on the port and the setting to change."""
+def require_free(port: int, setting: str, may_hold: str = "") -> None:
+    """Lets programs whose names begin with `may_hold` have it.
+
+    Raises: OpsError that names the program on the port and the setting to change.
+    """
     if is_free(port):
         return
+    by = holder(port)
+    if may_hold and by.startswith(f" by {may_hold}"):
+        return
     raise OpsError(
-        f"Port {port} is taken{holder(port)}.",
+        f"Port {port} is taken{by}.",
         f"End that program, or choose another port with {setting} (PARKGATE_{setting.upper()}).",
     )
 

@@ -58,7 +58,8 @@ def processes(settings: Settings) -> list[Process]:
     database = tuple(name for name in names if name == EmbeddedPostgres.name)
     return [
         *servers,
-        service("cluster", settings, ("gate_port",), ledger),
+        # On a Ray cluster that exists gateways outlive this service and keep their port; the next finds them there.
+        service("cluster", settings, ("gate_port",), ledger, may_hold="" if settings.embedded_ray else "ray::"),
         service("reporting", settings, ("reporting_port", "reporting_metrics_port"), (*database, *ledger)),
         # Beside the cluster, not after it: it is ready once what it publishes is in force there.
         service("sales", settings, ("sales_port", "sales_metrics_port"), database),
@@ -82,16 +83,24 @@ def embedded(server: EmbeddedPostgres | EmbeddedValkey, niceness: int = 0) -> Pr
     )
 
 
-def service(name: str, settings: Settings, listens: tuple[str, ...], depends_on: tuple[str, ...] = ()) -> Process:
+def service(
+    name: str,
+    settings: Settings,
+    listens: tuple[str, ...],
+    depends_on: tuple[str, ...] = (),
+    *,
+    may_hold: str = "",
+) -> Process:
     """A service of ours as a process of the stack: `python -m ops.run NAME`. It says itself when it is ready.
 
     `listens`: the settings of the ports that it opens, for example ("sales_port", "sales_metrics_port").
+    `may_hold`: programs whose names begin so may hold these ports: what the service before it has started.
     """
     wanted = {setting: int(getattr(settings, setting)) for setting in listens}
 
     def command() -> Command:
         for setting, port in wanted.items():
-            ports.require_free(port, setting)
+            ports.require_free(port, setting, may_hold)
         return service_command(name, settings.data_dir)
 
     return Process(

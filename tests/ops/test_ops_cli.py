@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
 from ops import ports, run
@@ -184,6 +185,16 @@ def test_a_port_that_is_taken_names_the_program_and_the_setting() -> None:
     wanted = rf"taken by .* \(process {os.getpid()}\).*PARKGATE_GATE_PORT"
     with socket.create_server(("127.0.0.1", 0)) as taker, pytest.raises(OpsError, match=wanted):
         ports.require_free(taker.getsockname()[1], "gate_port")
+
+
+def test_a_port_may_be_held_by_programs_of_a_certain_name_only() -> None:
+    from ops.errors import OpsError
+
+    with socket.create_server(("127.0.0.1", 0)) as taker:
+        port, mine = taker.getsockname()[1], psutil.Process().name()
+        ports.require_free(port, "gate_port", may_hold=mine)
+        with pytest.raises(OpsError, match="is taken"):
+            ports.require_free(port, "gate_port", may_hold="ray::")
 
 
 def test_doctor_finds_foreign_ports_unknown_variables_and_a_missing_server(data_dir: Path) -> None:

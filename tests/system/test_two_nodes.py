@@ -137,6 +137,7 @@ async def test_owners_and_gateways_on_two_nodes_outlive_the_loss_of_one_and_move
         assert {verdict.decision for verdict in again} == {gate_pb2.DECISION_REJECT}
         longest_s = max(after.at - before.at for before, after in itertools.pairwise(told) if after.at > at)
         await move_to_the_next(nodes, main, tickets)
+        await start_the_service_anew(stack, main, tickets)
     tell(f"a node is lost: owners moved after {moved_s:.1f} s, no gate waited for more than {longest_s:.1f} s")
     counts = Counter(one.verdict.ticket_id for one in told if one.verdict.decision == gate_pb2.DECISION_ADMIT)
     assert counts == dict.fromkeys(counts, 1)
@@ -160,6 +161,13 @@ async def move_to_the_next(nodes: TwoNodes, turnstile: day.Turnstile, tickets: l
     (fresh,) = await day.sell(nodes.stack, "day", 1, day.today(nodes.stack))
     assert (await turnstile.scan(fresh.token)).decision == gate_pb2.DECISION_ADMIT
     tell(f"a node has joined: {', '.join(moving)} moved to where they belong in {took_s:.1f} s")
+
+
+async def start_the_service_anew(stack: Stack, turnstile: day.Turnstile, tickets: list[Any]) -> None:
+    """Its actors outlive the service that watches them, gateways with their port among them; the next finds them."""
+    killed = stack.kill("cluster")
+    took_s = await scan_until(turnstile, tickets, lambda: stack.all_running() and stack.process("cluster") != killed)
+    tell(f"the cluster service was killed: it watches its actors again after {took_s:.1f} s")
 
 
 def misplaced(places: list[dict[str, Any]]) -> list[str]:
