@@ -166,7 +166,14 @@ async def move_to_the_next(nodes: TwoNodes, turnstile: day.Turnstile, tickets: l
 async def start_the_service_anew(stack: Stack, turnstile: day.Turnstile, tickets: list[Any]) -> None:
     """Its actors outlive the service that watches them, gateways with their port among them; the next finds them."""
     killed = stack.kill("cluster")
-    took_s = await scan_until(turnstile, tickets, lambda: stack.all_running() and stack.process("cluster") != killed)
+
+    def is_back() -> bool:
+        try:
+            return stack.all_running() and stack.process("cluster") != killed
+        except LookupError:
+            return False
+
+    took_s = await scan_until(turnstile, tickets, is_back)
     tell(f"the cluster service was killed: it watches its actors again after {took_s:.1f} s")
 
 
