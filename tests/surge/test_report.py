@@ -10,19 +10,23 @@ from pathlib import Path
 import pytest
 
 from loadtest.surge import plan as planning
+from loadtest.surge.conduct import quotas
 from loadtest.surge.plan import Way
 from loadtest.surge.queues import Coming, Served
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Count, Happened, Record
 from loadtest.surge.report import page, series
 from loadtest.surge.report.figures import Figures, figures_of
-from loadtest.surge.report.played import Played
+from loadtest.surge.report.played import Played, beyond_quota
 from loadtest.surge.report.series import Bins
 from loadtest.surge.report.verdict import Held
 from loadtest.surge.report.verdict import Limit as Cause
 from loadtest.surge.samples import Samples
+from loadtest.surge.scenario import load
 from ops.errors import BadInput
+from ops.services.catalogue import EXAMPLE, read_catalogue
 from tests.surge.small_day import TOOK_MS, as_dict, record, samples_of, scenario, step
+from ticketcore.catalogue import Catalogue
 
 
 @pytest.fixture(scope="module")
@@ -323,9 +327,91 @@ def test_what_was_not_played_of_the_plan_is_said_and_warned_of_when_it_is_not_sm
     assert [text in found.says for text in said] == [True] * len(said), found.says
 
 
-def test_who_found_it_sold_out_is_told_by_itself() -> None:
-    assert Played(1_000, 0, 50, 900, sold_out=True).as_planned
-    assert not Played(1_000, 0, 51, 900, sold_out=True).as_planned
+@pytest.mark.parametrize(
+    ("skipped", "without", "sold_out", "beyond", "as_planned", "was_sold_out"),
+    [
+        (0, 900, True, 0, False, True),
+        (0, 900, True, 850, True, False),
+        (0, 900, True, 849, False, True),
+        (50, 900, True, 900, True, False),
+        (51, 900, True, 900, False, False),
+        (0, 900, False, 900, False, False),
+    ],
+)
+def test_that_it_is_sold_out_excuses_only_what_the_plan_asks_for_beyond_the_quotas(
+    skipped: int, without: int, sold_out: bool, beyond: int, as_planned: bool, was_sold_out: bool
+) -> None:
+    found = Played(1_000, 0, skipped, without, sold_out, beyond)
+    assert (found.as_planned, found.was_sold_out) == (as_planned, was_sold_out)
+    assert any("others had bought them before" in text for text in found.warnings) is was_sold_out
+
+
+@pytest.mark.parametrize(
+    ("slot", "places", "lacking"), [(1, 2_400, 0.08), (0, 1_300, 0.5), (1, 2_700, 0.0), (2, 10, 0.0)]
+)
+def test_what_the_plan_asks_for_beyond_the_quotas_is_told_from_its_guests(
+    slot: int, places: int, lacking: float
+) -> None:
+    """Of the night show as it is shipped: 2,600 guests, and 404 of its 5,243 scans were not made when it was run."""
+    plan = planning.make(load("night-show"))
+    found = beyond_quota(plan, [("night-show", slot, places), ("day", 0, 1)])
+    assert found == pytest.approx(plan.scans * lacking, rel=0.05)
+
+
+def test_the_record_has_the_quotas_of_what_guests_hold() -> None:
+    example: Catalogue = read_catalogue(EXAMPLE)[1]
+    show = example.products["night-show"]
+    places = example.slot(show, 1)
+    assert places is not None
+    assert quotas(example, load("night-show")) == [("night-show", 1, places.quota)]
+    assert quotas(example, scenario()) == [("day", 0, example.products["day"].daily_quota)], "families have none"
+
+
+def test_a_day_that_was_hardly_played_is_not_ready() -> None:
+    one = record(shop=record().shop | {"outcomes": {"SOLD": 3, "SOLD_OUT": 97}, "ramp_tickets": 0})
+    planned = planning.make(scenario()).scans
+    one.gates.update(without_ticket=round(planned * 0.91), ramp=[])
+    found = figures_of(one)
+    assert (found.passed, found.ready) == (True, False)
+    assert found.headline == "Only 9 % of the day was played: sold out"
+    assert "not measured: no tickets were left for a ramp" in found.sentences[0][1]
+    assert "No tickets were left for a ramp." in page.html(found)
+    unsold = replace(found, played=Played(1_000, 0, 0, 200))
+    assert (unsold.ready, unsold.headline) == (False, "Only 80 % of the day was played")
+
+
+def test_a_day_that_asks_for_more_than_there_is_is_ready_when_it_is_sold_out() -> None:
+    day = scenario()
+    plan = planning.make(day)
+    wanted = sum(
+        line.count * line.persons for party in plan.guests for line in party.kind.tickets if line.product == "day"
+    )
+    one = record(shop=record().shop | {"outcomes": {"SOLD": 30, "SOLD_OUT": 7}}, quotas=[("day", 0, wanted // 2)])
+    one.gates["without_ticket"] = beyond_quota(plan, one.quotas)
+    assert one.gates["without_ticket"] > 0.2 * plan.scans
+    assert figures_of(one).headline == "Ready for this day"
+    assert figures_of(Record.read(one.json())).ready
+
+
+@pytest.mark.parametrize(
+    ("change", "tickets", "interrupted", "why"),
+    [
+        ({"ramp": None}, 0, False, "there was no ramp"),
+        ({}, 0, False, "no tickets were left for a ramp"),
+        ({}, 86, True, "the day was interrupted before the ramp"),
+        ({}, 1, False, "there were too few tickets, or too little room, for a step of the ramp"),
+    ],
+)
+def test_a_ramp_that_was_not_made_is_told_with_its_reason(
+    change: dict[str, object], tickets: int, interrupted: bool, why: str
+) -> None:
+    one = record(
+        scenario=scenario(**change).model_dump(mode="json"),
+        shop=record().shop | {"ramp_tickets": tickets},
+        interrupted=interrupted,
+    )
+    one.gates.update(ramp=[], stopped_at_s=12 * 3600.0 if interrupted else None)
+    assert figures_of(one).sentences[0][1] == f"not measured: {why}"
 
 
 def test_the_page_says_what_was_not_played_of_the_plan() -> None:
@@ -333,7 +419,13 @@ def test_the_page_says_what_was_not_played_of_the_plan() -> None:
     one.gates.update(late_tickets=12, skipped=3, without_ticket=40)
     figures = figures_of(one)
     assert ("The plan of the day", False) in [(title, good) for title, _, good in figures.sentences]
-    assert figures.ready, "the system did what it was asked"
+    assert not figures.ready, "the system was not asked what was planned"
+    assert figures.headline == "Only 89 % of the day was played"
+    late = replace(figures, played=Played(1_000, 11, 0, 0))
+    assert (late.ready, late.headline) == (
+        False,
+        "All right, but 1 % of the scans waited for their ticket: the shop was behind",
+    )
     found = page.html(figures)
     assert "12 tickets were sold only when the guest stood at the gate already" in found
     assert "3 % of the scans waited for their ticket" in found

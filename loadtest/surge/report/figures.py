@@ -12,7 +12,7 @@ from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Record
 from loadtest.surge.report import chance, series, verdict
 from loadtest.surge.report.chance import Range
-from loadtest.surge.report.played import Played
+from loadtest.surge.report.played import Played, beyond_quota
 from loadtest.surge.report.series import Bins, Queue
 from loadtest.surge.report.usage import Usage
 from loadtest.surge.report.verdict import Cost, Held, RampCost
@@ -101,8 +101,8 @@ class Figures:
 
     @property
     def ready(self) -> bool:
-        """Whether the day may come."""
-        return self.passed and not self.slow
+        """Whether the day may come: it was played, and all of it was right and in time."""
+        return self.passed and not self.slow and (self.played is None or self.played.as_planned)
 
     @property
     def headline(self) -> str:
@@ -118,12 +118,17 @@ class Figures:
             return "Nothing was rehearsed: no guest had a ticket to show"
         if not self.passed:
             return f"{self.record.shop['outcomes']['FAILED']} sales failed"
+        if self.played and self.played.much_left_out:
+            why = ": sold out" if self.played.was_sold_out else ""
+            return f"Only {self.played.made / self.played.planned * 100:.0f} % of the day was played{why}"
         if self.slow:
             others = (self.cost if self.p99_ms > LIMIT_MS else self.ramp_cost).others > verdict.MUCH_ELSE
             why = ", on a machine that other programs kept busy: measure again when it is quiet" if others else ""
             if self.p99_ms <= LIMIT_MS:
                 return f"The day was all right, but no step of the ramp was held{why}"
             return f"All right, but too late: 99 of 100 answers within {self.p99_ms:,.0f} ms, not {LIMIT_MS:.0f}{why}"
+        if self.played and self.played.much_late:
+            return f"All right, but {self.played.waited}: the shop was behind"
         lanes = all(queue.verdict.enough for queue in self.queues)
         return "Ready for this day" if lanes else "The system is ready for this day, the entrances need more lanes"
 
@@ -234,7 +239,7 @@ def figures_of(record: Record) -> Figures:
         series.queue(plan, entrance, {int(key): value for key, value in delays}, bins)
         for entrance, delays in enumerate(record.gates["delays_s"])
     ]
-    held = verdict.held(steps)
+    held = verdict.held(steps, _unmeasured(record, scenario))
     return Figures(
         record=record,
         scenario=scenario,
@@ -299,8 +304,26 @@ def _others(record: Record, usage: Usage) -> float:
 
 
 def _played(record: Record, plan: Plan) -> Played:
-    gates, sold_out = record.gates, bool(record.shop["outcomes"].get("SOLD_OUT"))
-    return Played(plan.scans, gates["late_tickets"], gates["skipped"], gates["without_ticket"], sold_out)
+    gates = record.gates
+    return Played(
+        plan.scans,
+        gates["late_tickets"],
+        gates["skipped"],
+        gates["without_ticket"],
+        bool(record.shop["outcomes"].get("SOLD_OUT")),
+        beyond_quota(plan, record.quotas),
+    )
+
+
+def _unmeasured(record: Record, scenario: Scenario) -> str:
+    """Why no step of a ramp was made, where none was."""
+    if scenario.ramp is None or not scenario.ramp.steps:
+        return "there was no ramp"
+    if record.interrupted:
+        return "the day was interrupted before the ramp"
+    if not record.shop["ramp_tickets"]:
+        return "no tickets were left for a ramp"
+    return "there were too few tickets, or too little room, for a step of the ramp"
 
 
 def _cost(record: Record, samples: Samples, usage: Usage) -> Cost:

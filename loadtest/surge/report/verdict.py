@@ -31,7 +31,7 @@ class Limit(StrEnum):
     GENERATOR = "the generator"
     MACHINE = "the machine, which both share"
     NONE = "nobody: every step was held"
-    UNKNOWN = "unknown: there was no ramp"
+    UNKNOWN = "unknown: no step was made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,14 @@ class Held:
     limit: Limit
     ended_by: Step | None = None
     """The step that was not held, from which the limit is told."""
+    unmeasured: str = "there was no ramp"
+    """Why there is nothing to tell, where the limit is unknown."""
 
 
-def held(steps: Sequence[Step]) -> Held:
-    """The verdict on a ramp."""
+def held(steps: Sequence[Step], unmeasured: str = "there was no ramp") -> Held:
+    """The verdict on a ramp. `unmeasured`: why, if no step was made."""
     if not steps:
-        return Held(0, 0.0, False, Limit.UNKNOWN)
+        return Held(0, 0.0, False, Limit.UNKNOWN, unmeasured=unmeasured)
     good = max((step for step in steps if step.held), key=lambda step: step.per_s, default=None)
     above = [step for step in steps if not step.held and (good is None or step.per_s > good.per_s)]
     ended_by = min(above, key=lambda step: step.p99_ms, default=None)
@@ -205,7 +207,7 @@ def limit_sentence(found: Held) -> str:
     """Who ended the ramp, as a sentence."""
     match found.limit:
         case Limit.UNKNOWN:
-            return "There was no ramp."
+            return f"{found.unmeasured[:1].upper()}{found.unmeasured[1:]}."
         case Limit.NONE:
             return "Every step of the ramp was held: more was not tried."
         case _:
@@ -215,7 +217,7 @@ def limit_sentence(found: Held) -> str:
 def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
     """What the ramp says, against what the day asks."""
     if found.limit is Limit.UNKNOWN:
-        return "not measured: there was no ramp"
+        return f"not measured: {found.unmeasured}"
     if not found.guests_a_minute:
         return (
             f"no step of the ramp was held: the slowest had 99 of 100 within {found.p99_ms:,.0f} ms, not "
