@@ -231,6 +231,29 @@ def test_a_day_whose_answers_came_too_late_is_right_and_not_ready(
     assert found.headline.startswith(headline)
 
 
+@pytest.mark.parametrize(("faults", "said"), [(1, "1 fault"), (4, "4 faults")])
+def test_faults_that_were_ordered_are_named_and_nobody_else_is_blamed(figures: Figures, faults: int, said: str) -> None:
+    busy = replace(figures.cost, others=0.5)
+    late = Played(1_000, 30, 60, 0, faults=faults)
+    happened = [Happened(12 * 3600.0, "Postgres is killed")] * faults
+    found = replace(figures, record=record(faults=happened), p99_ms=3_080.0, cost=busy, played=None)
+    assert replace(found, record=record()).headline.endswith("measure again when it is quiet")
+    assert found.headline == f"All right, but too late: 99 of 100 answers within 3,080 ms, not 100, with {said} ordered"
+    assert replace(found, p99_ms=3.0).headline == f"Ready for this day, with {said} ordered"
+    told = page.html(replace(found, played=late))
+    assert f"{said} {'was' if faults == 1 else 'were'} ordered on this day." in told
+    for blame in ("More windows", "more windows", "the shop was behind", "The shop was behind", "a park that is full"):
+        assert blame not in told
+
+
+def test_a_record_with_faults_tells_how_many() -> None:
+    one = record(faults=[FAULT, FAULT])
+    one.gates["late_tickets"] = 300
+    found = figures_of(one)
+    assert found.headline == "All right, but 76 % of the scans waited for their ticket, with 2 faults ordered"
+    assert "2 faults were ordered on this day" in page.html(found)
+
+
 def test_a_day_on_which_nobody_had_a_ticket_is_no_rehearsal() -> None:
     one = record(shop=record().shop | {"outcomes": {"SOLD_OUT": 97}})
     one.gates["samples"] = Samples().columns()
@@ -313,7 +336,13 @@ def test_who_is_told_of_other_programs_is_told_when() -> None:
         (0, 0, 0, True, ["all 1,000 scans of the plan were made"]),
         (1, 0, 0, True, ["1 ticket was sold only when its guest stood at the gate already"]),
         (10, 0, 0, True, ["10 tickets were sold only when their guest stood at the gate already"]),
-        (11, 0, 0, False, ["1 % of the scans waited for their ticket: the shop was behind"]),
+        (
+            11,
+            0,
+            0,
+            False,
+            ["1 % of the scans waited for their ticket", "The shop was behind: more windows"],
+        ),
         (0, 30, 20, True, ["950 of the plan's 1,000 scans were made: 30 not, because their ticket had been refused"]),
         (0, 0, 20, True, ["980 of the plan's 1,000 scans were made: 20 not, because their guest never got a ticket"]),
         (0, 31, 20, False, ["5 % of the plan's scans were not made: the gates had less to do than planned"]),
@@ -424,7 +453,7 @@ def test_the_page_says_what_was_not_played_of_the_plan() -> None:
     late = replace(figures, played=Played(1_000, 11, 0, 0))
     assert (late.ready, late.headline) == (
         False,
-        "All right, but 1 % of the scans waited for their ticket: the shop was behind",
+        "All right, but 1 % of the scans waited for their ticket",
     )
     found = page.html(figures)
     assert "12 tickets were sold only when the guest stood at the gate already" in found

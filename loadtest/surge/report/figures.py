@@ -12,7 +12,7 @@ from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Record
 from loadtest.surge.report import chance, series, verdict
 from loadtest.surge.report.chance import Range
-from loadtest.surge.report.played import Played, beyond_quota
+from loadtest.surge.report.played import Played, beyond_quota, count_of
 from loadtest.surge.report.series import Bins, Queue
 from loadtest.surge.report.usage import Usage
 from loadtest.surge.report.verdict import Cost, Held, RampCost
@@ -106,7 +106,12 @@ class Figures:
 
     @property
     def headline(self) -> str:
-        """The verdict in one line."""
+        """The verdict in one line. Of a day with faults on demand it names them, and blames nobody else."""
+        faults = len(self.record.faults)
+        return f"{self._verdict}, with {count_of(faults)} ordered" if faults else self._verdict
+
+    @property
+    def _verdict(self) -> str:
         if self.record.interrupted:
             return "Interrupted: this report is of a part of the day"
         if self.differences:
@@ -123,12 +128,13 @@ class Figures:
             return f"Only {self.played.made / self.played.planned * 100:.0f} % of the day was played{why}"
         if self.slow:
             others = (self.cost if self.p99_ms > LIMIT_MS else self.ramp_cost).others > verdict.MUCH_ELSE
-            why = ", on a machine that other programs kept busy: measure again when it is quiet" if others else ""
+            blamed = others and not self.record.faults
+            why = ", on a machine that other programs kept busy: measure again when it is quiet" if blamed else ""
             if self.p99_ms <= LIMIT_MS:
                 return f"The day was all right, but no step of the ramp was held{why}"
             return f"All right, but too late: 99 of 100 answers within {self.p99_ms:,.0f} ms, not {LIMIT_MS:.0f}{why}"
         if self.played and self.played.much_late:
-            return f"All right, but {self.played.waited}: the shop was behind"
+            return f"All right, but {self.played.waited}"
         lanes = all(queue.verdict.enough for queue in self.queues)
         return "Ready for this day" if lanes else "The system is ready for this day, the entrances need more lanes"
 
@@ -312,6 +318,7 @@ def _played(record: Record, plan: Plan) -> Played:
         gates["without_ticket"],
         bool(record.shop["outcomes"].get("SOLD_OUT")),
         beyond_quota(plan, record.quotas),
+        len(record.faults),
     )
 
 

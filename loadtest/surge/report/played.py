@@ -29,6 +29,8 @@ class Played:
     """Whether somebody found it sold out: that is told by itself."""
     beyond_quota: int = 0
     """Scans of guests for whom there is no ticket by the plan itself: that it is sold out is what is rehearsed."""
+    faults: int = 0
+    """How many were ordered: what they did to the plan is nobody's mistake, and no advice follows from it."""
 
     @property
     def made(self) -> int:
@@ -95,10 +97,7 @@ class Played:
         """What is not small, and what it means."""
         found = []
         if self.much_late:
-            found.append(
-                f"{self.waited}: the shop was behind, and the rush at the gates was not the planned one. More windows, "
-                "or fewer guests who buy on the day."
-            )
+            found.append(f"{self.waited}, and the rush at the gates was not the planned one. {self._why_late}")
         if self.much_left_out:
             found.append(
                 f"{(self.planned - self.made) / self.planned * 100:.0f} % of the plan's scans were not made: the gates "
@@ -107,10 +106,27 @@ class Played:
         return found
 
     @property
+    def _ordered(self) -> str:
+        return f"{count_of(self.faults)} {'was' if self.faults == 1 else 'were'} ordered on this day."
+
+    @property
+    def _why_late(self) -> str:
+        if self.faults:
+            return self._ordered
+        return "The shop was behind: more windows, or fewer guests who buy on the day."
+
+    @property
     def _why_left_out(self) -> str:
         if self.was_sold_out:
             return "Fewer tickets were left than the park sells in a day: others had bought them before."
+        if self.faults:
+            return self._ordered
         return "The refusals say why; a park that is full does it, and sales that failed."
+
+
+def count_of(faults: int) -> str:
+    """As a part of a sentence."""
+    return "1 fault" if faults == 1 else f"{faults} faults"
 
 
 def beyond_quota(plan: Plan, quotas: Sequence[tuple[str, int, int]]) -> int:
