@@ -27,6 +27,7 @@ LINE_EVERY_S = 5.0
 SLOW_MS = 100.0
 LAGGING_MS = 50.0
 CLOCKS = {Phase.EVENING: "close", Phase.RAMP: "ramp "}
+MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]–[/dim]"}
 PICTURED = {Phase.EVENING: "the last answers of the day", Phase.RAMP: "the ramp: how much does it hold?"}
 
 
@@ -51,9 +52,9 @@ class Screen:
         """A part of it begins."""
         self.console.print(f"\n[bold cyan]{text}[/bold cyan] [dim]· {self.elapsed_s:.0f} s[/dim]")
 
-    def line(self, title: str, *said: str, good: bool = True) -> None:
-        """Something that was done."""
-        mark = "[green]✓[/green]" if good else "[red]✗[/red]"
+    def line(self, title: str, *said: str, good: bool | None = True) -> None:
+        """Something that was done. `good` None: neither good nor bad, it was not measured."""
+        mark = MARKS[good]
         first, *more = textwrap.wrap(" · ".join(said), self.console.width - INDENT) or [""]
         self.console.print(f"  {mark} {escape(title):<{TITLE_WIDTH}} [dim]{escape(first)}[/dim]", soft_wrap=True)
         for text in more:

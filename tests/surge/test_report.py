@@ -254,6 +254,38 @@ def test_a_record_with_faults_tells_how_many() -> None:
     assert "2 faults were ordered on this day" in page.html(found)
 
 
+@pytest.mark.parametrize(("p99_ms", "good"), [(LIMIT_MS, True), (LIMIT_MS + 1, False)])
+def test_answers_that_came_too_late_are_not_good(figures: Figures, p99_ms: float, good: bool) -> None:
+    assert marks(replace(figures, p99_ms=p99_ms))["Answers on the day"] is good
+
+
+def test_what_was_not_measured_is_neither_good_nor_bad() -> None:
+    one = record()
+    one.gates["ramp"] = []
+    assert marks(figures_of(one))["This installation holds"] is None
+    one.gates["ramp"] = [as_dict(step(1000, 300))]
+    assert marks(figures_of(one))["This installation holds"] is False
+
+
+@pytest.mark.parametrize(("delay_s", "whole", "part"), [(0.0, True, None), (90.0, False, False)])
+def test_lanes_that_were_enough_until_a_day_was_interrupted_are_not_said_to_be_enough(
+    delay_s: float, whole: bool, part: bool | None
+) -> None:
+    one = record()
+    one.gates["delays_s"][0] = [[number, delay_s] for number, _ in one.gates["delays_s"][0]]
+    assert marks(figures_of(one))["Main entrance"] is whole
+    one.gates["stopped_at_s"] = 16 * 3600.0
+    found = figures_of(replace(one, interrupted=True))
+    assert marks(found)["Main entrance"] is part
+    assert found.sentences[1][1].startswith("until the day was interrupted: ")
+    assert ('class="ok"><b>Main' in page.html(found)) is False
+    assert ('class="nok"><b>Main' in page.html(found)) is (part is False)
+
+
+def marks(figures: Figures) -> dict[str, bool | None]:
+    return {about: good for about, _, good in figures.sentences}
+
+
 def test_a_day_on_which_nobody_had_a_ticket_is_no_rehearsal() -> None:
     one = record(shop=record().shop | {"outcomes": {"SOLD_OUT": 97}})
     one.gates["samples"] = Samples().columns()

@@ -29,6 +29,14 @@ def test_a_long_line_goes_on_below_its_beginning(capsys: pytest.CaptureFixture[s
     assert max(len(first), len(second)) <= 100
 
 
+@pytest.mark.parametrize(("good", "mark"), [(True, "✓"), (False, "✗"), (None, "–")])
+def test_what_was_not_measured_is_neither_good_nor_bad(
+    good: bool | None, mark: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Screen().line("This installation holds", "not measured", good=good)
+    assert capsys.readouterr().out.startswith(f"  {mark} This installation holds")
+
+
 def test_a_line_claims_no_latency_when_nothing_was_answered(capsys: pytest.CaptureFixture[str]) -> None:
     quiet = {name: value for name, value in GATES.items() if name != "p99_ms"} | {"per_s": 0.0}
     with Screen().day(planning.make(scenario())) as shown:

@@ -15,7 +15,7 @@ from loadtest.surge.report.chance import Range
 from loadtest.surge.report.played import Played, beyond_quota, count_of
 from loadtest.surge.report.series import Bins, Queue
 from loadtest.surge.report.usage import Usage
-from loadtest.surge.report.verdict import Cost, Held, RampCost
+from loadtest.surge.report.verdict import Cost, Held, LaneVerdict, RampCost
 from loadtest.surge.samples import Samples, percentile
 from loadtest.surge.scenario import Scenario
 from loadtest.surge.watch import GENERATOR
@@ -139,22 +139,27 @@ class Figures:
         return "Ready for this day" if lanes else "The system is ready for this day, the entrances need more lanes"
 
     @property
-    def sentences(self) -> list[tuple[str, str, bool]]:
-        """The verdict: what it is about, what it says, and whether that is good."""
-        lanes = [(one.verdict.name, one.verdict.says, one.verdict.enough) for one in self.queues]
+    def sentences(self) -> list[tuple[str, str, bool | None]]:
+        """The verdict: what it is about, what it says, and whether that is good; None: that was not measured."""
         return [
             (
                 "This installation holds",
                 verdict.capacity_sentence(self.held, self.busiest),
-                self.held.guests_a_minute > 0 or not self.steps,
+                self.held.guests_a_minute > 0 if self.steps else None,
             ),
-            *lanes,
-            ("Answers on the day", self._answers(), self.scans > 0 and not self.wrong),
+            *(self._lanes(one.verdict) for one in self.queues),
+            ("Answers on the day", self._answers(), self.scans > 0 and not self.wrong and self.p99_ms <= LIMIT_MS),
             *([("The plan of the day", self.played.says, self.played.as_planned)] if self.played else []),
             ("The books", self._books(), not self.differences),
             ("The generator on the day", self.cost.says, not self.cost.was_limit),
             *([("The generator in the ramp", self.ramp_cost.says, not self.ramp_cost.was_limit)] if self.steps else []),
         ]
+
+    def _lanes(self, found: LaneVerdict) -> tuple[str, str, bool | None]:
+        """Too few until a day was interrupted are too few; enough until then may not be enough for the rest of it."""
+        if not self.record.interrupted:
+            return found.name, found.says, found.enough
+        return found.name, f"until the day was interrupted: {found.says}", None if found.enough else False
 
     def _answers(self) -> str:
         right = "all as they must be" if not self.wrong else f"{sum(one.count for one in self.wrong)} WRONG"
