@@ -189,6 +189,8 @@ class Figures:
             "seed": self.scenario.seed,
             "speed": self.scenario.speed,
             "passed": self.passed,
+            "interrupted": self.record.interrupted,
+            "faults": [[one.at_s, one.says] for one in self.record.faults],
             "headline": self.headline,
             "here": self.record.here,
             "pace_ms": percentile(sorted(self.usage.pace_ms), PACE_SHARE),
