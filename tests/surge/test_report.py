@@ -11,7 +11,7 @@ import pytest
 
 from loadtest.surge import plan as planning
 from loadtest.surge.conduct import quotas
-from loadtest.surge.plan import Way
+from loadtest.surge.plan import Turn, Way
 from loadtest.surge.queues import Coming, Served
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Count, Happened, Record
@@ -90,13 +90,20 @@ def test_everybody_who_came_is_gone_in_the_evening(figures: Figures) -> None:
     assert inside[-1] == 0
 
 
-def test_the_busiest_minute_is_that_of_the_busiest_five() -> None:
-    samples = Samples()
-    for at_s in (0, 10, 299, 301, 2_000):
-        samples.add(at_s, (0, 1), (Way.ENTRY, "ADMIT"), (0, 2))
-    samples.add(5, (0, 1), (Way.EXIT, "ADMIT"), (0, 50))
-    samples.add(6, (0, 1), (Way.ENTRY, "ALREADY_USED"), (0, 0))
-    assert series.busiest_minute(samples) == pytest.approx(5 / 5)
+def test_the_busiest_minute_is_the_most_scans_of_the_plan_in_sixty_seconds() -> None:
+    plan = planning.make(scenario())
+    times = (0.0, 10.0, 59.9, 60.0, 61.0, 300.0)
+    plan.turns = [[Turn(at_s, at_s, 0, 0, 0, 0, way) for at_s in times] for way in (Way.ENTRY, Way.EXIT)]
+    assert series.busiest_minute(plan) == 2 * 4, "from the tenth second on, in and out"
+    plan.turns = []
+    assert series.busiest_minute(plan) == 0
+
+
+def test_the_busiest_minute_of_a_day_is_the_same_whatever_befell_it(figures: Figures) -> None:
+    stalled = record()
+    due_s = stalled.gates["samples"]["due_s"]
+    stalled.gates["samples"]["due_s"] = [max(at_s, 12 * 3600.0) for at_s in due_s]
+    assert figures_of(stalled).busiest == figures.busiest > 0
 
 
 def test_the_answers_own_time_is_added_to_the_queue() -> None:

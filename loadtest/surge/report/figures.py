@@ -46,7 +46,8 @@ class Figures:
     queues: Sequence[Queue]
     steps: Sequence[Step]
     held: Held
-    busiest: float
+    busiest: int
+    """Scans in the day's busiest minute, by the plan."""
     cost: Cost
     ramp_cost: RampCost
     played: Played | None
@@ -261,7 +262,7 @@ def figures_of(record: Record) -> Figures:
         queues=queues,
         steps=steps,
         held=held,
-        busiest=series.busiest_minute(samples),
+        busiest=series.busiest_minute(plan),
         cost=_cost(record, samples, usage),
         ramp_cost=RampCost(held, _others(record, ramp_usage)),
         played=None if record.interrupted else _played(record, plan),

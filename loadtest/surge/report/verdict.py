@@ -214,7 +214,7 @@ def limit_sentence(found: Held) -> str:
             return f"The limit was {found.limit}."
 
 
-def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
+def capacity_sentence(found: Held, busiest_minute: int) -> str:
     """What the ramp says, against what the day asks."""
     if found.limit is Limit.UNKNOWN:
         return f"not measured: {found.unmeasured}"
@@ -223,10 +223,10 @@ def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
             f"no step of the ramp was held: the slowest had 99 of 100 within {found.p99_ms:,.0f} ms, not "
             f"{LIMIT_MS:.0f}. {limit_sentence(found).removesuffix('.')}"
         )
-    room = f"{found.guests_a_minute / busiest_a_minute:,.0f} times" if busiest_a_minute else "more than"
+    room = f"{found.guests_a_minute / busiest_minute:,.0f} times" if busiest_minute else "more than"
     most = "at least " if found.at_least else ""
     ended = limit_sentence(found).removesuffix(".")
     return (
         f"{most}{found.guests_a_minute:,} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
-        f"the day's busiest minute asks for ({busiest_a_minute:,.0f} scans, in and out). {ended}"
+        f"the day's busiest minute asks for ({busiest_minute:,} scans, in and out). {ended}"
     )
