@@ -28,7 +28,7 @@ from loadtest.surge.plan import Plan
 from loadtest.surge.ramp import climb
 from loadtest.surge.record import Count, Happened, Machine, Record
 from loadtest.surge.scenario import Scenario
-from loadtest.surge.screen import Screen
+from loadtest.surge.screen import Screen, devices
 from loadtest.surge.target import Target
 from loadtest.surge.watch import GENERATOR, Watch, Watched
 from ops import state
@@ -116,9 +116,9 @@ async def _play(
         async with asyncio.timeout(longest_s(plan.scenario)):
             with screen.busy("Selling tickets ahead, connecting the gates"):
                 connected, ahead = await _ready(gates, shop, stop)
-            screen.line(f"{ahead['sold']:.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
+            screen.line(f"{ahead['sold']:,.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
             by = f"by {len(gates.pids)} processes" if len(gates.pids) > 1 else "welcome"
-            screen.line(f"{connected:,} devices", "TLS streams", by)
+            screen.line(devices(connected), "TLS streams", by)
             clock = DayClock(time.monotonic() + DOORS_S, plan.starts_s, plan.scenario.speed)
             for part in (gates, shop):
                 part.tell(f"go {clock.start}")

@@ -374,7 +374,11 @@ def test_the_second_day_is_drawn_on_the_clock_of_the_first() -> None:
 @pytest.mark.parametrize(
     ("key", "values", "texts", "change"),
     [
-        ("within_limit", (99.996, 99.5), ["99.99 %", "99.50 %"], "0 %"),
+        ("within_limit", (99.996, 99.5), ["99.99 %", "99.50 %"], "-0.5 points"),
+        ("within_limit", (98.96, 75.61), ["98.96 %", "75.61 %"], "-23 points"),
+        ("within_limit", (99.99, 99.96), ["99.99 %", "99.96 %"], "0 points"),
+        ("within_limit", (0.0, 50.0), ["0.00 %", "50.00 %"], "+50 points"),
+        (HELD, (109_620.0, 45_060.0), ["110,000", "45,000"], "-59 %"),
         ("p99_ms", (1234.5, 12.34), ["1,234 ms", "12.3 ms"], "-99 %"),
         ("scans", (5106.0, 9081.0), ["5,106", "9,081"], "+78 %"),
         ("system_cpu_ms", (0.456, 0.5), ["0.46 ms", "0.50 ms"], "+10 %"),
@@ -388,6 +392,11 @@ def test_numbers_are_said_as_people_say_them(
     assert isinstance(row, Row)
     assert [row.first, row.second] == texts
     assert row.change == change
+
+
+def test_at_least_so_much_is_never_rounded_up() -> None:
+    assert compare.said(HELD, Figure(305_670, at_least=True), "") == "≥ 300,000"
+    assert compare.said(HELD, Figure(305_670), "") == "310,000"
 
 
 def test_what_is_no_report_is_not_compared(tmp_path: Path) -> None:

@@ -289,6 +289,15 @@ def test_lanes_that_were_enough_until_a_day_was_interrupted_are_not_said_to_be_e
     assert ('class="nok"><b>Main' in page.html(found)) is (part is False)
 
 
+def test_numbers_of_the_verdict_have_their_thousands_separated(figures: Figures) -> None:
+    told = {about: says for about, says, _ in replace(figures, p50_ms=1_234.5, p99_ms=3_080.0).sentences}
+    assert "median 1,234.5 ms, 99 of 100 within 3,080 ms, 7,200 times" in told["Answers on the day"]
+
+
+def test_tickets_that_were_sold_late_are_not_spoken_of_where_there_were_none(figures: Figures) -> None:
+    assert "sold only when the guest stood" not in page.html(figures)
+
+
 def marks(figures: Figures) -> dict[str, bool | None]:
     return {about: good for about, _, good in figures.sentences}
 

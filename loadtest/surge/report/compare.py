@@ -7,6 +7,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from loadtest.surge.record import FORMAT
 from loadtest.surge.report.charts import Chart, Limit, Line, draw
 from loadtest.surge.report.judge import HELD, Figure, Verdict, figure_of, judge, measure_of, name_of, pair_of
 from loadtest.surge.report.page import asset, environment, hundredths, put
-from loadtest.surge.report.verdict import MUCH_ELSE
+from loadtest.surge.report.verdict import MUCH_ELSE, said_rate
 from ops.errors import BadInput
 
 EMBEDDED = re.compile(r'<script type="application/json" id="surge">(.*?)</script>', re.DOTALL)
 WHOLE_FROM = 1_000
+WHOLE_POINTS = 10
 FAULT_S = 600.0
 """Of the park's clock, which runs hundreds of times as fast: an order is carried out a moment after its time."""
 MUCH_SLOWER = 1.1
@@ -82,14 +84,21 @@ def said(key: str, figure: Figure, unit: str) -> str:
     value = figure.value
     if key == HELD and not value:
         return "no ramp" if value is None else "held no step"
+    if key == HELD:
+        return f"≥ {said_rate(value or 0.0, floor)}" if figure.at_least else said_rate(value or 0.0)
     if key == "within_limit":
         return f"{hundredths((value or 0.0) / 100)} %"
     digits = 0 if value == int(value or 0) or (value or 0) >= WHOLE_FROM else 2 if (value or 0) < 1 else 1
-    return f"{'≥ ' if figure.at_least else ''}{value:,.{digits}f} {unit}".rstrip()
+    return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def _change(key: str, first: float | None, second: float | None) -> str:
-    if not first or second is None or (key == HELD and not second):
+    if first is None or second is None:
+        return ""
+    if measure_of(key).unit == "%":
+        points = second - first
+        return f"{points:+.{0 if abs(points) >= WHOLE_POINTS else 1}f} points" if round(points, 1) else "0 points"
+    if not first or (key == HELD and not second):
         return ""
     percent = round((second - first) / first * 100)
     return f"{percent:+d} %" if percent else "0 %"

@@ -119,7 +119,7 @@ class Figures:
             count = len(self.differences)
             return "One count does not agree" if count == 1 else f"{count} counts do not agree"
         if self.wrong:
-            return f"{sum(one.count for one in self.wrong)} answers were wrong"
+            return f"{sum(one.count for one in self.wrong):,} answers were wrong"
         if not self.scans:
             return "Nothing was rehearsed: no guest had a ticket to show"
         if not self.passed:
@@ -163,10 +163,10 @@ class Figures:
         return found.name, f"until the day was interrupted: {found.says}", None if found.enough else False
 
     def _answers(self) -> str:
-        right = "all as they must be" if not self.wrong else f"{sum(one.count for one in self.wrong)} WRONG"
+        right = "all as they must be" if not self.wrong else f"{sum(one.count for one in self.wrong):,} WRONG"
         return (
-            f"{self.scans:,} scans, {right}; median {self.p50_ms:.1f} ms, 99 of 100 within {self.p99_ms:.0f} ms, "
-            f"{self.scenario.speed:.0f} times as fast as on the day{self._sold_out()}"
+            f"{self.scans:,} scans, {right}; median {self.p50_ms:,.1f} ms, 99 of 100 within {self.p99_ms:,.0f} ms, "
+            f"{self.scenario.speed:,.0f} times as fast as on the day{self._sold_out()}"
         )
 
     def _sold_out(self) -> str:

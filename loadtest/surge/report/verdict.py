@@ -7,9 +7,10 @@ arrivals and the answers' own times.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import floor
 
 from loadtest.surge.ramp import LIMIT_MS, Step
 
@@ -47,6 +48,22 @@ class Held:
     """The step that was not held, from which the limit is told."""
     unmeasured: str = "there was no ramp"
     """Why there is nothing to tell, where the limit is unknown."""
+
+    @property
+    def said(self) -> str:
+        """How many guests a minute, as precisely as a ramp knows it."""
+        return said_rate(self.guests_a_minute, floor if self.at_least else round)
+
+
+def two_digits(number: float, rounded: Callable[[float], int] = round) -> int:
+    """A ramp goes up by a half, so that what it finds has no more digits than that."""
+    unit: int = 10 ** max(len(str(int(number))) - 2, 0)
+    return rounded(number / unit) * unit
+
+
+def said_rate(guests_a_minute: float, rounded: Callable[[float], int] = round) -> str:
+    """In words; `rounded` is `floor` where it is at least so much."""
+    return f"{two_digits(guests_a_minute, rounded):,}"
 
 
 def held(steps: Sequence[Step], unmeasured: str = "there was no ramp") -> Held:
@@ -157,7 +174,7 @@ class RampCost:
         noise = f". {disturbed(self.others)}" if self.others > MUCH_ELSE else ""
         if step is None:
             return f"every step was held, so it was not the limit{noise}"
-        at = f"at {step.per_s * 60:,.0f} guests a minute, which were not held"
+        at = f"at {said_rate(step.per_s * 60)} guests a minute, which were not held"
         part = f"late by {step.late_p99_ms:,.0f} of {step.p99_ms:,.0f} ms for 99 of 100 scans"
         if self.was_limit:
             return f"WARNING: it ended the ramp: {at}, it was {part}. {disturbed(self.others) or HELP}"
@@ -223,10 +240,10 @@ def capacity_sentence(found: Held, busiest_minute: int) -> str:
             f"no step of the ramp was held: the slowest had 99 of 100 within {found.p99_ms:,.0f} ms, not "
             f"{LIMIT_MS:.0f}. {limit_sentence(found).removesuffix('.')}"
         )
-    room = f"{found.guests_a_minute / busiest_minute:,.0f} times" if busiest_minute else "more than"
+    room = f"{two_digits(found.guests_a_minute / busiest_minute):,} times" if busiest_minute else "more than"
     most = "at least " if found.at_least else ""
     ended = limit_sentence(found).removesuffix(".")
     return (
-        f"{most}{found.guests_a_minute:,} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
+        f"{most}{found.said} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
         f"the day's busiest minute asks for ({busiest_minute:,} scans, in and out). {ended}"
     )
