@@ -162,14 +162,22 @@ def _occupancy(seen: Seen, books: Books, before: Books | None) -> list[Check]:
 def _finance(seen: Seen, books: Books, before: Books | None) -> list[Check]:
     checks = []
     for name, report in books.finance.items():
-        for row in [*report.rows, *report.totals]:
+        named = [(row, _row_name(name, row)) for row in report.rows] + [(row, "in total") for row in report.totals]
+        for row, which in named:
             foots = row.sold_minor - row.refunded_minor + row.moved_minor - row.fees_minor - row.admitted_minor
-            checks.append(Check(f"finance by {name} foots", seen.money(foots), seen.money(row.deferred_minor)))
+            checks.append(Check(f"finance by {name} foots, {which}", seen.money(foots), seen.money(row.deferred_minor)))
         earlier = total_of(before.finance[name]) if before else pb.FinanceRow()
         checks += [*_totals(seen, name, (total_of(report), earlier)), *_sums(seen, name, report)]
     balance = sum(one.balance_minor for one in books.sales.balances)
     checks.append(Check("sum of all postings (I9)", seen.money(0), seen.money(balance)))
     return checks
+
+
+def _row_name(by: str, row: pb.FinanceRow) -> str:
+    """Whose row it is, by what the report is grouped by."""
+    group = row.group
+    product = group.product_name or (f"product {group.product_number}" if group.product_number else "")
+    return {"product": product, "channel": group.channel, "window": group.window_id}[by] or f"no {by}"
 
 
 def _totals(seen: Seen, name: str, totals: tuple[pb.FinanceRow, pb.FinanceRow]) -> list[Check]:

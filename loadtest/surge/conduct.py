@@ -28,12 +28,13 @@ from loadtest.surge.plan import Plan
 from loadtest.surge.ramp import climb
 from loadtest.surge.record import Count, Happened, Machine, Record
 from loadtest.surge.scenario import Scenario
-from loadtest.surge.screen import Screen
+from loadtest.surge.screen import Screen, devices
 from loadtest.surge.target import Target
 from loadtest.surge.watch import GENERATOR, Watch, Watched
 from ops import state
 from ops.books import Books
 from ops.errors import OpsError
+from ticketcore.catalogue import Catalogue
 
 DOORS_S = 0.3
 TICK_S = 0.25
@@ -83,6 +84,7 @@ async def conduct(rehearsal: Rehearsal, plan: Plan, target: Target, screen: Scre
         usage=_usage(watched, clock),
         entrance_zones=[number for number, _ in _zones(target, plan)],
         capacity={str(zone.number): (zone.name, zone.capacity) for zone in target.catalogue.zones.values()},
+        quotas=quotas(target.catalogue, plan.scenario),
         counts=counts,
         tickets=evening.tickets(now, before) if now else {},
         money=evening.amounts(target, now, before) if now else {},
@@ -114,9 +116,9 @@ async def _play(
         async with asyncio.timeout(longest_s(plan.scenario)):
             with screen.busy("Selling tickets ahead, connecting the gates"):
                 connected, ahead = await _ready(gates, shop, stop)
-            screen.line(f"{ahead['sold']:.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
+            screen.line(f"{ahead['sold']:,.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
             by = f"by {len(gates.pids)} processes" if len(gates.pids) > 1 else "welcome"
-            screen.line(f"{connected:,} devices", "TLS streams", by)
+            screen.line(devices(connected), "TLS streams", by)
             clock = DayClock(time.monotonic() + DOORS_S, plan.starts_s, plan.scenario.speed)
             for part in (gates, shop):
                 part.tell(f"go {clock.start}")
@@ -281,6 +283,18 @@ ROOM_SHARE = 0.8
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def quotas(catalogue: Catalogue, scenario: Scenario) -> list[tuple[str, int, int]]:
+    """Of what the day's guests hold, as the catalogue has them; what is not limited has none."""
+    found = set()
+    for line in (line for party in scenario.parties for line in party.tickets):
+        product = catalogue.products[line.product]
+        if product.daily_quota:
+            found.add((line.product, 0, product.daily_quota))
+        if (slot := catalogue.slot(product, line.slot)) is not None:
+            found.add((line.product, line.slot, slot.quota))
+    return sorted(found)
 
 
 def _zones(target: Target, plan: Plan) -> list[tuple[int, bool]]:

@@ -59,6 +59,8 @@ class Record:
     """Of each entrance, the number of the zone it leads into."""
     capacity: dict[str, tuple[str, int]]
     """Zone number -> its name and capacity; 0 is no limit."""
+    quotas: list[tuple[str, int, int]] = field(default_factory=list)
+    """Of what the day's guests hold: a product, a slot of it or 0, and how many persons it is sold to a day."""
     counts: list[Count] = field(default_factory=list)
     tickets: dict[str, int] = field(default_factory=dict)
     """Sold, issued, admitted, refunded, unused."""
@@ -83,6 +85,7 @@ class Record:
         known = {one.name for one in fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
         kept["machine"] = Machine(**kept["machine"])
+        kept["quotas"] = [(product, slot, persons) for product, slot, persons in kept.get("quotas", [])]
         kept["counts"] = [Count(**one) for one in kept["counts"]]
         kept["faults"] = [Happened(**one) for one in kept["faults"]]
         return cls(**kept)

@@ -18,7 +18,7 @@ from loadtest.surge.record import Record
 from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.scenario import Scenario, load
-from loadtest.surge.screen import Screen
+from loadtest.surge.screen import Screen, devices
 from loadtest.surge.target import Addresses, Installation, OwnSystem, check_own
 from ops.errors import BadInput, OpsError
 from ops.state import StackState, Stage
@@ -120,8 +120,8 @@ def _open(screen: Screen, scenario: Scenario, plan: Plan, elsewhere: Addresses |
         f"Parkgate · rehearsal · {scenario.name}",
         [
             scenario.story,
-            f"{scenario.visitors:,} guests, {plan.scans:,} scans at {scenario.devices:,} devices, {where}",
-            f"{hours:g} hours pass in {scenario.seconds:g} seconds: {scenario.speed:.0f} times as fast as on the day",
+            f"{scenario.visitors:,} guests, {plan.scans:,} scans at {devices(scenario.devices)}, {where}",
+            f"{hours:g} hours pass in {scenario.seconds:g} seconds: {scenario.speed:,.0f} times as fast as on the day",
         ],
     )
 

@@ -27,6 +27,7 @@ LINE_EVERY_S = 5.0
 SLOW_MS = 100.0
 LAGGING_MS = 50.0
 CLOCKS = {Phase.EVENING: "close", Phase.RAMP: "ramp "}
+MARKS = {True: "[green]✓[/green]", False: "[red]✗[/red]", None: "[dim]–[/dim]"}
 PICTURED = {Phase.EVENING: "the last answers of the day", Phase.RAMP: "the ramp: how much does it hold?"}
 
 
@@ -51,9 +52,9 @@ class Screen:
         """A part of it begins."""
         self.console.print(f"\n[bold cyan]{text}[/bold cyan] [dim]· {self.elapsed_s:.0f} s[/dim]")
 
-    def line(self, title: str, *said: str, good: bool = True) -> None:
-        """Something that was done."""
-        mark = "[green]✓[/green]" if good else "[red]✗[/red]"
+    def line(self, title: str, *said: str, good: bool | None = True) -> None:
+        """Something that was done. `good` None: neither good nor bad, it was not measured."""
+        mark = MARKS[good]
         first, *more = textwrap.wrap(" · ".join(said), self.console.width - INDENT) or [""]
         self.console.print(f"  {mark} {escape(title):<{TITLE_WIDTH}} [dim]{escape(first)}[/dim]", soft_wrap=True)
         for text in more:
@@ -97,10 +98,11 @@ class Day:
     @staticmethod
     def _line(gates: Mapping[str, float], shop: Mapping[str, float], phase: Phase) -> str:
         clock = CLOCKS.get(phase) or of_day(gates["day_s"])
-        p99 = f"{gates['p99_ms']:.1f}" if "p99_ms" in gates else "-"
+        p99 = f"{gates['p99_ms']:,.1f}" if "p99_ms" in gates else "-"
         return (
-            f"{clock}  {gates['per_s']:>5.0f} scans/s  p99 {p99:>6} ms  inside {gates['inside']:>6.0f}  "
-            f"let through {gates['admitted']:>7.0f}  refused {gates['refused']:>5.0f}  sold {shop.get('sold', 0):>6.0f}"
+            f"{clock}  {gates['per_s']:>5,.0f} scans/s  p99 {p99:>6} ms  inside {gates['inside']:>6,.0f}  "
+            f"let through {gates['admitted']:>7,.0f}  "
+            f"refused {gates['refused']:>5,.0f}  sold {shop.get('sold', 0):>6,.0f}"
         )
 
     def _picture(self, gates: Mapping[str, float], shop: Mapping[str, float], phase: Phase) -> Group:
@@ -110,15 +112,20 @@ class Day:
         for _ in range(4):
             grid.add_column()
         clock = PICTURED.get(phase) or f"{of_day(gates['day_s'])} in the park"
-        p99 = _warned(gates["p99_ms"], SLOW_MS, "p99 {:.1f} ms") if "p99_ms" in gates else ""
+        p99 = _warned(gates["p99_ms"], SLOW_MS, "p99 {:,.1f} ms") if "p99_ms" in gates else ""
         grid.add_row(Text(clock, "bold"), bar)
-        grid.add_row(f"{gates['per_s']:.0f} scans/s", p99)
+        grid.add_row(f"{gates['per_s']:,.0f} scans/s", p99)
         grid.add_row(
             f"{gates['inside']:,.0f} inside", f"{gates['admitted']:,.0f} let in or out, {gates['refused']:,.0f} refused"
         )
-        grid.add_row(f"{shop.get('sold', 0):,.0f} tickets sold", f"{gates['connected']:.0f} devices connected")
-        grid.add_row("the generator", _warned(gates["lag_ms"], LAGGING_MS, "its loop was late by {:.0f} ms"))
+        grid.add_row(f"{shop.get('sold', 0):,.0f} tickets sold", f"{devices(gates['connected'])} connected")
+        grid.add_row("the generator", _warned(gates["lag_ms"], LAGGING_MS, "its loop was late by {:,.0f} ms"))
         return Group(Panel(grid, border_style="cyan", title=escape(self._plan.scenario.name), title_align="left"))
+
+
+def devices(count: float) -> str:
+    """So many, in words."""
+    return "1 device" if count == 1 else f"{count:,.0f} devices"
 
 
 def _warned(value: float, limit: float, text: str) -> Text:

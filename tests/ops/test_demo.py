@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -138,7 +139,7 @@ def test_books_that_agree_have_no_failure_and_each_difference_is_named(tmp_path:
     assert failures(scene, books) == [
         "scans answered WRONG_GATE: expected 3, got 2",
         "persons inside Park: expected 4, got 5",
-        "finance by product foots: expected 79.00 CHF, got 78.99 CHF",
+        "finance by product foots, Day ticket: expected 79.00 CHF, got 78.99 CHF",
         "money sold by product: expected 79.01 CHF, got 79.00 CHF",
         "deferred rows by product add up: expected 78.99 CHF, got 79.00 CHF",
         "reconciliation: expected no difference, got registered product=1: sales 1, ledger 2",
@@ -147,6 +148,7 @@ def test_books_that_agree_have_no_failure_and_each_difference_is_named(tmp_path:
 
 def agreeing() -> Books:
     row = reporting_pb2.FinanceRow(sold_minor=7900, deferred_minor=7900, tickets_sold=1)
+    row.group.product_name = "Day ticket"
     one = [reporting_pb2.Count(name="registered product=1", units=1, amount_minor=7900)]
     return Books(
         verdicts={("REJECT", "WRONG_GATE"): 2},
@@ -155,6 +157,27 @@ def agreeing() -> Books:
         counts=reporting_pb2.GetCountsResponse(sales=one, ledger=one, postgres=one),
         sales=sales_pb2.ReconcileResponse(),
     )
+
+
+@pytest.mark.parametrize(
+    ("by", "group", "said"),
+    [
+        ("product", {"product_number": 1, "product_name": "Day ticket"}, "Day ticket"),
+        ("product", {"product_number": 9}, "product 9"),
+        ("channel", {"channel": "web"}, "web"),
+        ("window", {"window_id": "north-1"}, "north-1"),
+        ("window", {}, "no window"),
+    ],
+)
+def test_each_row_that_foots_is_named(by: str, group: dict[str, Any], said: str, tmp_path: Path) -> None:
+    row = reporting_pb2.FinanceRow(group=reporting_pb2.Group(**group))
+    books = agreeing()
+    books.finance.clear()
+    books.finance[by] = reporting_pb2.QueryFinanceResponse(rows=[row], totals=[row])
+    settings = load(environ={"PARKGATE_DATA_DIR": str(tmp_path)})
+    scene = Scene(settings, read_catalogue(Path(__file__).parents[2] / "catalogue")[1], tmp_path)
+    named = [check.what for check in compare(scene, books) if " foots" in check.what]
+    assert named == [f"finance by {by} foots, {said}", f"finance by {by} foots, in total"]
 
 
 def failures(scene: Scene, books: Books) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from loadtest.surge.ramp import Step
-from loadtest.surge.record import Record
+from loadtest.surge.record import Happened, Record
 from loadtest.surge.report import chance, compare, page
 from loadtest.surge.report.chance import Range
 from loadtest.surge.report.compare import Row
@@ -309,6 +309,50 @@ def test_what_may_not_be_compared_is_said(summary: dict[str, Any]) -> None:
     ]
 
 
+def test_a_day_that_was_interrupted_or_had_other_faults_is_not_compared_without_a_warning(tmp_path: Path) -> None:
+    faults = [Happened(11.5 * 3600, "the gateway is killed"), Happened(15 * 3600.0, "Postgres is killed")]
+    part, faulty = record(interrupted=True), record(faults=faults)
+    part.gates["stopped_at_s"] = 12 * 3600.0
+    for one in (whole := record(), part, faulty):
+        one.usage["machine"] = [0.25] * 50
+    folders = [written(tmp_path / name, one) for name, one in (("whole", whole), ("part", part), ("faulty", faulty))]
+    interrupted = "was interrupted: its numbers are those of a part of the day."
+    ordered = "11:30 the gateway is killed; 15:00 Postgres is killed"
+    for first, second, said in (
+        (0, 1, [f"The second {interrupted}"]),
+        (1, 0, [f"The first {interrupted}"]),
+        (0, 2, [f"Not the same faults were ordered: none in the first, {ordered} in the second."]),
+        (2, 2, []),
+    ):
+        lines = compare.write(folders[first], folders[second], tmp_path / "c.html")
+        assert [line for line in lines if "interrupted" in line or "faults" in line] == said
+        assert all(text in (tmp_path / "c.html").read_text() for text in said)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "says", "same"),
+    [
+        (36_000.0, "Postgres is killed", True),
+        (36_600.0, "Postgres is killed", True),
+        (36_601.0, "Postgres is killed", False),
+        (36_000.0, "the gateway is killed", False),
+    ],
+)
+def test_faults_are_the_same_when_they_struck_at_about_the_same_time(
+    at_s: float, says: str, same: bool, summary: dict[str, Any]
+) -> None:
+    one = summary | {"others": {}, "faults": [[36_000.0, "Postgres is killed"]]}
+    assert (compare.warnings(one, one | {"faults": [[at_s, says]]}) == []) is same
+    both = [[36_000.0, "Postgres is killed"], [36_000.0, "the gateway is killed"]]
+    assert compare.warnings(one | {"faults": both}, one | {"faults": both[::-1]}) == []
+
+
+def test_a_report_of_before_faults_were_kept_is_compared_as_ever(summary: dict[str, Any]) -> None:
+    one = summary | {"others": {}}
+    old = {key: value for key, value in one.items() if key not in {"interrupted", "faults"}}
+    assert compare.warnings(old, one) == []
+
+
 def test_how_fast_the_machine_was_is_not_told_of_a_system_elsewhere(summary: dict[str, Any]) -> None:
     one = summary | {"others": {}, "here": False}
     assert compare.warnings(one, one | {"pace_ms": one["pace_ms"] * 2}) == []
@@ -330,7 +374,11 @@ def test_the_second_day_is_drawn_on_the_clock_of_the_first() -> None:
 @pytest.mark.parametrize(
     ("key", "values", "texts", "change"),
     [
-        ("within_limit", (99.996, 99.5), ["99.99 %", "99.50 %"], "0 %"),
+        ("within_limit", (99.996, 99.5), ["99.99 %", "99.50 %"], "-0.5 points"),
+        ("within_limit", (98.96, 75.61), ["98.96 %", "75.61 %"], "-23 points"),
+        ("within_limit", (99.99, 99.96), ["99.99 %", "99.96 %"], "0 points"),
+        ("within_limit", (0.0, 50.0), ["0.00 %", "50.00 %"], "+50 points"),
+        (HELD, (109_620.0, 45_060.0), ["110,000", "45,000"], "-59 %"),
         ("p99_ms", (1234.5, 12.34), ["1,234 ms", "12.3 ms"], "-99 %"),
         ("scans", (5106.0, 9081.0), ["5,106", "9,081"], "+78 %"),
         ("system_cpu_ms", (0.456, 0.5), ["0.46 ms", "0.50 ms"], "+10 %"),
@@ -344,6 +392,11 @@ def test_numbers_are_said_as_people_say_them(
     assert isinstance(row, Row)
     assert [row.first, row.second] == texts
     assert row.change == change
+
+
+def test_at_least_so_much_is_never_rounded_up() -> None:
+    assert compare.said(HELD, Figure(305_670, at_least=True), "") == "≥ 300,000"
+    assert compare.said(HELD, Figure(305_670), "") == "310,000"
 
 
 def test_what_is_no_report_is_not_compared(tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 
 from loadtest.surge.ramp import Step
-from loadtest.surge.report.verdict import Cost, LaneVerdict, Limit, RampCost, capacity_sentence, held, minutes
+from loadtest.surge.report.verdict import (
+    Cost,
+    LaneVerdict,
+    Limit,
+    RampCost,
+    capacity_sentence,
+    held,
+    minutes,
+    two_digits,
+)
 from loadtest.surge.samples import percentile
 from tests.surge.small_day import step
 
@@ -50,6 +59,24 @@ def test_a_ramp_that_nobody_ended_says_at_least() -> None:
 )
 def test_who_was_the_limit_follows_from_lateness_and_cpu(changes: dict[str, float], limit: Limit) -> None:
     assert held([step(1000, 20), step(2000, 300, **changes)]).limit is limit
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(0, 0), (7, 7), (99, 99), (104, 100), (105.1, 110), (994, 990), (996, 1_000), (109_620, 110_000)],
+)
+def test_what_a_ramp_finds_has_two_digits(number: float, said: int) -> None:
+    assert two_digits(number) == said
+
+
+def test_how_much_is_held_is_said_to_two_digits_and_at_least_so_much_never_rounded_up() -> None:
+    ended = held([step(1827, 20), step(5094, 300)])
+    assert ended.guests_a_minute == 109_620
+    assert capacity_sentence(ended, 135).startswith(
+        "110,000 guests a minute, 99 of 100 answered within 100 ms: 810 times"
+    )
+    assert "at 310,000 guests a minute, which were not held" in RampCost(ended, 0.0).says
+    assert capacity_sentence(held([step(5095, 20)]), 135).startswith("at least 300,000 guests a minute")
 
 
 def test_a_limit_that_was_the_generator_says_at_least() -> None:

@@ -5,23 +5,32 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
 from typing import Any
 
+from loadtest.surge.clock import of_day
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import FORMAT
 from loadtest.surge.report.charts import Chart, Limit, Line, draw
 from loadtest.surge.report.judge import HELD, Figure, Verdict, figure_of, judge, measure_of, name_of, pair_of
 from loadtest.surge.report.page import asset, environment, hundredths, put
-from loadtest.surge.report.verdict import MUCH_ELSE
+from loadtest.surge.report.verdict import MUCH_ELSE, said_rate
 from ops.errors import BadInput
 
 EMBEDDED = re.compile(r'<script type="application/json" id="surge">(.*?)</script>', re.DOTALL)
 WHOLE_FROM = 1_000
+WHOLE_POINTS = 10
+FAULT_S = 600.0
+"""Of the park's clock, which runs hundreds of times as fast: an order is carried out a moment after its time."""
 MUCH_SLOWER = 1.1
 """Of what a fixed piece of work takes: machines that differ by more are told of."""
+
+
+Faults = Sequence[tuple[float, str]]
+"""When each struck, and what it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +84,21 @@ def said(key: str, figure: Figure, unit: str) -> str:
     value = figure.value
     if key == HELD and not value:
         return "no ramp" if value is None else "held no step"
+    if key == HELD:
+        return f"≥ {said_rate(value or 0.0, floor)}" if figure.at_least else said_rate(value or 0.0)
     if key == "within_limit":
         return f"{hundredths((value or 0.0) / 100)} %"
     digits = 0 if value == int(value or 0) or (value or 0) >= WHOLE_FROM else 2 if (value or 0) < 1 else 1
-    return f"{'≥ ' if figure.at_least else ''}{value:,.{digits}f} {unit}".rstrip()
+    return f"{value:,.{digits}f} {unit}".rstrip()
 
 
 def _change(key: str, first: float | None, second: float | None) -> str:
-    if not first or second is None or (key == HELD and not second):
+    if first is None or second is None:
+        return ""
+    if measure_of(key).unit == "%":
+        points = second - first
+        return f"{points:+.{0 if abs(points) >= WHOLE_POINTS else 1}f} points" if round(points, 1) else "0 points"
+    if not first or (key == HELD and not second):
         return ""
     percent = round((second - first) / first * 100)
     return f"{percent:+d} %" if percent else "0 %"
@@ -103,7 +119,29 @@ def warnings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     ]
     if first["machine"] != second["machine"]:
         found.append("They ran on different machines or versions.")
-    return [*found, *_disturbances(first, second)]
+    return [*found, *_not_the_same_day(first, second), *_disturbances(first, second)]
+
+
+def _not_the_same_day(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:
+    """What befell one of the two. Reports of before this was kept say nothing of it."""
+    for which, summary in (("first", first), ("second", second)):
+        if summary.get("interrupted"):
+            yield f"The {which} was interrupted: its numbers are those of a part of the day."
+    one, two = first.get("faults", []), second.get("faults", [])
+    if not _same_faults(one, two):
+        yield f"Not the same faults were ordered: {_listed(one)} in the first, {_listed(two)} in the second."
+
+
+def _same_faults(one: Faults, two: Faults) -> bool:
+    """In whatever order those of one time were carried out."""
+    first, second = (sorted(faults, key=lambda fault: (fault[1], fault[0])) for faults in (one, two))
+    return [says for _, says in first] == [says for _, says in second] and all(
+        abs(at_s - other_s) <= FAULT_S for (at_s, _), (other_s, _) in zip(first, second, strict=True)
+    )
+
+
+def _listed(faults: Faults) -> str:
+    return "; ".join(f"{of_day(at_s)} {says}" for at_s, says in faults) or "none"
 
 
 def _disturbances(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[str]:

@@ -12,10 +12,10 @@ from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Record
 from loadtest.surge.report import chance, series, verdict
 from loadtest.surge.report.chance import Range
-from loadtest.surge.report.played import Played
+from loadtest.surge.report.played import Played, beyond_quota, count_of
 from loadtest.surge.report.series import Bins, Queue
 from loadtest.surge.report.usage import Usage
-from loadtest.surge.report.verdict import Cost, Held, RampCost
+from loadtest.surge.report.verdict import Cost, Held, LaneVerdict, RampCost
 from loadtest.surge.samples import Samples, percentile
 from loadtest.surge.scenario import Scenario
 from loadtest.surge.watch import GENERATOR
@@ -46,7 +46,8 @@ class Figures:
     queues: Sequence[Queue]
     steps: Sequence[Step]
     held: Held
-    busiest: float
+    busiest: int
+    """Scans in the day's busiest minute, by the plan."""
     cost: Cost
     ramp_cost: RampCost
     played: Played | None
@@ -101,55 +102,71 @@ class Figures:
 
     @property
     def ready(self) -> bool:
-        """Whether the day may come."""
-        return self.passed and not self.slow
+        """Whether the day may come: it was played, and all of it was right and in time."""
+        return self.passed and not self.slow and (self.played is None or self.played.as_planned)
 
     @property
     def headline(self) -> str:
-        """The verdict in one line."""
+        """The verdict in one line. Of a day with faults on demand it names them, and blames nobody else."""
+        faults = len(self.record.faults)
+        return f"{self._verdict}, with {count_of(faults)} ordered" if faults else self._verdict
+
+    @property
+    def _verdict(self) -> str:
         if self.record.interrupted:
             return "Interrupted: this report is of a part of the day"
         if self.differences:
             count = len(self.differences)
             return "One count does not agree" if count == 1 else f"{count} counts do not agree"
         if self.wrong:
-            return f"{sum(one.count for one in self.wrong)} answers were wrong"
+            return f"{sum(one.count for one in self.wrong):,} answers were wrong"
         if not self.scans:
             return "Nothing was rehearsed: no guest had a ticket to show"
         if not self.passed:
             return f"{self.record.shop['outcomes']['FAILED']} sales failed"
+        if self.played and self.played.much_left_out:
+            why = ": sold out" if self.played.was_sold_out else ""
+            return f"Only {self.played.made / self.played.planned * 100:.0f} % of the day was played{why}"
         if self.slow:
             others = (self.cost if self.p99_ms > LIMIT_MS else self.ramp_cost).others > verdict.MUCH_ELSE
-            why = ", on a machine that other programs kept busy: measure again when it is quiet" if others else ""
+            blamed = others and not self.record.faults
+            why = ", on a machine that other programs kept busy: measure again when it is quiet" if blamed else ""
             if self.p99_ms <= LIMIT_MS:
                 return f"The day was all right, but no step of the ramp was held{why}"
             return f"All right, but too late: 99 of 100 answers within {self.p99_ms:,.0f} ms, not {LIMIT_MS:.0f}{why}"
+        if self.played and self.played.much_late:
+            return f"All right, but {self.played.waited}"
         lanes = all(queue.verdict.enough for queue in self.queues)
         return "Ready for this day" if lanes else "The system is ready for this day, the entrances need more lanes"
 
     @property
-    def sentences(self) -> list[tuple[str, str, bool]]:
-        """The verdict: what it is about, what it says, and whether that is good."""
-        lanes = [(one.verdict.name, one.verdict.says, one.verdict.enough) for one in self.queues]
+    def sentences(self) -> list[tuple[str, str, bool | None]]:
+        """The verdict: what it is about, what it says, and whether that is good; None: that was not measured."""
         return [
             (
                 "This installation holds",
                 verdict.capacity_sentence(self.held, self.busiest),
-                self.held.guests_a_minute > 0 or not self.steps,
+                self.held.guests_a_minute > 0 if self.steps else None,
             ),
-            *lanes,
-            ("Answers on the day", self._answers(), self.scans > 0 and not self.wrong),
+            *(self._lanes(one.verdict) for one in self.queues),
+            ("Answers on the day", self._answers(), self.scans > 0 and not self.wrong and self.p99_ms <= LIMIT_MS),
             *([("The plan of the day", self.played.says, self.played.as_planned)] if self.played else []),
             ("The books", self._books(), not self.differences),
             ("The generator on the day", self.cost.says, not self.cost.was_limit),
             *([("The generator in the ramp", self.ramp_cost.says, not self.ramp_cost.was_limit)] if self.steps else []),
         ]
 
+    def _lanes(self, found: LaneVerdict) -> tuple[str, str, bool | None]:
+        """Too few until a day was interrupted are too few; enough until then may not be enough for the rest of it."""
+        if not self.record.interrupted:
+            return found.name, found.says, found.enough
+        return found.name, f"until the day was interrupted: {found.says}", None if found.enough else False
+
     def _answers(self) -> str:
-        right = "all as they must be" if not self.wrong else f"{sum(one.count for one in self.wrong)} WRONG"
+        right = "all as they must be" if not self.wrong else f"{sum(one.count for one in self.wrong):,} WRONG"
         return (
-            f"{self.scans:,} scans, {right}; median {self.p50_ms:.1f} ms, 99 of 100 within {self.p99_ms:.0f} ms, "
-            f"{self.scenario.speed:.0f} times as fast as on the day{self._sold_out()}"
+            f"{self.scans:,} scans, {right}; median {self.p50_ms:,.1f} ms, 99 of 100 within {self.p99_ms:,.0f} ms, "
+            f"{self.scenario.speed:,.0f} times as fast as on the day{self._sold_out()}"
         )
 
     def _sold_out(self) -> str:
@@ -173,6 +190,8 @@ class Figures:
             "seed": self.scenario.seed,
             "speed": self.scenario.speed,
             "passed": self.passed,
+            "interrupted": self.record.interrupted,
+            "faults": [[one.at_s, one.says] for one in self.record.faults],
             "headline": self.headline,
             "here": self.record.here,
             "pace_ms": percentile(sorted(self.usage.pace_ms), PACE_SHARE),
@@ -234,7 +253,7 @@ def figures_of(record: Record) -> Figures:
         series.queue(plan, entrance, {int(key): value for key, value in delays}, bins)
         for entrance, delays in enumerate(record.gates["delays_s"])
     ]
-    held = verdict.held(steps)
+    held = verdict.held(steps, _unmeasured(record, scenario))
     return Figures(
         record=record,
         scenario=scenario,
@@ -243,7 +262,7 @@ def figures_of(record: Record) -> Figures:
         queues=queues,
         steps=steps,
         held=held,
-        busiest=series.busiest_minute(samples),
+        busiest=series.busiest_minute(plan),
         cost=_cost(record, samples, usage),
         ramp_cost=RampCost(held, _others(record, ramp_usage)),
         played=None if record.interrupted else _played(record, plan),
@@ -299,8 +318,27 @@ def _others(record: Record, usage: Usage) -> float:
 
 
 def _played(record: Record, plan: Plan) -> Played:
-    gates, sold_out = record.gates, bool(record.shop["outcomes"].get("SOLD_OUT"))
-    return Played(plan.scans, gates["late_tickets"], gates["skipped"], gates["without_ticket"], sold_out)
+    gates = record.gates
+    return Played(
+        plan.scans,
+        gates["late_tickets"],
+        gates["skipped"],
+        gates["without_ticket"],
+        bool(record.shop["outcomes"].get("SOLD_OUT")),
+        beyond_quota(plan, record.quotas),
+        len(record.faults),
+    )
+
+
+def _unmeasured(record: Record, scenario: Scenario) -> str:
+    """Why no step of a ramp was made, where none was."""
+    if scenario.ramp is None or not scenario.ramp.steps:
+        return "there was no ramp"
+    if record.interrupted:
+        return "the day was interrupted before the ramp"
+    if not record.shop["ramp_tickets"]:
+        return "no tickets were left for a ramp"
+    return "there were too few tickets, or too little room, for a step of the ramp"
 
 
 def _cost(record: Record, samples: Samples, usage: Usage) -> Cost:

@@ -20,9 +20,10 @@ from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, 
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.series import Queue
 from loadtest.surge.report.small import Small, draw_small
-from loadtest.surge.report.verdict import MUCH_ELSE, limit_sentence, minutes
+from loadtest.surge.report.verdict import MUCH_ELSE, limit_sentence, minutes, two_digits
 from loadtest.surge.samples import percentile
 from loadtest.surge.scenario import Entrance
+from loadtest.surge.screen import devices
 from loadtest.surge.watch import GENERATOR
 from ops.errors import BadInput
 from ticketcore.displays import default_display
@@ -135,6 +136,7 @@ def html(figures: Figures) -> str:
             entrances=[at_gates(number, figures) for number in range(len(figures.queues))],
             limit_ms=f"{LIMIT_MS:.0f}",
             minutes=minutes,
+            two_digits=two_digits,
             clock=of_day,
             readable=readable,
             longest=longest,
@@ -142,7 +144,7 @@ def html(figures: Figures) -> str:
             within=hundredths(figures.within_limit),
             limit_sentence=limit_sentence(figures.held),
             lanes_enough=all(queue.verdict.enough for queue in figures.queues),
-            devices=figures.scenario.devices,
+            devices=devices(figures.scenario.devices),
             hours=f"{(figures.scenario.closes - figures.scenario.opens) / 3600:g}",
             agreeing=sum(one.expected == one.actual for one in figures.record.counts),
             stopped_at=of_day(figures.record.gates["stopped_at_s"] or 0.0),
@@ -285,7 +287,7 @@ def _latency(figures: Figures) -> Drawn:
         log=True,
         digits=1,
     )
-    speed = f"{figures.scenario.speed:.0f}"
+    speed = f"{figures.scenario.speed:,.0f}"
     says = f"Real milliseconds at {speed} times the day's load, counted from when the guest should have been served."
     return _drawn(says, chart)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +12,7 @@ from loadtest.surge.plan import Plan, Way
 from loadtest.surge.queues import Coming, Served, lanes_needed, longest_wait_s, serve_all, standing
 from loadtest.surge.report.verdict import LaneVerdict
 from loadtest.surge.samples import Samples, percentile
+from loadtest.surge.scenario import MINUTE_S
 
 INTO = frozenset({Way.ENTRY, Way.BACK})
 BINS = (60, 120, 300, 600, 900, 1800)
@@ -86,12 +87,12 @@ def admissions(samples: Samples, bins: Bins) -> tuple[list[float], list[float]]:
     return [x / minutes for x in bins.sums(inward)], [x / minutes for x in bins.sums(outward)]
 
 
-def busiest_minute(samples: Samples, window_s: float = 300) -> float:
-    """Scans a minute in the busiest five minutes, whichever way and whatever the answer: a storm that sends everybody
-    out asks as much of the system as the morning."""
-    times = sorted(samples.due_s)
-    most = max((bisect_right(times, start + window_s) - index for index, start in enumerate(times)), default=0)
-    return most / (window_s / 60)
+def busiest_minute(plan: Plan) -> int:
+    """The most scans that the plan asks for within a minute, whichever way: a storm that sends everybody out asks as
+    much of the system as the morning. What came of them, as a scan that is asked anew, is not in it: the same day has
+    the same busiest minute, whatever befalls the system."""
+    times = sorted(turn.at_s for turns in plan.turns for turn in turns)
+    return max((bisect_left(times, start + MINUTE_S) - index for index, start in enumerate(times)), default=0)
 
 
 def latencies(samples: Samples, bins: Bins) -> dict[str, list[float | None]]:

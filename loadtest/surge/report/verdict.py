@@ -7,9 +7,10 @@ arrivals and the answers' own times.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import floor
 
 from loadtest.surge.ramp import LIMIT_MS, Step
 
@@ -31,7 +32,7 @@ class Limit(StrEnum):
     GENERATOR = "the generator"
     MACHINE = "the machine, which both share"
     NONE = "nobody: every step was held"
-    UNKNOWN = "unknown: there was no ramp"
+    UNKNOWN = "unknown: no step was made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,30 @@ class Held:
     limit: Limit
     ended_by: Step | None = None
     """The step that was not held, from which the limit is told."""
+    unmeasured: str = "there was no ramp"
+    """Why there is nothing to tell, where the limit is unknown."""
+
+    @property
+    def said(self) -> str:
+        """How many guests a minute, as precisely as a ramp knows it."""
+        return said_rate(self.guests_a_minute, floor if self.at_least else round)
 
 
-def held(steps: Sequence[Step]) -> Held:
-    """The verdict on a ramp."""
+def two_digits(number: float, rounded: Callable[[float], int] = round) -> int:
+    """A ramp goes up by a half, so that what it finds has no more digits than that."""
+    unit: int = 10 ** max(len(str(int(number))) - 2, 0)
+    return rounded(number / unit) * unit
+
+
+def said_rate(guests_a_minute: float, rounded: Callable[[float], int] = round) -> str:
+    """In words; `rounded` is `floor` where it is at least so much."""
+    return f"{two_digits(guests_a_minute, rounded):,}"
+
+
+def held(steps: Sequence[Step], unmeasured: str = "there was no ramp") -> Held:
+    """The verdict on a ramp. `unmeasured`: why, if no step was made."""
     if not steps:
-        return Held(0, 0.0, False, Limit.UNKNOWN)
+        return Held(0, 0.0, False, Limit.UNKNOWN, unmeasured=unmeasured)
     good = max((step for step in steps if step.held), key=lambda step: step.per_s, default=None)
     above = [step for step in steps if not step.held and (good is None or step.per_s > good.per_s)]
     ended_by = min(above, key=lambda step: step.p99_ms, default=None)
@@ -155,7 +174,7 @@ class RampCost:
         noise = f". {disturbed(self.others)}" if self.others > MUCH_ELSE else ""
         if step is None:
             return f"every step was held, so it was not the limit{noise}"
-        at = f"at {step.per_s * 60:,.0f} guests a minute, which were not held"
+        at = f"at {said_rate(step.per_s * 60)} guests a minute, which were not held"
         part = f"late by {step.late_p99_ms:,.0f} of {step.p99_ms:,.0f} ms for 99 of 100 scans"
         if self.was_limit:
             return f"WARNING: it ended the ramp: {at}, it was {part}. {disturbed(self.others) or HELP}"
@@ -205,26 +224,26 @@ def limit_sentence(found: Held) -> str:
     """Who ended the ramp, as a sentence."""
     match found.limit:
         case Limit.UNKNOWN:
-            return "There was no ramp."
+            return f"{found.unmeasured[:1].upper()}{found.unmeasured[1:]}."
         case Limit.NONE:
             return "Every step of the ramp was held: more was not tried."
         case _:
             return f"The limit was {found.limit}."
 
 
-def capacity_sentence(found: Held, busiest_a_minute: float) -> str:
+def capacity_sentence(found: Held, busiest_minute: int) -> str:
     """What the ramp says, against what the day asks."""
     if found.limit is Limit.UNKNOWN:
-        return "not measured: there was no ramp"
+        return f"not measured: {found.unmeasured}"
     if not found.guests_a_minute:
         return (
             f"no step of the ramp was held: the slowest had 99 of 100 within {found.p99_ms:,.0f} ms, not "
             f"{LIMIT_MS:.0f}. {limit_sentence(found).removesuffix('.')}"
         )
-    room = f"{found.guests_a_minute / busiest_a_minute:,.0f} times" if busiest_a_minute else "more than"
+    room = f"{two_digits(found.guests_a_minute / busiest_minute):,} times" if busiest_minute else "more than"
     most = "at least " if found.at_least else ""
     ended = limit_sentence(found).removesuffix(".")
     return (
-        f"{most}{found.guests_a_minute:,} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
-        f"the day's busiest minute asks for ({busiest_a_minute:,.0f} scans, in and out). {ended}"
+        f"{most}{found.said} guests a minute, 99 of 100 answered within {LIMIT_MS:.0f} ms: {room} what "
+        f"the day's busiest minute asks for ({busiest_minute:,} scans, in and out). {ended}"
     )
