@@ -8,13 +8,13 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -35,6 +35,7 @@ from ops import state
 from ops.books import Books
 from ops.errors import OpsError
 
+T = TypeVar("T")
 DOORS_S = 0.3
 TICK_S = 0.25
 BEYOND_S = 240.0
@@ -112,7 +113,7 @@ async def _play(
     watch.generator |= {shop.pid: GENERATOR[1], **dict.fromkeys(gates.pids, GENERATOR[0])}
     try:
         async with asyncio.timeout(longest_s(plan.scenario)):
-            with screen.busy("Selling tickets ahead, connecting the gates"):
+            with screen.busy("Connecting the gates, selling tickets ahead"):
                 connected, ahead = await _ready(gates, shop, stop)
             screen.line(f"{ahead['sold']:.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
             by = f"by {len(gates.pids)} processes" if len(gates.pids) > 1 else "welcome"
@@ -139,22 +140,25 @@ def longest_s(scenario: Scenario) -> float:
 
 
 async def _ready(gates: GateParts, shop: Part, stop: _Stop) -> tuple[int, dict[str, float]]:
-    """Both parts are. Raises: OpsError, also when somebody stops it here: there is no day to report on yet."""
-    connected = asyncio.create_task(gates.ready())
-    ahead = asyncio.create_task(shop.says("ready"))
-    both = asyncio.gather(connected, ahead)
-    stopped = asyncio.create_task(stop.wanted.wait())
-    either: set[asyncio.Future[Any]] = {both, stopped}
+    """Both parts are; nothing is sold before every gate is welcome. Raises: OpsError, also when somebody stops it here:
+    there is no day to report on yet."""
+    connected = await _unless(stop, gates.ready())
+    shop.tell("sell")
+    return connected, (await _unless(stop, shop.says("ready"))).values
+
+
+async def _unless(stop: _Stop, awaited: Coroutine[Any, Any, T]) -> T:
+    """What it answers. Raises: OpsError when somebody stops it before."""
+    wanted, stopped = asyncio.create_task(awaited), asyncio.create_task(stop.wanted.wait())
     try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not both.done():
+        await asyncio.wait({wanted, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not wanted.done():
             raise OpsError("The rehearsal was stopped before the doors opened.")
-        both.result()
-        return connected.result(), ahead.result().values
+        return wanted.result()
     finally:
-        for task in (connected, ahead, both, stopped):  # else what becomes of them later is told as an error in the end
+        for task in (wanted, stopped):  # else what becomes of them later is told as an error in the end
             task.cancel()
-        await asyncio.gather(connected, ahead, both, stopped, return_exceptions=True)
+        await asyncio.gather(wanted, stopped, return_exceptions=True)
 
 
 async def _day(

@@ -362,11 +362,13 @@ def run_day(shop: Shop) -> locust.env.Environment:
     return environment
 
 
-def commands(shop: Shop, go: gevent.event.AsyncResult) -> None:
-    """Does what the conductor says: go, stop."""
+def commands(shop: Shop, sell: gevent.event.Event, go: gevent.event.AsyncResult) -> None:
+    """Does what the conductor says: sell, go, stop."""
     stdin = gevent.fileobject.FileObject(sys.stdin.buffer, "rb")
     for line in stdin:
         match line.split():
+            case [b"sell"]:
+                sell.set()
             case [b"go", start]:
                 go.set(float(start))
             case [b"stop"]:
@@ -421,8 +423,9 @@ def work(order: Order) -> None:
     ]
     with open(order.sold, "w", encoding="utf-8") as sold:
         shop = Shop(order, plan, Till(sold), [SalesServiceStub(channel) for channel in channels])
-        go = gevent.event.AsyncResult()
-        gevent.spawn(commands, shop, go).link_exception(lambda _: os._exit(1))  # deaf is worse than gone
+        sell, go = gevent.event.Event(), gevent.event.AsyncResult()
+        gevent.spawn(commands, shop, sell, go).link_exception(lambda _: os._exit(1))  # deaf is worse than gone
+        sell.wait()
         began = time.monotonic()
         shop.sell_ahead()
         shop.open_tills()
