@@ -8,7 +8,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -113,11 +113,7 @@ async def _play(
     watch.generator |= {shop.pid: GENERATOR[1], **dict.fromkeys(gates.pids, GENERATOR[0])}
     try:
         async with asyncio.timeout(longest_s(plan.scenario)):
-            with screen.busy("Connecting the gates, selling tickets ahead"):
-                connected, ahead = await _ready(gates, shop, stop)
-            screen.line(f"{ahead['sold']:.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
-            by = f"by {len(gates.pids)} processes" if len(gates.pids) > 1 else "welcome"
-            screen.line(f"{connected:,} devices", "TLS streams", by)
+            ahead_s = await _ready(gates, shop, screen, stop)
             clock = DayClock(time.monotonic() + DOORS_S, plan.starts_s, plan.scenario.speed)
             for part in (gates, shop):
                 part.tell(f"go {clock.start}")
@@ -125,7 +121,7 @@ async def _play(
             struck = await _day(rehearsal, plan, (gates, shop), (target, screen, clock, stop))
         found = await asyncio.to_thread(gates.result)
         results = (found | {"ramp": [asdict(step) for step in gates.steps]}, result_of(work / "shop.json"))
-        return results, clock, struck, ahead["seconds"]
+        return results, clock, struck, ahead_s
     except TimeoutError as error:
         raise OpsError("The rehearsal did not end in time.", f"What its parts said is in {work}.") from error
     finally:
@@ -139,12 +135,32 @@ def longest_s(scenario: Scenario) -> float:
     return scenario.seconds * 2 + BEYOND_S + (ramp.steps * ramp.seconds * 3 if ramp else 0.0)
 
 
-async def _ready(gates: GateParts, shop: Part, stop: _Stop) -> tuple[int, dict[str, float]]:
-    """Both parts are; nothing is sold before every gate is welcome. Raises: OpsError, also when somebody stops it here:
-    there is no day to report on yet."""
-    connected = await _unless(stop, gates.ready())
+async def _ready(gates: GateParts, shop: Part, screen: Screen, stop: _Stop) -> float:
+    """Both parts are; nothing is sold before every gate is welcome. Answers how long the sale ahead took, in seconds.
+    Raises: OpsError, also when somebody stops it here: there is no day to report on yet."""
+    with screen.busy("Connecting the gates"):
+        connected = await _unless(stop, gates.ready())
+    by = f"by {len(gates.pids)} processes" if len(gates.pids) > 1 else "welcome"
+    screen.line(f"{connected:,} devices", "TLS streams", by)
     shop.tell("sell")
-    return connected, (await _unless(stop, shop.says("ready"))).values
+    with screen.selling() as show:
+        said = await _unless(stop, _shown(shop.says("ready"), lambda: show(shop.values.get("sold", 0))))
+    screen.line(f"{said.values['sold']:.0f} tickets sold ahead", f"{said.values['seconds']:.1f} s")
+    if said.text:
+        screen.line("sold out before the day", said.text)
+    return said.values["seconds"]
+
+
+async def _shown(awaited: Coroutine[Any, Any, T], show: Callable[[], None]) -> T:
+    """What it answers; how far it is, is shown meanwhile."""
+    task = asyncio.create_task(awaited)
+    try:
+        while not task.done():
+            show()
+            await asyncio.wait({task}, timeout=TICK_S)
+        return task.result()
+    finally:
+        task.cancel()
 
 
 async def _unless(stop: _Stop, awaited: Coroutine[Any, Any, T]) -> T:
