@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
@@ -24,7 +24,6 @@ from pydantic import (
     PlainSerializer,
     ValidationError,
     field_validator,
-    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -253,27 +252,6 @@ class Scenario(_Table):
     ramp: Ramp | None = None
     park: Park = Park()
 
-    @model_validator(mode="after")
-    def _is_a_day(self) -> Self:
-        if self.closes <= self.opens:
-            raise PydanticCustomError("day", "closes must be later than opens")
-        times = [point.at for point in self.curve]
-        if any(later <= earlier for earlier, later in pairwise(times)):
-            raise PydanticCustomError("curve", "the points of the curve must be in the order of their times")
-        if times[0] < self.opens or times[-1] > self.closes:
-            raise PydanticCustomError("curve", "the curve must lie between opens and closes")
-        if not any(point.weight for point in self.curve):
-            raise PydanticCustomError("curve", "at least one point of the curve needs a weight above 0")
-        if self.storm and not self.opens <= self.storm.at < self.closes:
-            raise PydanticCustomError("storm", "the storm must begin between opens and closes")
-        if self.ramp and self.ramp.tickets > MAX_RAMP_TICKETS:
-            raise PydanticCustomError(
-                "ramp",
-                f"the steps of the ramp take {self.ramp.tickets:,} tickets, which are sold before the doors open; "
-                f"at most {MAX_RAMP_TICKETS:,}",
-            )
-        return self
-
     @property
     def speed(self) -> float:
         """Seconds of the rehearsed day that pass in one second of the wall's clock."""
@@ -354,10 +332,14 @@ def parse_source(source: Source, changes: Mapping[str, Any] | None = None) -> Sc
             f"{source.file} is not valid TOML: {error}.", "Compare it with one of the shipped scenarios."
         ) from error
     try:
-        return Scenario.model_validate(values | dict(changes or {}), strict=False)
+        found = Scenario.model_validate(values | dict(changes or {}), strict=False)
     except ValidationError as error:
         faults = source.told(_faults([dict(one) for one in error.errors(include_url=False)]))
-        raise BadInput("The scenario cannot be used:\n" + "\n".join(f"  - {one}" for one in faults)) from None
+    else:
+        faults = source.told(_day_faults(found))
+        if not faults:
+            return found
+    raise BadInput("The scenario cannot be used:\n" + "\n".join(f"  - {one}" for one in faults))
 
 
 def _meant(name: str) -> str:
@@ -373,6 +355,27 @@ def _faults(errors: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
         deeper = any(len(other) > len(place) and other[: len(place)] == place for other in places)
         if one["type"] != "too_short" or not deeper:
             yield place, _said(one)
+
+
+def _day_faults(day: Scenario) -> Iterator[Fault]:
+    """What makes no day of values that are all right by themselves."""
+    if day.closes <= day.opens:
+        yield ("closes",), "must be later than opens"
+    times = [point.at for point in day.curve]
+    if any(later <= earlier for earlier, later in pairwise(times)):
+        yield ("curve",), "its points must be in the order of their times"
+    if min(times) < day.opens or max(times) > day.closes:
+        yield ("curve",), "must lie between opens and closes"
+    if not any(point.weight for point in day.curve):
+        yield ("curve",), "at least one point needs a weight above 0"
+    if day.storm and not day.opens <= day.storm.at < day.closes:
+        yield ("storm", "at"), "the storm must begin between opens and closes"
+    if day.ramp and day.ramp.tickets > MAX_RAMP_TICKETS:
+        yield (
+            ("ramp",),
+            f"its steps take {day.ramp.tickets:,} tickets, which are sold before the doors open; "
+            f"at most {MAX_RAMP_TICKETS:,}",
+        )
 
 
 def _said(error: Mapping[str, Any]) -> str:

@@ -98,7 +98,7 @@ def test_all_faults_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('closes = "17:00"', 'closes = "08:00"', "closes must be later than opens"),
+        ('closes = "17:00"', 'closes = "08:00"', "closes: must be later than opens"),
         ('{ at = "12:00"', '{ at = "08:59"', "in the order of their times"),
         ('{ at = "16:00"', '{ at = "17:01"', "must lie between opens and closes"),
         ('weight = 5 }, { at = "12:00", weight = 1 }', 'weight = 0 }, { at = "12:00", weight = 0 }', "weight above 0"),
@@ -110,6 +110,16 @@ def test_all_faults_are_told_at_once() -> None:
 def test_a_day_that_makes_no_sense_is_refused(old: str, new: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         parse(TEXT.replace(old, new), "day.toml")
+
+
+def test_all_that_makes_no_day_is_told_at_once_with_its_lines() -> None:
+    with pytest.raises(BadInput) as error:
+        parse(TEXT.replace('closes = "17:00"', 'closes = "15:00"').replace('at = "13:00"', 'at = "18:00"'), "day.toml")
+    for told in (
+        f"day.toml, line {line('curve = ')}: curve: must lie between opens and closes",
+        f"day.toml, line {line('[storm]') + 1}: storm.at: the storm must begin between opens and closes",
+    ):
+        assert told in error.value.message
 
 
 def test_a_scenario_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
