@@ -161,8 +161,6 @@ async def _measure(
             return sent[-1].kept
 
         await climb(ramp, held)
-        for stream in streams:
-            stream.ending = True
     await lines.close()
     return sent
 

@@ -8,13 +8,13 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
@@ -36,6 +36,7 @@ from ops.books import Books
 from ops.errors import OpsError
 from ticketcore.catalogue import Catalogue
 
+T = TypeVar("T")
 DOORS_S = 0.3
 TICK_S = 0.25
 BEYOND_S = 240.0
@@ -114,11 +115,7 @@ async def _play(
     watch.generator |= {shop.pid: GENERATOR[1], **dict.fromkeys(gates.pids, GENERATOR[0])}
     try:
         async with asyncio.timeout(longest_s(plan.scenario)):
-            with screen.busy("Selling tickets ahead, connecting the gates"):
-                connected, ahead = await _ready(gates, shop, stop)
-            screen.line(f"{ahead['sold']:,.0f} tickets sold ahead", f"{ahead['seconds']:.1f} s")
-            by = f"by {len(gates.pids)} processes" if len(gates.pids) > 1 else "welcome"
-            screen.line(devices(connected), "TLS streams", by)
+            ahead_s = await _ready(gates, shop, screen, stop)
             clock = DayClock(time.monotonic() + DOORS_S, plan.starts_s, plan.scenario.speed)
             for part in (gates, shop):
                 part.tell(f"go {clock.start}")
@@ -126,7 +123,7 @@ async def _play(
             struck = await _day(rehearsal, plan, (gates, shop), (target, screen, clock, stop))
         found = await asyncio.to_thread(gates.result)
         results = (found | {"ramp": [asdict(step) for step in gates.steps]}, result_of(work / "shop.json"))
-        return results, clock, struck, ahead["seconds"]
+        return results, clock, struck, ahead_s
     except TimeoutError as error:
         raise OpsError("The rehearsal did not end in time.", f"What its parts said is in {work}.") from error
     finally:
@@ -140,23 +137,46 @@ def longest_s(scenario: Scenario) -> float:
     return scenario.seconds * 2 + BEYOND_S + (ramp.steps * ramp.seconds * 3 if ramp else 0.0)
 
 
-async def _ready(gates: GateParts, shop: Part, stop: _Stop) -> tuple[int, dict[str, float]]:
-    """Both parts are. Raises: OpsError, also when somebody stops it here: there is no day to report on yet."""
-    connected = asyncio.create_task(gates.ready())
-    ahead = asyncio.create_task(shop.says("ready"))
-    both = asyncio.gather(connected, ahead)
-    stopped = asyncio.create_task(stop.wanted.wait())
-    either: set[asyncio.Future[Any]] = {both, stopped}
+async def _ready(gates: GateParts, shop: Part, screen: Screen, stop: _Stop) -> float:
+    """Both parts are; nothing is sold before every gate is welcome. Answers how long the sale ahead took, in seconds.
+    Raises: OpsError, also when somebody stops it here: there is no day to report on yet."""
+    with screen.busy("Connecting the gates"):
+        connected = await _unless(stop, gates.ready())
+    by = f"by {len(gates.pids)} processes" if len(gates.pids) > 1 else "welcome"
+    screen.line(devices(connected), "TLS streams", by)
+    shop.tell("sell")
+    with screen.selling() as show:
+        said = await _unless(stop, _shown(shop.says("ready"), lambda: show(shop.values.get("sold", 0))))
+    screen.line(f"{said.values['sold']:,.0f} tickets sold ahead", f"{said.values['seconds']:.1f} s")
+    if said.text:
+        screen.line("sold out before the day", said.text)
+    return said.values["seconds"]
+
+
+async def _shown(awaited: Coroutine[Any, Any, T], show: Callable[[], None]) -> T:
+    """What it answers; how far it is, is shown meanwhile."""
+    task = asyncio.create_task(awaited)
     try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not both.done():
-            raise OpsError("The rehearsal was stopped before the doors opened.")
-        both.result()
-        return connected.result(), ahead.result().values
+        while not task.done():
+            show()
+            await asyncio.wait({task}, timeout=TICK_S)
+        return task.result()
     finally:
-        for task in (connected, ahead, both, stopped):  # else what becomes of them later is told as an error in the end
+        task.cancel()
+
+
+async def _unless(stop: _Stop, awaited: Coroutine[Any, Any, T]) -> T:
+    """What it answers. Raises: OpsError when somebody stops it before."""
+    wanted, stopped = asyncio.create_task(awaited), asyncio.create_task(stop.wanted.wait())
+    try:
+        await asyncio.wait({wanted, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not wanted.done():
+            raise OpsError("The rehearsal was stopped before the doors opened.")
+        return wanted.result()
+    finally:
+        for task in (wanted, stopped):  # else what becomes of them later is told as an error in the end
             task.cancel()
-        await asyncio.gather(connected, ahead, both, stopped, return_exceptions=True)
+        await asyncio.gather(wanted, stopped, return_exceptions=True)
 
 
 async def _day(

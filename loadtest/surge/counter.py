@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 import grpc
 
+from loadtest.surge.presale import SoldOut
 from loadtest.surge.scenario import Tickets
 from parkgate.sales.v1 import sales_pb2 as pb
 from parkgate.sales.v1.sales_pb2_grpc import SalesServiceStub
@@ -22,10 +23,6 @@ RETRY_S = 0.1
 CALL_S = 20.0
 POLL_S = 0.05
 AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-class SoldOut(Exception):
-    """Too few places are left."""
 
 
 class Counter:
@@ -56,10 +53,19 @@ class Counter:
         sold: pb.SellTicketsResponse = self.call("SellTickets", request)
         return sold
 
+    def order(self, lines: Sequence[pb.OrderLine], channel: str) -> pb.Order:
+        """An order whose places are held, until it is paid or lapses. Raises: SoldOut."""
+        wanted = pb.CreateOrderRequest(request_id=os.urandom(16), lines=lines, channel=channel)
+        made: pb.CreateOrderResponse = self.call("CreateOrder", wanted)
+        return made.order
+
+    def cancel(self, order_id: int) -> None:
+        """Gives an order up that nobody has paid."""
+        self.call("CancelOrder", pb.CancelOrderRequest(request_id=os.urandom(16), order_id=order_id))
+
     def buy_online(self, lines: Sequence[pb.OrderLine], channel: str) -> tuple[pb.Order, list[pb.Ticket]]:
         """Order, payment by the provider, and the tickets once its webhook has come. Raises: SoldOut, TimeoutError."""
-        wanted = pb.CreateOrderRequest(request_id=os.urandom(16), lines=lines, channel=channel)
-        order = self.call("CreateOrder", wanted).order
+        order = self.order(lines, channel)
         payment = pb.PayOrderRequest(
             request_id=os.urandom(16), order_id=order.order_id, method=pb.PAYMENT_METHOD_PROVIDER
         )

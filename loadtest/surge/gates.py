@@ -407,8 +407,6 @@ async def run(order: Order, sold: IO[bytes]) -> dict[str, Any]:
         gates.clock = DayClock(await go, gates.plan.starts_s, gates.plan.scenario.speed)
         gates.schedule()
         await perform(gates)
-        for stream in streams:
-            stream.ending = True
     await lines.close()
     return result(gates)
 

@@ -6,21 +6,24 @@ import asyncio
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from loadtest.surge import faults
 from loadtest.surge import plan as planning
 from loadtest.surge.conduct import Rehearsal, conduct
+from loadtest.surge.fits import check_own
 from loadtest.surge.folder import ReportFolder
 from loadtest.surge.plan import Plan
 from loadtest.surge.record import Record
 from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
-from loadtest.surge.scenario import Scenario, load
+from loadtest.surge.scenario import Scenario, Source, parse_source, read
 from loadtest.surge.screen import Screen, devices
-from loadtest.surge.target import Addresses, Installation, OwnSystem, check_own
+from loadtest.surge.target import Addresses, Installation, OwnSystem
 from ops.errors import BadInput, OpsError
+from ops.services.catalogue import EXAMPLE, read_catalogue
 from ops.state import StackState, Stage
 from ticketcore.errors import ParkgateError
 
@@ -45,7 +48,8 @@ class Options:
 def rehearse(options: Options, screen: Screen | None = None) -> bool:
     """Runs it; True when all answers were right and the books agree. Raises: OpsError, BadInput."""
     screen = screen or Screen()
-    scenario = load(options.scenario, options.changes)
+    source = read(options.scenario)
+    scenario = parse_source(source, options.changes)
     day_s = (scenario.opens, scenario.closes)
     elsewhere = system_of(options)
     ordered = tuple(faults.parse(text, day_s, own=elsewhere is None) for text in options.faults)
@@ -60,9 +64,9 @@ def rehearse(options: Options, screen: Screen | None = None) -> bool:
 
     try:
         if elsewhere is not None:
-            record = asyncio.run(_elsewhere(begin, plan, elsewhere, screen))
+            record = asyncio.run(_elsewhere(begin, (plan, source), elsewhere, screen))
         else:
-            check_own(scenario)
+            check_own(scenario, source, read_catalogue(EXAMPLE)[1], datetime.now(UTC).date())
             record = _on_own_system(begin(), plan, screen)
         return _conclude(screen, record, folder)
     except ParkgateError as error:
@@ -148,9 +152,10 @@ def _on_own_system(rehearsal: Rehearsal, plan: Plan, screen: Screen) -> Record:
 
 
 async def _elsewhere(
-    begin: Callable[[], Rehearsal], plan: Plan, elsewhere: Addresses | Installation, screen: Screen
+    begin: Callable[[], Rehearsal], wanted: tuple[Plan, Source], elsewhere: Addresses | Installation, screen: Screen
 ) -> Record:
-    target = await elsewhere.target(plan.scenario)
+    plan, source = wanted
+    target = await elsewhere.target(plan.scenario, source)
     return await conduct(begin(), plan, target, screen)
 
 

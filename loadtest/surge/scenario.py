@@ -1,7 +1,8 @@
 """A scenario file: who comes when, to which entrances, and what they do. One TOML file for every part of the rehearsal.
 
 Times of day are of the day that is rehearsed ("10:30"); `seconds` says how long that day takes by the wall's clock.
-Faults of a file are told all at once, each with its line, and with the nearest name where one was mistyped.
+Faults of a file are told together, each with its line, and with the nearest name where one was mistyped; what a park
+does not have is told by `fits`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,21 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from ops.errors import BadInput
@@ -25,6 +35,9 @@ MAX_RAMP_TICKETS = 1_000_000
 """They are sold before the doors open, some 5,000 a second on two cores."""
 MINUTE_S = 60
 SPARE = 1.15
+Place = tuple[str | int, ...]
+"""Where in a file a value stands: names of tables and values, numbers in a list from 0."""
+Fault = tuple[Place, str]
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 
@@ -135,6 +148,14 @@ class Entrance(_Table):
     controller_lanes: int = Field(0, ge=0, le=64)
     """So many turnstiles share a controller, which sends their scans in common frames; 0: each has its own stream."""
 
+    @field_validator("gates")
+    @classmethod
+    def _each_once(cls, gates: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [gate for number, gate in enumerate(gates) if gate in gates[:number]]
+        if twice:
+            raise PydanticCustomError("twice", f"{twice[0]} is named twice")
+        return gates
+
     @property
     def streams(self) -> int:
         """How many gRPC streams its devices have."""
@@ -231,37 +252,10 @@ class Scenario(_Table):
     ramp: Ramp | None = None
     park: Park = Park()
 
-    @model_validator(mode="after")
-    def _is_a_day(self) -> Self:
-        if self.closes <= self.opens:
-            raise PydanticCustomError("day", "closes must be later than opens")
-        times = [point.at for point in self.curve]
-        if any(later <= earlier for earlier, later in pairwise(times)):
-            raise PydanticCustomError("curve", "the points of the curve must be in the order of their times")
-        if times[0] < self.opens or times[-1] > self.closes:
-            raise PydanticCustomError("curve", "the curve must lie between opens and closes")
-        if not any(point.weight for point in self.curve):
-            raise PydanticCustomError("curve", "at least one point of the curve needs a weight above 0")
-        if self.storm and not self.opens <= self.storm.at < self.closes:
-            raise PydanticCustomError("storm", "the storm must begin between opens and closes")
-        if self.ramp and self.ramp.tickets > MAX_RAMP_TICKETS:
-            raise PydanticCustomError(
-                "ramp",
-                f"the steps of the ramp take {self.ramp.tickets:,} tickets, which are sold before the doors open; "
-                f"at most {MAX_RAMP_TICKETS:,}",
-            )
-        return self
-
     @property
     def speed(self) -> float:
         """Seconds of the rehearsed day that pass in one second of the wall's clock."""
         return (self.closes - self.opens) / self.seconds
-
-    @property
-    def products(self) -> frozenset[str]:
-        """Every product that somebody holds."""
-        held = {line.product for party in self.parties for line in party.tickets}
-        return frozenset(held | ({self.ramp.product} if self.ramp else set()))
 
     @property
     def gates(self) -> tuple[str, ...]:
@@ -287,35 +281,65 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.toml"))}
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text of a scenario, and what its file is called."""
+
+    file: str
+    text: str
+
+    def told(self, faults: Iterable[Fault]) -> list[str]:
+        """Faults in words, each with its line."""
+        return [self._told(place, said) for place, said in faults]
+
+    def _told(self, place: Place, said: str) -> str:
+        line = line_of(self.text, place)
+        where = f"{self.file}, line {line}" if line else self.file
+        return f"{where}: {_spelled(place)}: {said}" if place else f"{where}: {said}"
+
+
 def load(name_or_path: str, changes: Mapping[str, Any] | None = None) -> Scenario:
     """A shipped scenario by its name, or a file. `changes` take the place of the file's own values.
 
     Raises:
         BadInput: with every fault of the file.
     """
+    return parse_source(read(name_or_path), changes)
+
+
+def read(name_or_path: str) -> Source:
+    """The text of a shipped scenario, or of a file. Raises: BadInput."""
     path = shipped().get(name_or_path, Path(name_or_path))
     try:
-        text = path.read_text(encoding="utf-8")
+        return Source(str(path), path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"Cannot read the scenario {name_or_path}: {error.strerror}.", _meant(name_or_path)) from error
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8.") from error
-    return parse(text, str(path), changes)
 
 
 def parse(text: str, file: str, changes: Mapping[str, Any] | None = None) -> Scenario:
     """The scenario in a text. Raises: BadInput."""
+    return parse_source(Source(file, text), changes)
+
+
+def parse_source(source: Source, changes: Mapping[str, Any] | None = None) -> Scenario:
+    """The scenario in it. Raises: BadInput."""
     try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(source.text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(
-            f"{file} is not valid TOML: {error}.", "Compare it with one of the shipped scenarios."
+            f"{source.file} is not valid TOML: {error}.", "Compare it with one of the shipped scenarios."
         ) from error
     try:
-        return Scenario.model_validate(values | dict(changes or {}), strict=False)
+        found = Scenario.model_validate(values | dict(changes or {}), strict=False)
     except ValidationError as error:
-        faults = [_fault(dict(one), text, file) for one in error.errors(include_url=False)]
-        raise BadInput("The scenario cannot be used:\n" + "\n".join(f"  - {one}" for one in faults)) from None
+        faults = source.told(_faults([dict(one) for one in error.errors(include_url=False)]))
+    else:
+        faults = source.told(_day_faults(found))
+        if not faults:
+            return found
+    raise BadInput("The scenario cannot be used:\n" + "\n".join(f"  - {one}" for one in faults))
 
 
 def _meant(name: str) -> str:
@@ -323,16 +347,44 @@ def _meant(name: str) -> str:
     return f"Did you mean {near[0]}?" if near else f"Shipped are {', '.join(shipped())}; or name a file."
 
 
-def _fault(error: Mapping[str, Any], text: str, file: str) -> str:
-    place: tuple[str | int, ...] = error["loc"]
-    said = str(error["msg"]).removeprefix("Value error, ")
+def _faults(errors: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
+    """What is wrong, without what only follows: a list without its faulty items is too short."""
+    places: list[Place] = [one["loc"] for one in errors]
+    for one in errors:
+        place: Place = one["loc"]
+        deeper = any(len(other) > len(place) and other[: len(place)] == place for other in places)
+        if one["type"] != "too_short" or not deeper:
+            yield place, _said(one)
+
+
+def _day_faults(day: Scenario) -> Iterator[Fault]:
+    """What makes no day of values that are all right by themselves."""
+    if day.closes <= day.opens:
+        yield ("closes",), "must be later than opens"
+    times = [point.at for point in day.curve]
+    if any(later <= earlier for earlier, later in pairwise(times)):
+        yield ("curve",), "its points must be in the order of their times"
+    if min(times) < day.opens or max(times) > day.closes:
+        yield ("curve",), "must lie between opens and closes"
+    if not any(point.weight for point in day.curve):
+        yield ("curve",), "at least one point needs a weight above 0"
+    if day.storm and not day.opens <= day.storm.at < day.closes:
+        yield ("storm", "at"), "the storm must begin between opens and closes"
+    if day.ramp and day.ramp.tickets > MAX_RAMP_TICKETS:
+        yield (
+            ("ramp",),
+            f"its steps take {day.ramp.tickets:,} tickets, which are sold before the doors open; "
+            f"at most {MAX_RAMP_TICKETS:,}",
+        )
+
+
+def _said(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
-        said = f"there is no such value{_nearest(place)}"
-    elif error["type"] == "missing":
-        said = "is missing"
-    line = line_of(text, place)
-    where = f"{file}, line {line}" if line else file
-    return f"{where}: {_spelled(place)}: {said[:1].lower()}{said[1:]}" if place else f"{where}: {said}"
+        return f"there is no such value{_nearest(error['loc'])}"
+    if error["type"] == "missing":
+        return "is missing"
+    said = str(error["msg"]).removeprefix("Value error, ")
+    return f"{said[:1].lower()}{said[1:]}" if error["loc"] and error["type"] != "twice" else said
 
 
 def _spelled(place: Sequence[str | int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group
@@ -65,6 +65,23 @@ class Screen:
         """Something is going on that has nothing to count."""
         with self.console.status(f"{escape(text)} ..."):
             yield
+
+    @contextmanager
+    def selling(self) -> Iterator[Callable[[float], None]]:
+        """Tickets are sold ahead; the block says how many there are."""
+        told = time.monotonic()
+        with self.console.status("Selling tickets ahead ...") as status:
+
+            def show(sold: float) -> None:
+                nonlocal told
+                text = f"{sold:,.0f} tickets sold ahead ..."
+                if self.console.is_terminal:
+                    status.update(text)
+                elif time.monotonic() - told >= LINE_EVERY_S:
+                    told = time.monotonic()
+                    self.console.print(f"  {text}", soft_wrap=True)
+
+            yield show
 
     @contextmanager
     def day(self, plan: Plan) -> Iterator[Day]:

@@ -30,13 +30,14 @@ import gevent
 import grpc
 
 from loadtest.surge import plan as planning
+from loadtest.surge.agency import Agency
 from loadtest.surge.clock import DayClock
-from loadtest.surge.counter import Counter, SoldOut
+from loadtest.surge.counter import Counter
 from loadtest.surge.curve import Curve
 from loadtest.surge.guests import Guests, Habit
 from loadtest.surge.parts import Order, Progress, say
 from loadtest.surge.plan import Plan, Way
-from loadtest.surge.presale import blocks_of, ramp_room
+from loadtest.surge.presale import Kind, Presale, SoldOut, blocks_of, wanted_on_the_day
 from loadtest.surge.scenario import load
 from loadtest.surge.till import Till
 from parkgate.sales.v1 import sales_pb2 as pb
@@ -93,9 +94,13 @@ class Shop:
         self.errors: list[str] = []
         self.stopping = False
         self.sold_ahead = 0
+        self.sold_out: list[str] = []
+        """What guests wanted to bring along and did not get, in words."""
         self.ramp_tickets = 0
         document = Counter(stubs[0], order.visit_date).call("GetCatalogue", pb.GetCatalogueRequest()).document
         self.catalogue: Catalogue = read_catalogue(document)
+        counters = [self.counter(number) for number in range(len(stubs))]
+        self.presale = Presale(Agency(counters, self.catalogue, till), self.catalogue)
         self.due: dict[str, deque[Errand]] = {WINDOW: deque(), KIOSK: deque(), ONLINE: deque()}
         self.refundable: dict[int, tuple[int, str]] = {}
         """Of the parties that will ask their money back: a ticket, and whose till they paid into."""
@@ -113,43 +118,35 @@ class Shop:
 
     def sell_ahead(self) -> None:
         """Sells what guests bring along, and the ramp's tickets, in blocks; then deals them out."""
-        wanted = dict(self.plan.presale())
-        piles = self._buy(wanted)
+        piles = self._buy(self.plan.presale())
         for guests in self.plan.guests:
             if guests.buys_s is None:
                 self._deal(guests, piles)
+        self.sold_out = sorted(map(self._named, self.presale.sold_out))
         ramp = self.plan.scenario.ramp
-        if ramp is not None and (count := ramp_room(self.plan, self.catalogue)):
-            for pile in self._buy({(ramp.product, ramp.concession, 0): count}).values():
-                self.ramp_tickets += len(pile)
-                self.till.hand_over(None, list(pile))
+        if ramp is not None and ramp.tickets:
+            with self.presale.held(wanted_on_the_day(self.plan, self.catalogue)) as enough:
+                wanted = {(ramp.product, ramp.concession, 0): ramp.tickets} if enough else {}
+                for pile in self._buy(wanted).values():
+                    self.ramp_tickets += len(pile)
+                    self.till.hand_over(None, list(pile))
         self.sold_ahead = self.till.tickets_sold
 
-    def _buy(self, wanted: Mapping[tuple[str, str, int], int]) -> dict[tuple[str, str, int], deque[pb.Ticket]]:
+    def _buy(self, wanted: Mapping[Kind, int]) -> dict[Kind, deque[pb.Ticket]]:
         blocks = [(kind, size) for kind, count in wanted.items() for size in blocks_of(count)]
-        piles: dict[tuple[str, str, int], deque[pb.Ticket]] = {kind: deque() for kind in wanted}
+        piles: dict[Kind, deque[pb.Ticket]] = {kind: deque() for kind in wanted}
         pool = gevent.pool.Pool(SELLERS_AT_ONCE)
-        jobs = [pool.spawn(self._buy_block, number, kind, size) for number, (kind, size) in enumerate(blocks)]
+        jobs = [pool.spawn(self.presale.buy, kind, size) for kind, size in blocks]
         for (kind, _), job in zip(blocks, jobs, strict=True):
             piles[kind].extend(job.get())
         return piles
 
-    def _buy_block(self, number: int, kind: tuple[str, str, int], size: int) -> list[pb.Ticket]:
+    def _named(self, kind: Kind) -> str:
         product, concession, slot = kind
-        counter = self.counter(number)
-        channel = next(name for name in ("agency", ONLINE, WINDOW, KIOSK) if self.sells(product, name))
-        line = counter.line(product, concession, slot, size)
-        try:
-            sold = counter.sell([line], channel, pb.PAYMENT_METHOD_AGENCY)
-        except SoldOut:
-            half = size // 2
-            if half < self.catalogue.concessions[concession].min_persons:
-                return []
-            return self._buy_block(number, kind, half) + self._buy_block(number, kind, half)
-        self.till.take(sold.order, sold.tickets)
-        return list(sold.tickets)
+        named = f"{self.catalogue.products[product].name} ({concession})"
+        return f"{named}, slot {slot}" if slot else named
 
-    def _deal(self, guests: Guests, piles: Mapping[tuple[str, str, int], deque[pb.Ticket]]) -> None:
+    def _deal(self, guests: Guests, piles: Mapping[Kind, deque[pb.Ticket]]) -> None:
         lines = guests.kind.tickets
         if any(len(piles[line.product, line.concession, line.slot]) < line.count for line in lines):
             self.till.outcomes["SOLD_OUT"] += 1
@@ -362,11 +359,13 @@ def run_day(shop: Shop) -> locust.env.Environment:
     return environment
 
 
-def commands(shop: Shop, go: gevent.event.AsyncResult) -> None:
-    """Does what the conductor says: go, stop."""
+def commands(shop: Shop, sell: gevent.event.Event, go: gevent.event.AsyncResult) -> None:
+    """Does what the conductor says: sell, go, stop."""
     stdin = gevent.fileobject.FileObject(sys.stdin.buffer, "rb")
     for line in stdin:
         match line.split():
+            case [b"sell"]:
+                sell.set()
             case [b"go", start]:
                 go.set(float(start))
             case [b"stop"]:
@@ -421,15 +420,17 @@ def work(order: Order) -> None:
     ]
     with open(order.sold, "w", encoding="utf-8") as sold:
         shop = Shop(order, plan, Till(sold), [SalesServiceStub(channel) for channel in channels])
-        go = gevent.event.AsyncResult()
-        gevent.spawn(commands, shop, go).link_exception(lambda _: os._exit(1))  # deaf is worse than gone
+        sell, go = gevent.event.Event(), gevent.event.AsyncResult()
+        gevent.spawn(commands, shop, sell, go).link_exception(lambda _: os._exit(1))  # deaf is worse than gone
+        gevent.spawn(tell, shop)
+        sell.wait()
         began = time.monotonic()
         shop.sell_ahead()
         shop.open_tills()
         shop.plan_errands()
-        say(Progress("ready", values={"sold": shop.till.tickets_sold, "seconds": time.monotonic() - began}))
+        values = {"sold": shop.till.tickets_sold, "seconds": time.monotonic() - began}
+        say(Progress("ready", ", ".join(shop.sold_out), values))
         shop.clock = DayClock(go.get(), plan.starts_s, plan.scenario.speed)
-        gevent.spawn(tell, shop)
         environment = None if shop.stopping else run_day(shop)
         Path(order.result).write_text(json.dumps(result(shop, environment, shop.close_tills())))
     say(Progress("done", str(datetime.now())))  # noqa: DTZ005

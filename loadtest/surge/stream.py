@@ -30,7 +30,8 @@ HELLO_S = 20.0
 FIRST_BACKOFF_S = 0.05
 LAST_BACKOFF_S = 1.0
 BROKEN = (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError, TimeoutError)
-"""What a call raises when its line is gone. Cancelled: by its channel, which was closed under it."""
+"""What a call raises when its line is gone. Cancelled: by its channel, which was closed under it; nobody has cancelled
+the task then."""
 DENIED = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 Call = Any
 """grpc.aio's stream call; its types name no raw bytes."""
@@ -87,7 +88,6 @@ class Stream:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _flush: asyncio.TimerHandle | None = None
     _heartbeat: bool = False
-    ending: bool = False
     welcome: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -122,12 +122,13 @@ class Stream:
 
     async def run(self) -> None:
         """Serves until it is cancelled, through every break of the line."""
-        backoff_s = FIRST_BACKOFF_S
+        task, backoff_s = asyncio.current_task(), FIRST_BACKOFF_S
+        assert task is not None
         while True:
             try:
                 await self._serve(await self.line.channel())
             except BROKEN as error:
-                if isinstance(error, asyncio.CancelledError) and self.ending:
+                if task.cancelling():
                     raise
                 self._note(error)
                 self._broken()

@@ -7,20 +7,20 @@ scenario, and a service's, which sells, refunds and reads the books.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from difflib import get_close_matches
 from pathlib import Path
 
 from loadtest.surge.evening import catalogue_at
+from loadtest.surge.fits import check
 from loadtest.surge.hours import check_hours
 from loadtest.surge.parts import Certificate
-from loadtest.surge.scenario import Scenario
+from loadtest.surge.scenario import Scenario, Source
 from ops import running
 from ops.devices import gate_folder
-from ops.errors import BadInput, OpsError
+from ops.errors import OpsError
 from ops.example_park import (
     NO_BLACKOUT,
     Edit,
@@ -63,53 +63,9 @@ class Target:
         return datetime.now(self.catalogue.venue.time_zone).date()
 
 
-def check(scenario: Scenario, catalogue: Catalogue) -> None:
-    """Raises: BadInput that names every gate, product and concession that the park does not have, with the nearest."""
-    held = {(line.product, line.concession) for party in scenario.parties for line in party.tickets}
-    faults = [
-        *_unknown("gate", scenario.gates, catalogue.gates),
-        *_unknown("product", sorted(scenario.products), catalogue.products),
-        *_unknown("concession", sorted({concession for _, concession in held}), catalogue.concessions),
-    ]
-    faults += [
-        f"the entrance {entrance.name} leads into several zones"
-        for entrance in scenario.entrances
-        if len({catalogue.gates[gate].zone for gate in entrance.gates if gate in catalogue.gates}) > 1
-    ]
-    if faults:
-        listed = "\n".join(f"  - {fault}" for fault in faults)
-        raise BadInput(f"The scenario {scenario.name!r} does not fit the park:\n{listed}")
-
-
-def _unknown(what: str, wanted: Sequence[str], known: Iterable[str]) -> list[str]:
-    names = list(known)
-    faults = []
-    for one in wanted:
-        if one not in names:
-            near = get_close_matches(one, names, n=1)
-            meant = f"did you mean {near[0]}?" if near else f"known are {', '.join(names)}"
-            faults.append(f"there is no {what} {one}; {meant}")
-    return faults
-
-
-def check_own(scenario: Scenario) -> None:
-    """Whether the rehearsal's own park, the example, fits the scenario. Raises: BadInput."""
-    example: Catalogue = read_catalogue(EXAMPLE)[1]
-    check(scenario, example)
-    edits(scenario, example, datetime.now(UTC))
-
-
 def edits(scenario: Scenario, catalogue: Catalogue, now: datetime) -> tuple[Edit, ...]:
-    """What the rehearsal's own park differs in. Raises: BadInput for a zone or product that the example has not."""
+    """What the rehearsal's own park differs in, once `fits.check_own` has found that all of it is there."""
     park = scenario.park
-    slots = [str(number) for number in range(1, len(ORDINALS) + 1)]
-    faults = [
-        *_unknown("zone", list(park.capacity), catalogue.zones),
-        *_unknown("product", list(park.daily_quota), catalogue.products),
-        *_unknown("slot", list(park.slot_quota), slots),
-    ]
-    if faults:
-        raise BadInput(f"The table [park] of {scenario.name!r} is wrong: {'; '.join(faults)}")
     return (
         clock(evening_zone(now)),
         NO_BLACKOUT,
@@ -127,7 +83,6 @@ class OwnSystem:
 
     def __init__(self, folder: Path, scenario: Scenario) -> None:
         example: Catalogue = read_catalogue(EXAMPLE)[1]
-        check(scenario, example)
         self._changes = write_copy(folder / "catalogue", edits(scenario, example, datetime.now(UTC)))
         self._scenario = scenario
         self.stack = OwnStack(folder)
@@ -176,14 +131,15 @@ class Installation:
         """Where its gates are served. Raises: OpsError when nothing runs there."""
         return (self._address("gate_port"),)
 
-    async def target(self, scenario: Scenario) -> Target:
+    async def target(self, scenario: Scenario, source: Source) -> Target:
         """Raises: OpsError, BadInput."""
         gates, sales = self.gates, self._address("sales_port")
         files = service_identity(self.data_dir, "operations")
         service = Certificate(str(files.ca), str(files.certificate), str(files.key))
         catalogue = await catalogue_at(sales, service)
-        check(scenario, catalogue)
-        check_hours(scenario, catalogue, datetime.now(UTC))
+        now = datetime.now(UTC)
+        check(scenario, source, catalogue, now.astimezone(catalogue.venue.time_zone).date())
+        check_hours(scenario, catalogue, now)
         folder = gate_folder(self.data_dir, scenario.gates)
         name = next(folder.glob("*.key")).stem
         device = Certificate(*(str(folder / file) for file in ("ca.pem", f"{name}.pem", f"{name}.key")))
@@ -205,12 +161,13 @@ class Addresses:
     device: str = DEVICE
     service: str = SERVICE
 
-    async def target(self, scenario: Scenario) -> Target:
+    async def target(self, scenario: Scenario, source: Source) -> Target:
         """Raises: OpsError, BadInput."""
         device, service = self.certificates()
         catalogue = await catalogue_at(self.sales, service)
-        check(scenario, catalogue)
-        check_hours(scenario, catalogue, datetime.now(UTC))
+        now = datetime.now(UTC)
+        check(scenario, source, catalogue, now.astimezone(catalogue.venue.time_zone).date())
+        check_hours(scenario, catalogue, now)
         return Target(self.gates, self.sales, self.reporting, device, service, catalogue)
 
     def certificates(self) -> tuple[Certificate, Certificate]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,7 +14,7 @@ from loadtest.surge.echo import admit
 from loadtest.surge.stream import METHOD
 from parkgate.gate.v1 import gate_pb2 as pb
 
-__all__ = ["Answer", "Gateway", "PlainLine", "admit", "serving", "until"]
+__all__ = ["Answer", "Gateway", "PlainLine", "admit", "serving", "serving_over_tls", "until"]
 
 Answer = Callable[[pb.ClientFrame], pb.ServerFrame | None]
 """None: the stream is aborted instead."""
@@ -22,17 +23,18 @@ Answer = Callable[[pb.ClientFrame], pb.ServerFrame | None]
 class Gateway:
     """Keeps every frame that it was sent."""
 
-    def __init__(self, answer: Answer, knows: bool = True) -> None:
-        self._knows = knows
+    def __init__(self, answer: Answer, denied: Container[str] = ()) -> None:
+        self._denied = denied
         self.frames: list[pb.ClientFrame] = []
         self.streams = 0
         self._answer = answer
 
     async def stream(self, _requests: object, context: Any) -> None:
         self.streams += 1
-        await context.read()
-        if not self._knows:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "it does not speak for gate 'main-1'")
+        hello = pb.ClientFrame.FromString(await context.read()).hello
+        for gate in hello.gate_ids:
+            if gate in self._denied:
+                await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"it does not speak for gate {gate!r}")
         await context.write(pb.ServerFrame(welcome=pb.Welcome(gateway="stub")).SerializeToString())
         while (raw := await context.read()) is not grpc.aio.EOF:
             frame = pb.ClientFrame.FromString(raw)
@@ -57,19 +59,38 @@ class PlainLine:
 
 
 @asynccontextmanager
-async def serving(answer: Answer, *, knows: bool = True) -> AsyncIterator[tuple[Gateway, PlainLine]]:
-    """The gateway, and a line to it. `knows`: whether it lets devices speak for their gates."""
-    gateway, server = Gateway(answer, knows), grpc.aio.server()
+async def serving(answer: Answer, *, denied: Container[str] = ()) -> AsyncIterator[tuple[Gateway, PlainLine]]:
+    """The gateway, and a line to it. `denied`: gates for which it lets no device speak."""
+    async with _server(gateway := Gateway(answer, denied)) as server:
+        line = PlainLine(f"localhost:{server.add_insecure_port('localhost:0')}")
+        await server.start()
+        try:
+            yield gateway, line
+        finally:
+            await line.close()
+
+
+@asynccontextmanager
+async def serving_over_tls(folder: Path, denied: Container[str]) -> AsyncIterator[str]:
+    """The address of a gateway that admits everybody; its certificates are in a folder, as `alone` writes them."""
+    ca, certificate, key = (folder.joinpath(name).read_bytes() for name in ("ca.pem", "server.pem", "server.key"))
+    secret = grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
+    async with _server(Gateway(admit, denied)) as server:
+        port = server.add_secure_port("localhost:0", secret)
+        await server.start()
+        yield f"localhost:{port}"
+
+
+@asynccontextmanager
+async def _server(gateway: Gateway) -> AsyncIterator[grpc.aio.Server]:
+    """Not started yet."""
+    server = grpc.aio.server()
     service, method = METHOD.strip("/").split("/")
     handler = grpc.stream_stream_rpc_method_handler(gateway.stream)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-    port = server.add_insecure_port("localhost:0")
-    await server.start()
-    line = PlainLine(f"localhost:{port}")
     try:
-        yield gateway, line
+        yield server
     finally:
-        await line.close()
         await server.stop(0)
 
 

@@ -177,6 +177,11 @@ def test_a_park_that_runs_already_is_rehearsed_by_its_address_and_by_its_folder(
     for system in ({"address": given, "credentials": keys}, {"data_dir": park.data_dir}):
         with pytest.raises(BadInput, match="Water Park: is for none of the gates"):
             rehearse(Options(str(elsewhere), tmp_path / "refused", yes=True, **system))  # type: ignore[arg-type]
+    more = tmp_path / "more-gates.toml"
+    more.write_text(TEXT.replace('"main-2"', '"main-3"'))
+    with pytest.raises(OpsError, match=r"devices were not welcome: .*main-3"):
+        rehearse(Options(str(more), tmp_path / "refused", address=given, credentials=keys, yes=True))
+    assert not (tmp_path / "refused.unfinished" / "work" / "sold.jsonl").read_text(), "nothing was sold"
     first = rehearsed(
         Options(str(scenario_file), tmp_path / "first", {"ramp": None}, address=given, credentials=keys, yes=True)
     )

@@ -59,8 +59,6 @@ async def connected(gates: Gates, line: PlainLine) -> AsyncIterator[Gates]:
                 await stream.welcome.wait()
         yield gates
     finally:
-        for stream in streams:
-            stream.ending = True
         for task in tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -206,7 +204,7 @@ async def test_two_processes_play_the_day_of_one_to_the_unit() -> None:
 
 
 async def test_a_certificate_that_does_not_speak_for_the_gates_is_told_at_once() -> None:
-    async with serving(admit, knows=False) as (_, line):
+    async with serving(admit, denied={"main-1", "main-2", "lake-1"}) as (_, line):
         gates = Gates(planning.make(scenario()), order())
         gates.streams = part.devices(gates, OneLine(line))  # type: ignore[arg-type]
         streams = [stream for group in gates.streams for stream in group]
@@ -214,9 +212,6 @@ async def test_a_certificate_that_does_not_speak_for_the_gates_is_told_at_once()
             async with asyncio.timeout(10):
                 with pytest.raises(TimeoutError, match="5 of 5 devices were not welcome: it does not speak for gate"):
                     await part.welcome(gates)
-        for stream in streams:
-            stream.ending = True
-        await asyncio.sleep(0)
 
 
 async def test_every_ticket_of_the_ramp_is_shown_by_one_process() -> None:

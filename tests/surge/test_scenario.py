@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from loadtest.surge.scenario import Scenario, load, parse, shipped
-from loadtest.surge.target import check, edits
+from loadtest.surge.fits import check_own
+from loadtest.surge.scenario import Scenario, Source, load, parse, shipped
+from loadtest.surge.target import edits
 from ops.errors import BadInput
 from ops.example_park import evening_zone, write_copy
 from ops.services.catalogue import EXAMPLE, read_catalogue
@@ -27,7 +29,7 @@ def test_a_shipped_scenario_fits_the_example_park(name: str, tmp_path: Path) -> 
     from datetime import UTC, datetime
 
     found, example = load(name), read_catalogue(EXAMPLE)[1]
-    check(found, example)
+    fit(load(name), "")
     now = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
     told = write_copy(tmp_path / "catalogue", edits(found, example, now))
     park = read_catalogue(tmp_path / "catalogue")[1]
@@ -96,7 +98,7 @@ def test_all_faults_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('closes = "17:00"', 'closes = "08:00"', "closes must be later than opens"),
+        ('closes = "17:00"', 'closes = "08:00"', "closes: must be later than opens"),
         ('{ at = "12:00"', '{ at = "08:59"', "in the order of their times"),
         ('{ at = "16:00"', '{ at = "17:01"', "must lie between opens and closes"),
         ('weight = 5 }, { at = "12:00", weight = 1 }', 'weight = 0 }, { at = "12:00", weight = 0 }', "weight above 0"),
@@ -110,6 +112,16 @@ def test_a_day_that_makes_no_sense_is_refused(old: str, new: str, said: str) -> 
         parse(TEXT.replace(old, new), "day.toml")
 
 
+def test_all_that_makes_no_day_is_told_at_once_with_its_lines() -> None:
+    with pytest.raises(BadInput) as error:
+        parse(TEXT.replace('closes = "17:00"', 'closes = "15:00"').replace('at = "13:00"', 'at = "18:00"'), "day.toml")
+    for told in (
+        f"day.toml, line {line('curve = ')}: curve: must lie between opens and closes",
+        f"day.toml, line {line('[storm]') + 1}: storm.at: the storm must begin between opens and closes",
+    ):
+        assert told in error.value.message
+
+
 def test_a_scenario_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="Did you mean golden-week"):
         load("golden-weak")
@@ -117,20 +129,57 @@ def test_a_scenario_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -
         load(str(tmp_path / "x.toml"))
 
 
-def test_a_scenario_for_another_park_is_refused_with_everything_that_it_lacks() -> None:
-    example = read_catalogue(EXAMPLE)[1]
-    text = TEXT.replace('"main-2"', '"mian-2"').replace('"family"', '"famly"').replace('"senior"', '"pensioner"')
+def fit(found: Scenario, text: str) -> None:
+    check_own(found, Source("day.toml", text), read_catalogue(EXAMPLE)[1], date(2026, 5, 1))
+
+
+def refused(text: str) -> str:
     with pytest.raises(BadInput) as error:
-        check(parse(text, "day.toml"), example)
-    for said in (
-        "no gate mian-2; did you mean main-2?",
-        "no product famly; did you mean family?",
-        "no concession pensioner",
+        fit(parse(text, "day.toml"), text)
+    return error.value.message
+
+
+def test_all_that_a_park_does_not_have_is_told_at_once_with_its_lines() -> None:
+    text = TEXT.replace('"main-2"', '"mian-2"').replace('"family"', '"famly"').replace('"senior"', '"pensioner"')
+    said = refused(text.replace("park = 400", "prak = 400"))
+    for told in (
+        f"day.toml, line {line('main-2')}: entrances[1].gates[2]: there is no gate mian-2; did you mean main-2?",
+        f"day.toml, line {line('family')}: parties[2].tickets[1].product: there is no product famly; did you mean fam",
+        f"day.toml, line {line('senior')}: parties[3].tickets[1].concession: there is no concession pensioner",
+        f"day.toml, line {line('park = 400')}: park.capacity.prak: there is no zone prak; did you mean park?",
     ):
-        assert said in error.value.message
+        assert told in said, said
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        (
+            'product = "night-show", concession = "adult", slot = 4',
+            "slot: 4 does not exist for 'night-show'; known are 1",
+        ),
+        ('product = "night-show", concession = "adult"', "slot: 0 does not exist"),
+        ('product = "day", concession = "adult", slot = 1', "slot: 'day' has no slots"),
+        ('product = "family", concession = "group"', "concession: 'family' has no price for 'group'"),
+    ],
+)
+def test_tickets_that_sales_would_refuse_are_told_with_their_line(new: str, told: str) -> None:
+    said = refused(TEXT.replace('product = "day", concession = "senior"', new))
+    assert f"day.toml, line {line('senior')}: parties[3].tickets[1].{told}" in said
+
+
+def test_a_gate_that_is_named_twice_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"day.toml, line \d+: entrances\[1\].gates: main-1 is named twice"):
+        parse(TEXT.replace('"main-2"', '"main-1"'), "day.toml")
+
+
+def test_a_fault_in_a_list_is_told_alone() -> None:
+    with pytest.raises(BadInput) as error:
+        parse(TEXT.replace('{ at = "12:00", weight = 1 }, { at = "16:00"', '{ at = "25:00"'), "day.toml")
+    assert error.value.message.count("\n  - ") == 1, error.value.message
+    with pytest.raises(BadInput, match="curve: tuple should have at least 2 items"):
+        parse(TEXT.replace(', { at = "12:00", weight = 1 }, { at = "16:00", weight = 0 }', ""), "day.toml")
 
 
 def test_an_entrance_into_two_zones_is_refused() -> None:
-    example = read_catalogue(EXAMPLE)[1]
-    with pytest.raises(BadInput, match="Main entrance leads into several zones"):
-        check(parse(TEXT.replace('"main-2"', '"water-1"'), "day.toml"), example)
+    assert "entrances[1].gates: they lead into several zones" in refused(TEXT.replace('"main-2"', '"water-1"'))

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import grpc
 import pytest
 
 from loadtest.surge.stream import Shot, Stream, Traffic
@@ -36,7 +37,6 @@ async def streaming(answer: Answer, *, coalesces: bool = False) -> AsyncIterator
                 await stream.welcome.wait()
             yield stream, gateway, Told()
         finally:
-            stream.ending = True
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -86,6 +86,34 @@ async def test_what_was_not_answered_when_the_stream_broke_is_sent_again_with_it
         await until(lambda: len(told.verdicts) == 1)
         assert [frame.scans[0].scan_id for frame in gateway.frames] == [(1).to_bytes(16, "big")] * 2
         assert (gateway.streams, stream.traffic.reconnects, stream.traffic.resent) == (2, 1, 1)
+
+
+async def test_a_stream_that_is_cancelled_ends_also_once_it_was_welcome() -> None:
+    async with serving(admit) as (_, line):
+        stream = Stream(line, ("main-1",), False, Traffic())
+        task = asyncio.create_task(stream.run())
+        await asyncio.wait_for(stream.welcome.wait(), 5)
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled()
+        assert stream.traffic.connected == stream.traffic.reconnects == 0
+
+
+async def test_a_channel_that_is_closed_under_a_stream_is_a_broken_line() -> None:
+    async with serving(admit) as (gateway, line), serving(admit) as (other, second):
+        lines = iter((line, second))
+
+        class Cut:
+            async def channel(self) -> grpc.aio.Channel:
+                return await next(lines).channel()
+
+        task = asyncio.create_task(Stream(Cut(), ("main-1",), False, Traffic()).run())
+        await until(lambda: gateway.streams == 1)
+        await line.close()
+        await until(lambda: other.streams == 1)
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled()
 
 
 async def test_a_passage_travels_with_the_next_scan_and_is_reported_until_it_is_booked() -> None:
