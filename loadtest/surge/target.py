@@ -180,7 +180,7 @@ class Addresses:
         if missing:
             gates = " --gates ..." if kind == "gate" else ""
             raise OpsError(
-                f"{', '.join(missing)} is missing.",
+                f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.",
                 f"At the park: parkgate enroll {kind} {name}{gates} --out {self.folder}",
             )
         return Certificate(*(str(path) for path in paths))
