@@ -7,11 +7,12 @@ from typing import Any
 from loadtest.surge import plan as planning
 from loadtest.surge.plan import Plan, Way
 from loadtest.surge.ramp import Step
-from loadtest.surge.record import Count, Machine, Record
+from loadtest.surge.record import Count, Happened, Machine, Record
 from loadtest.surge.samples import Samples
 from loadtest.surge.scenario import Scenario, parse
 
 TOOK_MS = 3.0
+FAULT = Happened(12 * 3600.0, "the gateway is killed")
 TEXT = """
 name = "Small day"
 story = "A few guests & <friends>."

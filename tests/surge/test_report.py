@@ -1,9 +1,8 @@
-"""Figures, charts, page and comparison, from the record of a small day."""
+"""The record of a small day, and the verdict on it."""
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,27 +10,19 @@ import pytest
 
 from loadtest.surge import plan as planning
 from loadtest.surge.conduct import quotas
-from loadtest.surge.plan import Turn, Way
-from loadtest.surge.queues import Coming, Served
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Count, Happened, Record
-from loadtest.surge.report import page, series
+from loadtest.surge.report import page
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.played import Played, beyond_quota
-from loadtest.surge.report.series import Bins
 from loadtest.surge.report.verdict import Held
 from loadtest.surge.report.verdict import Limit as Cause
 from loadtest.surge.samples import Samples
 from loadtest.surge.scenario import load
 from ops.errors import BadInput
 from ops.services.catalogue import EXAMPLE, read_catalogue
-from tests.surge.small_day import TOOK_MS, as_dict, record, samples_of, scenario, step
+from tests.surge.small_day import FAULT, TOOK_MS, as_dict, record, samples_of, scenario, step
 from ticketcore.catalogue import Catalogue
-
-
-@pytest.fixture(scope="module")
-def figures() -> Figures:
-    return figures_of(record())
 
 
 def test_a_record_is_the_same_after_it_was_written_and_read_again(tmp_path: Path) -> None:
@@ -52,138 +43,6 @@ def test_samples_are_the_same_after_they_were_written_and_read_again() -> None:
     assert list(again.answered()) == list(samples.answered())
     assert again.took_ms == samples.took_ms
     assert again.persons == samples.persons
-
-
-# Series.
-
-
-def test_a_day_has_bins_of_a_round_width_and_at_most_eighty() -> None:
-    day = Bins.of_day(0, 10 * 3600)
-    assert (day.width_s, day.count) == (600, 60)
-    assert Bins.of_day(0, 24 * 3600).width_s == 1800
-    assert [day.number(at_s) for at_s in (-1, 0, 599, 600, 35_999, 36_000)] == [0, 0, 0, 1, 59, 59]
-
-
-def test_who_is_inside_is_who_came_in_less_who_left_or_turned_back() -> None:
-    samples = Samples()
-    for at_s, way, answer, persons in (
-        (10, Way.ENTRY, "ADMIT", 4),
-        (11, Way.TURNED_BACK, "ADMIT", 1),
-        (12, Way.ENTRY, "CAPACITY_FULL", 0),
-        (25, Way.EXIT, "ADMIT", 3),
-    ):
-        samples.add(at_s, (0, 1), (way, answer), (0, persons))
-    assert series.occupancy(samples, [7], Bins(0, 10, 4), 1.0) == {7: [0, 4, 1, 1]}
-
-
-def test_a_slow_verdict_counts_from_when_it_was_told_and_an_exit_from_its_scan() -> None:
-    samples = Samples()
-    samples.add(8, (0, 5_000), (Way.ENTRY, "ADMIT"), (0, 1))
-    samples.add(25, (0, 5_000), (Way.EXIT, "ADMIT"), (0, 1))
-    assert series.occupancy(samples, [7], Bins(0, 10, 4), 1.0) == {7: [0, 1, 0, 0]}
-    assert series.occupancy(samples, [7], Bins(0, 10, 4), 3.0) == {7: [0, 0, 0, 0]}
-
-
-def test_everybody_who_came_is_gone_in_the_evening(figures: Figures) -> None:
-    inside = figures.day["occupancy"]["Park"]
-    assert max(inside) > 50
-    assert inside[-1] == 0
-
-
-def test_the_busiest_minute_is_the_most_scans_of_the_plan_in_sixty_seconds() -> None:
-    plan = planning.make(scenario())
-    times = (0.0, 10.0, 59.9, 60.0, 61.0, 300.0)
-    plan.turns = [[Turn(at_s, at_s, 0, 0, 0, 0, way) for at_s in times] for way in (Way.ENTRY, Way.EXIT)]
-    assert series.busiest_minute(plan) == 2 * 4, "from the tenth second on, in and out"
-    plan.turns = []
-    assert series.busiest_minute(plan) == 0
-
-
-def test_the_busiest_minute_of_a_day_is_the_same_whatever_befell_it(figures: Figures) -> None:
-    stalled = record()
-    due_s = stalled.gates["samples"]["due_s"]
-    stalled.gates["samples"]["due_s"] = [max(at_s, 12 * 3600.0) for at_s in due_s]
-    assert figures_of(stalled).busiest == figures.busiest > 0
-
-
-def test_the_answers_own_time_is_added_to_the_queue() -> None:
-    plan = planning.make(scenario())
-    bins = Bins.of_day(plan.starts_s, plan.ends_s)
-    quick = series.queue(plan, 0, {}, bins)
-    slow = series.queue(plan, 0, dict.fromkeys(range(len(plan.comings[0])), 90.0), bins)
-    assert slow.verdict.longest_wait_s > quick.verdict.longest_wait_s + 60
-    assert slow.verdict.needed > quick.verdict.needed
-
-
-def test_who_did_not_get_in_counts_for_the_lanes_that_are_needed() -> None:
-    """Lanes for those who did get in are fewer, and the next day is as bad."""
-    plan = planning.make(scenario(visitors=20_000))
-    crowded = max(range(len(plan.comings)), key=plan.turned_away.__getitem__)
-    verdict = series.queue(plan, crowded, {}, Bins.of_day(plan.starts_s, plan.ends_s)).verdict
-    assert verdict.turned_away == plan.turned_away[crowded]
-    assert "parties still in the queue at closing time" in verdict.says
-    enough = scenario(visitors=20_000)
-    entrances = [one.model_copy(update={"lanes": verdict.needed}) for one in enough.entrances]
-    again = planning.make(enough.model_copy(update={"entrances": tuple(entrances)}))
-    assert again.turned_away[crowded] == 0
-
-
-def test_the_queue_at_each_gate_is_a_part_of_its_entrance_s() -> None:
-    crowded = planning.make(scenario(visitors=3_000))
-    bins = Bins.of_day(crowded.starts_s, crowded.ends_s)
-    for entrance, one in enumerate(series.queue(crowded, n, {}, bins) for n in range(2)):
-        assert [gate.name for gate in one.gates] == list(crowded.scenario.entrances[entrance].gates)
-        assert sum(gate.parties for gate in one.gates) == one.all.parties == len(crowded.comings[entrance])
-        assert (
-            max(gate.longest_wait_s for gate in one.gates) == one.all.longest_wait_s == one.verdict.longest_wait_s > 60
-        )
-        assert one.all.wait_min == [max(both) for both in zip(*(gate.wait_min for gate in one.gates), strict=True)]
-        assert max(gate.longest for gate in one.gates) < one.all.longest <= sum(gate.longest for gate in one.gates)
-
-
-def test_a_gate_s_queue_is_of_those_whose_codes_are_shown_there() -> None:
-    plan = planning.make(scenario())
-    bins = Bins.of_day(plan.starts_s, plan.ends_s)
-    shown = {
-        (turn.queue, turn.gate) for turns in plan.turns for turn in turns if turn.entrance == 1 and turn.queue >= 0
-    }
-    one = series.queue(plan, 1, {}, bins)
-    assert [gate.parties for gate in one.gates] == [sum(gate == number for _, gate in shown) for number in (0, 1)]
-
-
-def test_the_longest_queue_and_wait_are_told_with_their_times() -> None:
-    stood = [
-        (Coming(0, 900, 2), Served(0, 0)),
-        (Coming(100, 10, 3), Served(0, 900)),
-        (Coming(700, 10, 4), Served(0, 1_900)),
-    ]
-    found = series.line("main-1", stood, Bins(0, 600, 4))
-    assert found == series.Line("main-1", 3, [3, 7, 4, 4], [800 / 60, 20, 0, 0], 7, "00:11", 1_200, "00:11")
-    assert series.line("main-2", [], Bins(0, 600, 2)) == series.Line("main-2", 0, [0, 0], [0, 0], 0, "-", 0, "-")
-
-
-def test_an_interrupted_day_shows_nobody_who_would_have_come_later() -> None:
-    one = record(interrupted=True)
-    one.gates["stopped_at_s"] = 12 * 3600.0
-    figures = figures_of(one)
-    plan = planning.make(scenario())
-    for entrance, found in enumerate(figures.queues):
-        came = sum(coming.at_s <= figures.bins.ends_s for coming in plan.comings[entrance])
-        assert 0 < found.all.parties == came < len(plan.comings[entrance])
-    whole = series.arrivals(plan, Bins.of_day(plan.starts_s, plan.ends_s))
-    width = Bins.of_day(plan.starts_s, plan.ends_s).width_s
-    assert sum(figures.day["flow"]["arrivals"]) * figures.bins.width_s < 0.9 * sum(whole) * width
-
-
-def test_percentiles_have_gaps_where_nobody_came() -> None:
-    samples = Samples()
-    samples.add(5, (1, 7), (Way.ENTRY, "ADMIT"), (0, 1))
-    found = series.latencies(samples, Bins(0, 10, 2))
-    assert found["p99"] == [7, None]
-    assert found["late"] == [1, None]
-
-
-# The verdict as a whole.
 
 
 def test_a_good_day_passed_and_says_so(figures: Figures) -> None:
@@ -510,153 +369,3 @@ def test_the_page_says_what_was_not_played_of_the_plan() -> None:
     broken = record(interrupted=True)
     broken.gates["stopped_at_s"] = 12 * 3600.0
     assert "what was played of it" not in page.html(figures_of(broken))
-
-
-# The page.
-
-
-def test_the_page_shows_the_queue_and_the_wait_at_each_gate(figures: Figures) -> None:
-    found = page.html(figures)
-    assert found.count('<figure class="gate">') == 4
-    assert found.count('class="mini"') == 8
-    for one in figures.queues:
-        for gate in one.gates:
-            assert f"<h4>{gate.name}</h4>" in found
-            assert f'aria-label="Queue at {gate.name}"' in found
-    assert "1 lane for 2 gates: each stands between several, and its guests take them in turn." in found
-    assert "2 lanes for 2 gates: guests take the lane that is free first." in found
-
-
-def test_an_entrance_with_one_gate_is_drawn_once() -> None:
-    day = scenario()
-    entrances = tuple(one.model_copy(update={"gates": one.gates[:1]}) for one in day.entrances)
-    alone = day.model_copy(update={"entrances": entrances})
-    found = page.html(figures_of(record(scenario=alone.model_dump(mode="json"))))
-    assert "At each gate" not in found
-    assert "Main entrance (main-1)" in found
-
-
-def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_it_is_told(figures: Figures) -> None:
-    found = page.html(figures)
-    assert "A few guests &amp; &lt;friends&gt;." in found
-    assert not re.findall(r'(?:src|href)="(?!data:)', found)
-    assert "http://" not in found.replace("http://www.w3.org", "")
-    assert found.count("<figure>") == 10
-
-
-def test_the_page_shows_what_is_wrong() -> None:
-    broken = record(counts=[Count("money sold", "1.00 CHF", "2.00 CHF")], interrupted=True)
-    broken.gates["wrong"] = [["copy", "ADMIT", 2, 77]]
-    broken.gates["stopped_at_s"] = 12 * 3600.0
-    found = page.html(figures_of(broken))
-    for said in ("money sold: expected 1.00 CHF, got 2.00 CHF", "interrupted at 12:00", "Wrong answers", ">77<"):
-        assert said in found
-
-
-def test_the_page_says_in_words_which_tickets_were_not_the_day_s_and_what_came_of_orders() -> None:
-    shop = record().shop | {"outcomes": {"SOLD": 30, "ALREADY_USED": 2}}
-    found = page.html(figures_of(record(shop=shop)))
-    assert " 86 of them are not the day's" in found
-    assert "found it sold out" not in found
-    assert "The park sold" not in found
-    assert "sold 30" in found
-    assert "already used 2" in found
-    assert "ALREADY_USED" not in found
-
-
-FAULT = Happened(12 * 3600.0, "the gateway is killed")
-
-
-@pytest.mark.parametrize(
-    ("gates", "counts", "said"),
-    [
-        ({}, [], "None was lost: every scan was answered, every passage booked, and the books agree."),
-        ({"unanswered": 1}, [], "Something was lost: 1 scan was never answered."),
-        (
-            {"unanswered": 2, "unbooked": 3},
-            [Count("admitted", "5", "4")],
-            "Something was lost: 2 scans were never answered, 3 passages were never booked, 1 count does not agree.",
-        ),
-    ],
-)
-def test_the_page_says_that_nothing_was_lost_only_where_nothing_was(
-    gates: dict[str, int], counts: list[Count], said: str
-) -> None:
-    one = record(faults=[FAULT], counts=counts)
-    one.gates.update(gates)
-    found = page.html(figures_of(one))
-    assert said in found
-    assert ("None was lost" in found) is said.startswith("None")
-
-
-def test_a_page_without_a_ramp_claims_nothing_of_one() -> None:
-    one = record(scenario=scenario(ramp=None).model_dump(mode="json"))
-    one.gates["ramp"] = []
-    found = page.html(figures_of(one))
-    assert ">not measured<" in found
-    assert "There was no ramp." in found
-    assert "answered within 100 ms<" not in found
-    assert "How much it holds." not in found
-
-
-@pytest.mark.parametrize(
-    ("share", "said"),
-    [(1.0, "100.00"), (0.99999, "99.99"), (0.9999, "99.99"), (0.4686, "46.86"), (0.29, "29.00"), (0.0, "0.00")],
-)
-def test_all_is_said_only_of_all(share: float, said: str) -> None:
-    assert page.hundredths(share) == said
-
-
-def test_a_page_whose_ramp_held_no_step_says_so_instead_of_a_number() -> None:
-    one = record()
-    one.gates["ramp"] = [as_dict(step(1000, 300))]
-    found = page.html(figures_of(one))
-    assert "no step of the ramp was held" in found
-    assert "guests a minute, 99 of 100 answered" not in found
-
-
-@pytest.mark.parametrize(("seconds", "harder"), [(4, True), (8 * 3600, False)])
-def test_a_day_at_its_own_pace_is_not_said_to_be_harder(seconds: int, harder: bool) -> None:
-    found = page.html(figures_of(record(scenario=scenario(seconds=seconds).model_dump(mode="json"))))
-    assert ("far harder" in found) is harder
-
-
-def test_what_a_system_elsewhere_used_is_not_claimed_to_be_known() -> None:
-    usage = record().usage
-    usage["processes"] = {"generator: gates": usage["processes"]["generator: gates"]}
-    figures = figures_of(record(here=False, usage=usage))
-    assert "all CPU time" not in figures.cost.says
-    assert "generator_share" not in figures.numbers()
-    found = page.html(figures)
-    assert "the generator on 2 cores" in found
-    assert "Everything that took part" not in found
-
-
-def test_the_page_says_what_a_park_s_quota_kept_from_the_rehearsal() -> None:
-    shop = record().shop | {"outcomes": {"SOLD": 30, "SOLD_OUT": 4}, "ramp_tickets": 50}
-    found = page.html(figures_of(record(shop=shop)))
-    assert "4 parties found it sold out." in found
-    assert "The park sold 50 of the 86 tickets that the ramp asked for." in found
-
-
-def test_the_page_says_when_several_processes_shared_the_gates() -> None:
-    one = record()
-    assert "processes shared the gates" not in page.html(figures_of(one))
-    one.gates["pulses"] = [
-        {"times": [1.0], "cpu": [0.5], "lag_ms": [1.0]},
-        {"times": [1.0], "cpu": [0.95], "lag_ms": [9.0]},
-    ]
-    figures = figures_of(one)
-    assert "2 of its processes shared the gates" in page.html(figures)
-    assert figures.cost.gates_cpu == pytest.approx(1.45), "of all together"
-    assert figures.cost.gates_cpu_most == 0.95
-    assert figures.cost.was_limit, "one of them has nothing left"
-
-
-def test_json_in_the_page_cannot_end_its_script() -> None:
-    assert "</script>" not in page.embedded({"name": "</script><script>alert(1)</script>"})
-
-
-def test_a_page_that_cannot_be_written_is_told_with_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"Cannot write .*No such file"):
-        page.write(record(), tmp_path / "nowhere" / "x.html")
