@@ -102,6 +102,7 @@ class Decider:
     def _close_runs(self) -> None:
         """Passages after admissions: one may settle an admission of the same batch, but never the other way round."""
         for run in self._runs.values():
+            self.partition.drop_unused(run)
             if run.scan_ids:  # else it was opened for a scan that was not admitted
                 run.write_event(self._entry.events.add().scans_admitted)
                 self.partition.count_run(run)
@@ -128,8 +129,9 @@ class Decider:
         if run is None:
             run = self._runs[alike] = AdmissionRun(alike, context.moment.time_ms, context.moment.day)
         lease = self.partition.zone_lease(alike.zone_number) if first.capacity_limited else None
-        elsewhere = self._elsewhere(alike.product_number, alike.zone_number, first.other_zones)
-        entrance = self.entrances[at] = Entrance.to(run, gate_of(at), elsewhere, lease)
+        gate_number = gate_of(at)
+        use = self.partition.use_of(run, gate_number)
+        entrance = self.entrances[at] = Entrance.to(run, gate_number, use, lease)
         return entrance
 
     def decide(self, scan: gate_pb2.Scan, gate_number: int, verdict: gate_pb2.Verdict) -> Waiting | None:

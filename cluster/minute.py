@@ -63,7 +63,6 @@ class FirstEntry:
 
     alike: Alike
     capacity_limited: bool
-    other_zones: tuple[int, ...]
 
 
 class Minute:
@@ -122,7 +121,7 @@ class Context:
             rule, fresh = known.standing.rule, known.fresh
             if rule is not None and isinstance(fresh, Admission):
                 event = event_of(rule, fresh, _DIGEST, first=True).SerializeToString(deterministic=True)
-                found = FirstEntry(alike_of(event, rule.passage_timeout_ms), rule.capacity_limited, rule.other_zones)
+                found = FirstEntry(alike_of(event, rule.passage_timeout_ms), rule.capacity_limited)
         self.minute.first_entries[at] = found
         return found
 

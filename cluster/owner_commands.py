@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from cluster.batch import Batch
 from cluster.deciding import Decider
 from cluster.partition import Partition, partition_of_scan
-from cluster.ticket_table import Origin, Row
+from cluster.ticket_table import MAX_PRICE_MINOR, Origin, Row
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
@@ -53,8 +53,11 @@ def register(
 
 
 def _may_begin(issued: control_pb2.IssuedTicket) -> bool:
-    """Whether the token is one and the state exists: a row that is none would stop its owner at every scan."""
+    """Whether the token is one, the state exists and the price can be: a row that is none would stop its owner at every
+    scan."""
     if len(issued.token) != tokens.TOKEN_LENGTH or issued.lifecycle not in BEGINNINGS:
+        return False
+    if not 0 <= issued.price_minor <= MAX_PRICE_MINOR:
         return False
     try:
         tokens.decode_claims(issued.token[: tokens.CLAIMS_LENGTH])

@@ -5,7 +5,8 @@ Nothing here decides, waits or writes: `cluster.deciding` decides, `cluster.owne
 event, and nothing else does but `cluster.short_way`, which has `join` written out: tests/cluster/test_runs.py compares
 what it leaves with what the long way and recovery leave.
 
-A `Visit` in `visits` is never changed in place: all first admissions of a run share one.
+A `Visit` is never changed in place: all first admissions of a run at one gate share one. Those are found by the number
+in a ticket's row (`cluster.uses`); all others, and what became of a shared one, in `visits`, which counts before it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from itertools import islice
 from cluster.runs import AdmissionRun
 from cluster.scan_memory import ScanMemory
 from cluster.ticket_table import Origin, Row, TicketTable
+from cluster.uses import BY_TICKET, UNUSED, Uses
 from cluster.visit_keys import visit_key
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
@@ -82,7 +84,9 @@ class Partition:
     def __init__(self, name: str, partitions: int) -> None:
         self.name = name
         self.table = TicketTable(partitions)
+        self.uses = Uses()
         self.visits: dict[int, Visit] = {}
+        """Visits that are no other ticket's. The row of each of these tickets has a use."""
         self.holds: dict[bytes, Passing | AdmissionRun] = {}
         self.settled: dict[bytes, int] = {}
         self.deadlines: dict[int, deque[tuple[int, bytes | AdmissionRun]]] = {}
@@ -116,7 +120,11 @@ class Partition:
 
     def visit(self, ticket_id: int, zone_number: int) -> Visit:
         """Counters of an entitlement; the shared empty ones if it was never used."""
-        return self.visits.get(visit_key(ticket_id, zone_number), EMPTY_VISIT)
+        use = self.table.use(ticket_id)
+        if use == UNUSED:
+            return EMPTY_VISIT
+        own = self.visits.get(visit_key(ticket_id, zone_number))
+        return own or self.uses.find(use, zone_number) or EMPTY_VISIT
 
     def zones_used(self, product_number: int) -> Set[int]:
         """Zones where tickets of a product were ever admitted. A catalogue may have taken the product out of some."""
@@ -125,8 +133,8 @@ class Partition:
 
     def visits_of(self, ticket_id: int, zones: Iterable[int]) -> list[Visit]:
         """Counters of a ticket in each of these zones where it was used."""
-        keys = (visit_key(ticket_id, zone) for zone in zones)
-        return [self.visits[key] for key in keys if key in self.visits]
+        visits = (self.visit(ticket_id, zone) for zone in zones)
+        return [visit for visit in visits if visit is not EMPTY_VISIT]
 
     def admitted(self, ticket_id: int, zones: Iterable[int]) -> int:
         """Person-entries that were counted on a ticket, over these zones."""
@@ -148,10 +156,9 @@ class Partition:
 
     def count_admission(self, scan_id: bytes, passing: Passing) -> None:
         """Counts an admission, and holds it if its passage is awaited."""
-        key = visit_key(passing.ticket_id, passing.zone_number)
-        visit = copy(self.visits.get(key, EMPTY_VISIT))
+        visit = copy(self.visit(passing.ticket_id, passing.zone_number))
         apply_passing(visit, passing)
-        self.visits[key] = visit
+        self.keep_visit(passing.ticket_id, passing.zone_number, visit)
         totals = self.totals[passing.product_number]
         totals.zones.add(passing.zone_number)
         kind, persons = passing.kind, passing.persons
@@ -178,12 +185,30 @@ class Partition:
         if not run.scan_ids:
             self.begin_run(run)
         run.add(scan_id, ticket_id, gate_number, scan_time_ms)
-        self.visits[run.alike.zone_key | ticket_id] = run.visit(gate_number)
+        self.table.set_use(ticket_id, self.use_of(run, gate_number))
         self.scans.keep_alike(scan_id, run)
         if run.alike.counts_inside:
             self.count_inside(run)
         if run.deadline_ms:
             self.holds[scan_id] = run
+
+    def keep_visit(self, ticket_id: int, zone_number: int, visit: Visit) -> None:
+        """Takes a visit that no other ticket shares."""
+        self.visits[visit_key(ticket_id, zone_number)] = visit
+        if self.table.use(ticket_id) == UNUSED:
+            self.table.set_use(ticket_id, BY_TICKET)
+
+    def use_of(self, run: AdmissionRun, gate_number: int) -> int:
+        """The number of the visit that an admission of a run leaves."""
+        use = run.uses.get(gate_number)
+        if use is None:
+            use = run.uses[gate_number] = self.uses.add(run.alike.zone_number, run.visit(gate_number))
+        return use
+
+    def drop_unused(self, run: AdmissionRun) -> None:
+        """Takes back what a run has opened for gates at which nobody was admitted; it will get no more members."""
+        for gate_number in run.uses.keys() - set(run.gate_numbers):
+            self.uses.drop(run.uses.pop(gate_number))
 
     def begin_run(self, run: AdmissionRun) -> None:
         """Takes note of a run's first member."""
@@ -243,10 +268,9 @@ class Partition:
             self.totals[passing.product_number].admitted_first -= first_admission_undone
 
     def _give_back(self, passing: Passing) -> None:
-        key = visit_key(passing.ticket_id, passing.zone_number)
-        visit = copy(self.visits[key])
+        visit = copy(self.visit(passing.ticket_id, passing.zone_number))
         undo_passing(visit, passing)
-        self.visits[key] = visit
+        self.keep_visit(passing.ticket_id, passing.zone_number, visit)
         totals = self.totals[passing.product_number]
         if passing.kind is Kind.ENTRY:
             totals.persons_entered -= passing.persons

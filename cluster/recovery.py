@@ -11,8 +11,10 @@ from operator import itemgetter
 
 from cluster.partition import REQUEST_ID_LENGTH, Partition, Totals
 from cluster.runs import SCAN_ID_LENGTH, AdmissionRun, scan_ids_of
+from cluster.ticket_table import MAX_PRICE_MINOR
+from cluster.uses import Use
 from cluster.verdicts import write_uses, write_verdict
-from cluster.visit_keys import ticket_of, visit_key, zone_of
+from cluster.visit_keys import ticket_of, zone_of
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit
@@ -23,7 +25,9 @@ from ticketcore.rules import Rules, moment_at
 from ticketcore.seal import reading
 from ticketcore.token import CLAIMS_LENGTH, DIGEST_LENGTH
 
-SNAPSHOT_FORMAT = 2
+SNAPSHOT_FORMAT = 3
+SINGLE_VISITS_FORMAT = 2
+"""Of versions that shared no visits by number: read, and never written."""
 COUNTERS = (
     "admitted",
     "admitted_today",
@@ -101,6 +105,8 @@ def _checked(event: events_pb2.TicketRegistered) -> events_pb2.TicketRegistered:
     """A row of the table would take claims or a digest of another length, and fill them up with zeros."""
     if len(event.claims) != CLAIMS_LENGTH or len(event.digest) != DIGEST_LENGTH:
         raise ValueError(f"a registration with {len(event.claims)} bytes of claims and {len(event.digest)} of digest")
+    if not 0 <= event.price_minor <= MAX_PRICE_MINOR:
+        raise ValueError(f"a registration at a price of {event.price_minor}")
     return event
 
 
@@ -181,21 +187,16 @@ def _check_snapshot(partition: Partition, record: events_pb2.PartitionSnapshot, 
             f"the snapshot of {record.partition} of {record.partitions} partitions is not one of {partition.name} of "
             f"{partitions}; the number of partitions cannot be changed once tickets are registered"
         )
-    if record.format != SNAPSHOT_FORMAT:
+    if record.format not in (SINGLE_VISITS_FORMAT, SNAPSHOT_FORMAT):
         raise DamagedDataError(
-            f"the snapshot of {record.partition} has layout {record.format}, this version reads {SNAPSHOT_FORMAT}: "
-            "start the version of Parkgate that wrote it"
+            f"the snapshot of {record.partition} has layout {record.format}, this version reads "
+            f"{SINGLE_VISITS_FORMAT} and {SNAPSHOT_FORMAT}: start the version of Parkgate that wrote it"
         )
 
 
 def _restore(partition: Partition, record: events_pb2.PartitionSnapshot) -> None:
-    for chunk in record.chunks:
-        partition.table.load(chunk.number, chunk.rows)
-    for seen in record.visits:
-        visit = Visit(*seen.counters)
-        for ticket_id in seen.ticket_ids:
-            partition.visits[visit_key(ticket_id, seen.zone_number)] = visit
-        partition.zone_lease(seen.zone_number).inside += visit.inside * len(seen.ticket_ids)
+    uses = set[tuple[int]]().union(*(partition.table.load(chunk.number, chunk.rows) for chunk in record.chunks))
+    _restore_visits(partition, record, uses)
     _restore_held(partition, record)
     partition.settled = {item.scan_id: item.outcome for item in record.settled}
     for alike in record.settled_alike:
@@ -211,6 +212,22 @@ def _restore(partition: Partition, record: events_pb2.PartitionSnapshot) -> None
         _find_zones(partition)
     partition.sequence, partition.last_time_ms = record.sequence, record.time_ms
     partition.snapshot_sequence = record.sequence
+
+
+def _restore_visits(partition: Partition, record: events_pb2.PartitionSnapshot, uses: Iterable[tuple[int]]) -> None:
+    if record.uses:
+        partition.uses.load(Use(use.zone_number, Visit(*use.counters)) if use.counters else None for use in record.uses)
+    for (use,) in uses:
+        if use not in partition.uses:  # whoever has it would count as never admitted
+            raise ValueError(f"a ticket's use is {use}, which is none")
+    for seen in record.visits:
+        visit = Visit(*seen.counters)
+        for ticket_id in seen.ticket_ids:
+            partition.keep_visit(ticket_id, seen.zone_number, visit)
+        if record.format == SINGLE_VISITS_FORMAT:
+            partition.zone_lease(seen.zone_number).inside += visit.inside * len(seen.ticket_ids)
+    for zone in record.inside:
+        partition.zone_lease(zone.zone_number).inside = zone.persons
 
 
 def _restore_held(partition: Partition, record: events_pb2.PartitionSnapshot) -> None:

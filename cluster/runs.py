@@ -14,7 +14,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 from cluster.verdicts import write_verdict
-from cluster.visit_keys import visit_key
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit, apply_passing
@@ -37,7 +36,6 @@ class Alike:
         "product_number",
         "stencil",
         "timeout_ms",
-        "zone_key",
         "zone_number",
     )
 
@@ -45,7 +43,6 @@ class Alike:
         self.event = event
         self.timeout_ms = timeout_ms
         self.zone_number = event.zone_number
-        self.zone_key = visit_key(0, event.zone_number)
         self.product_number = event.product_number
         self.persons = event.persons
         self.kind = Kind(event.kind)
@@ -79,7 +76,7 @@ class AdmissionRun:
         "scan_times_ms",
         "ticket_ids",
         "time_ms",
-        "visits",
+        "uses",
     )
 
     def __init__(self, alike: Alike, time_ms: int, day: int) -> None:
@@ -91,7 +88,8 @@ class AdmissionRun:
         self.ticket_ids: list[int] = []
         self.gate_numbers: list[int] = []
         self.scan_times_ms: list[int] = []
-        self.visits: dict[int, Visit] = {}
+        self.uses: dict[int, int] = {}
+        """The number of the visit that an admission leaves, by gate."""
         self._positions: dict[bytes, int] = {}
 
     @classmethod
@@ -111,11 +109,9 @@ class AdmissionRun:
         self.scan_times_ms.append(scan_time_ms)
 
     def visit(self, gate_number: int) -> Visit:
-        """The counters that an admission through a gate leaves. Shared: whoever counts on makes a copy."""
-        visit = self.visits.get(gate_number)
-        if visit is None:
-            visit = self.visits[gate_number] = Visit()
-            apply_passing(visit, self._passing(0, gate_number))
+        """The counters that an admission through a gate leaves."""
+        visit = Visit()
+        apply_passing(visit, self._passing(0, gate_number))
         return visit
 
     def passing(self, scan_id: bytes) -> Passing:

@@ -14,8 +14,8 @@ from cluster.heads import GATE_LENGTH, Head
 from cluster.partition import Partition
 from cluster.runs import AdmissionRun
 from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS, Kept
-from cluster.ticket_table import ACTIVE_AND_REGISTERED, CHUNK_ROWS_BITS, ROW_MASK, ROW_SIZE
-from ticketcore.admission import Passing, Visit
+from cluster.ticket_table import CHUNK_ROWS_BITS, FRESH, ROW_MASK, ROW_SIZE, USE, USE_END, USE_OFFSET
+from ticketcore.admission import Passing
 from ticketcore.capacity import ZoneLease
 
 if TYPE_CHECKING:
@@ -33,17 +33,14 @@ class Entrance(NamedTuple):
     """First entries at one gate and on the same terms, while their run is open: what each is asked, and leaves."""
 
     run: AdmissionRun
-    zone_key: int
-    """The key of a visit to its zone, but for the ticket."""
     persons: int
-    other_zones: tuple[int, ...]
     lease: ZoneLease | None
     """Of a zone with a capacity."""
     counted: int | None
     """The number of the zone, if it is counted who is inside."""
     gate: int
-    visit: Visit
-    """What an admission leaves, for all to share."""
+    use: bytes
+    """The number of the visit that an admission leaves, for all to share, as a row holds it."""
     members: tuple[
         list[bytes],
         Callable[[bytes], None],
@@ -56,7 +53,7 @@ class Entrance(NamedTuple):
     """The verdict, but for scan and ticket."""
 
     @classmethod
-    def to(cls, run: AdmissionRun, gate_number: int, other_zones: tuple[int, ...], lease: ZoneLease | None) -> Entrance:
+    def to(cls, run: AdmissionRun, gate_number: int, use: int, lease: ZoneLease | None) -> Entrance:
         """An entrance to a run that is open."""
         alike, scan_ids = run.alike, run.scan_ids
         members = (
@@ -68,13 +65,11 @@ class Entrance(NamedTuple):
         )
         return cls(
             run,
-            alike.zone_key,
             alike.persons,
-            other_zones,
             lease,
             alike.zone_number if alike.counts_inside else None,
             gate_number,
-            run.visit(gate_number),
+            USE.pack(use),
             members,
             alike.stencil,
         )
@@ -87,7 +82,7 @@ class _Place(NamedTuple):
     decider: Decider
     chunk_of: Callable[[int], bytearray | None]
     entrance_of: Callable[[bytes], Entrance | None]
-    visits: dict[int, Visit]
+    kept: set[int]
     young: dict[bytes, Kept]
     old: dict[bytes, Kept]
     holds: dict[bytes, Passing | AdmissionRun]
@@ -120,25 +115,19 @@ class ShortWay:
             for position, (ticket_id, ticket, at, digest, scan_id, scan_time_ms) in enumerate(heads, first):
                 place = places.get(ticket_id % partitions) or self._place(ticket_id % partitions, decider_of)
                 if place is not None:
-                    partition, decider, chunk_of, entrance_of, visits, young, old, holds, leases = place
+                    partition, decider, chunk_of, entrance_of, kept, young, old, holds, leases = place
                     number = ticket_id // partitions
                     chunk = chunk_of(number >> CHUNK_ROWS_BITS)
+                    offset = (number & ROW_MASK) * ROW_SIZE
                     # Terms and digest come before anything is worked out for a head's terms, which may be anybody's.
-                    if chunk is not None and chunk.startswith(
-                        at[GATE_LENGTH:] + digest + ACTIVE_AND_REGISTERED, (number & ROW_MASK) * ROW_SIZE
-                    ):
+                    if chunk is not None and chunk.startswith(at[GATE_LENGTH:] + digest + FRESH, offset):
                         entrance = entrance_of(at) or decider.open(at)
                         if entrance is not None:
-                            run, zone_key, persons, other_zones, lease, counted, gate, visit, members, stencil = (
-                                entrance
-                            )
-                            key = zone_key | ticket_id
+                            run, persons, lease, counted, gate, use, members, stencil = entrance
                             if (
                                 oldest_ms <= scan_time_ms <= newest_ms
-                                and key not in visits
                                 and scan_id not in young
                                 and scan_id not in old
-                                and not (other_zones and partition.admitted(ticket_id, other_zones))
                                 and (lease is None or lease.spare >= persons)
                             ):
                                 scan_ids, add_scan, add_ticket, add_gate, add_time = members
@@ -148,7 +137,9 @@ class ShortWay:
                                 add_ticket(ticket_id)
                                 add_gate(gate)
                                 add_time(scan_time_ms)
-                                visits[key] = visit
+                                if kept:
+                                    chunk = partition.table.changing(number)
+                                chunk[offset + USE_OFFSET : offset + USE_END] = use
                                 young[scan_id] = run
                                 if run.deadline_ms:
                                     holds[scan_id] = run
@@ -170,7 +161,7 @@ class ShortWay:
             decider,
             partition.table.chunks.get,
             decider.entrances.get,
-            partition.visits,
+            partition.table.kept,
             partition.scans.young,
             partition.scans.old,
             partition.holds,

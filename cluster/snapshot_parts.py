@@ -15,6 +15,7 @@ from typing import TypeVar
 from cluster.partition import Partition, Totals
 from cluster.recovery import COUNTERS, SNAPSHOT_FORMAT, TOTALS
 from cluster.runs import AdmissionRun
+from cluster.uses import Use
 from cluster.visit_keys import ticket_of, visit_key, zone_of
 from parkgate.events.v1 import events_pb2
 from ticketcore.admission import Passing, Visit
@@ -37,6 +38,7 @@ class Still:
         self._table = partition.table
         self._header = _header(partition, partitions)
         self._chunks = partition.table.still()
+        self._uses = partition.uses.still()
         self._visits = partition.visits.copy()
         self._holds = partition.holds.copy()
         self._settled = partition.settled.copy()
@@ -50,6 +52,7 @@ class Still:
         """All of it. An empty part says that as much work was done as for another."""
         yield self._header.SerializeToString()
         yield from _table_parts(self._chunks)
+        yield from _use_parts(self._uses)
         yield from _visit_parts(self._visits)
         yield from _hold_parts(self._holds)
         yield from self._run_parts()
@@ -103,6 +106,7 @@ def _header(partition: Partition, partitions: int) -> Record:
         record.leases.add(
             zone_number=lease.zone_number, received_total=lease.received_total, returned_total=lease.returned_total
         )
+        record.inside.add(zone_number=lease.zone_number, persons=lease.inside)
     for product, totals in partition.totals.items():
         record.totals.append(_totals_record(product, totals))
     return record
@@ -116,8 +120,23 @@ def _table_parts(chunks: Iterable[tuple[int, bytearray]]) -> Iterator[bytes]:
         yield record.SerializeToString()
 
 
+def _use_parts(uses: Iterable[Use | None]) -> Iterator[bytes]:
+    for some in _portions(uses):
+        record = Record()
+        for use in some:
+            if use is None:
+                record.uses.add()
+            else:
+                record.uses.add(zone_number=use.zone_number, counters=_counters(use.visit))
+        yield record.SerializeToString()
+
+
+def _counters(visit: Visit) -> list[int]:
+    return [getattr(visit, name) for name in COUNTERS]
+
+
 def _visit_parts(visits: dict[int, Visit]) -> Iterator[bytes]:
-    """Tickets that share their counters share a record: there are millions of tickets, and few ways to stand."""
+    """Tickets that share their counters share a record, as after a snapshot of an earlier version."""
     for some in _portions(visits.items()):
         sharing: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for key, visit in some:
@@ -125,8 +144,7 @@ def _visit_parts(visits: dict[int, Visit]) -> Iterator[bytes]:
         record = Record()
         for (_, zone_number), ticket_ids in sharing.items():
             visit = visits[visit_key(ticket_ids[0], zone_number)]
-            counters = [getattr(visit, name) for name in COUNTERS]
-            record.visits.add(ticket_ids=ticket_ids, zone_number=zone_number, counters=counters)
+            record.visits.add(ticket_ids=ticket_ids, zone_number=zone_number, counters=_counters(visit))
         yield record.SerializeToString()
 
 

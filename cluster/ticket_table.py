@@ -4,8 +4,8 @@ Ticket ids are an issuer and its sequence, and a partition holds every P-th of t
 almost without gaps: chunk number and row are its high and low bits. A registered ticket costs its row of 32 bytes and
 a share of its chunk's overhead. The alternative that lost, a dict of objects, takes over 300 bytes a ticket.
 
-Row: the last 8 bytes of the claims (product, first day, days, slot, party, entries, flags), digest 12, lifecycle 1,
-origin 1, spare 2, price 8 big-endian. A row whose origin is 0 is empty.
+Row, big-endian: the last 8 bytes of the claims (product, first day, days, slot, party, entries, flags), digest 12,
+lifecycle 1, origin 1, use 4 (`cluster.uses`), price 6. A row whose origin is 0 is empty but for its use.
 """
 
 from __future__ import annotations
@@ -14,18 +14,27 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
+from cluster.uses import UNUSED
 from ticketcore.admission import Terms, terms_of
 from ticketcore.lifecycle import Lifecycle
 from ticketcore.token import CLAIMS_LENGTH, DIGEST_LENGTH
 
-ROW = struct.Struct(">8s12sBB2xq")
+ROW = struct.Struct(">8s12sBBIHI")
 ROW_SIZE = ROW.size
 CHUNK_ROWS_BITS = 8
 CHUNK_ROWS = 1 << CHUNK_ROWS_BITS
 ROW_MASK = CHUNK_ROWS - 1
-_EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW.size)
+_EMPTY_CHUNK = bytes(CHUNK_ROWS * ROW_SIZE)
+_TICKET = struct.Struct(">8s12sBB")
+USE = struct.Struct(">I")
+_USES = struct.Struct(">22xI6x")
+_PRICE = struct.Struct(">HI")
 _LIFECYCLE_OFFSET = 20
 _ORIGIN_OFFSET = 21
+USE_OFFSET = 22
+USE_END = 26
+_PRICE_LOW_BITS = 32
+MAX_PRICE_MINOR = (1 << 48) - 1
 _HEAD_OFFSET = 9
 
 
@@ -37,12 +46,13 @@ class Origin(IntEnum):
     CHANGED = 3  # voided or blocked before it was registered; there is no digest
 
 
-ACTIVE_AND_REGISTERED = bytes((Lifecycle.ACTIVE, Origin.REGISTERED))
-"""What follows terms and digest in the row of a ticket that sales have registered, and that nothing stands against."""
+FRESH = bytes((Lifecycle.ACTIVE, Origin.REGISTERED)) + USE.pack(UNUSED)
+"""What follows terms and digest in the row of a ticket that sales have registered, that nothing stands against, and
+that was never used."""
 
 
 class Row(NamedTuple):
-    """A ticket as the table holds it."""
+    """A ticket as the table holds it, but for its use."""
 
     terms: Terms
     digest: bytes
@@ -58,8 +68,8 @@ class TicketTable:
         self._partitions = partitions
         self.chunks: dict[int, bytearray] = {}
         """Open to the short way of deciding, which looks for rows itself."""
-        self._still: set[int] = set()
-        """Chunks that a snapshot still reads."""
+        self.kept: set[int] = set()
+        """Chunks that a snapshot still reads: they are changed by way of `changing`. Always the same set."""
         self._count = 0
         self._terms: dict[bytes, Terms] = {}
 
@@ -72,22 +82,25 @@ class TicketTable:
         chunk = self.chunks.get(number >> CHUNK_ROWS_BITS)
         if chunk is None:
             return None
-        head, digest, lifecycle, origin, price = ROW.unpack_from(chunk, (number & ROW_MASK) * ROW.size)
+        head, digest, lifecycle, origin, _, high, low = ROW.unpack_from(chunk, (number & ROW_MASK) * ROW_SIZE)
         if not origin:
             return None
         terms = self._terms.get(head)
         if terms is None:
             terms = self._terms[head] = terms_of(bytes(_HEAD_OFFSET) + head)
-        return Row(terms, digest, lifecycle, origin, price)
+        return Row(terms, digest, lifecycle, origin, high << _PRICE_LOW_BITS | low)
 
     def put(self, claims: bytes, digest: bytes, lifecycle: int, origin: Origin, price_minor: int) -> None:
-        """Stores a ticket by its 17 bytes of claims."""
+        """Stores a ticket by its 17 bytes of claims; its use stays what it was. A price has at most
+        MAX_PRICE_MINOR."""
         number = int.from_bytes(claims[1:9], "big") // self._partitions
-        chunk = self._chunk(number)
-        offset = (number & ROW_MASK) * ROW.size
+        chunk = self.changing(number)
+        offset = (number & ROW_MASK) * ROW_SIZE
         self._count += not chunk[offset + _ORIGIN_OFFSET]
         head = claims[_HEAD_OFFSET:CLAIMS_LENGTH]
-        ROW.pack_into(chunk, offset, head, digest, lifecycle, origin, price_minor)
+        _TICKET.pack_into(chunk, offset, head, digest, lifecycle, origin)
+        high, low = divmod(price_minor, 1 << _PRICE_LOW_BITS)
+        _PRICE.pack_into(chunk, offset + USE_END, high, low)
 
     def put_unknown(self, ticket_id: int, lifecycle: int) -> None:
         """Stores that a ticket that was never registered has been voided, blocked or revoked."""
@@ -97,29 +110,44 @@ class TicketTable:
     def set_lifecycle(self, ticket_id: int, lifecycle: int) -> None:
         """Changes the lifecycle of a ticket that is there."""
         number = ticket_id // self._partitions
-        self._chunk(number)[(number & ROW_MASK) * ROW.size + _LIFECYCLE_OFFSET] = lifecycle
+        self.changing(number)[(number & ROW_MASK) * ROW_SIZE + _LIFECYCLE_OFFSET] = lifecycle
 
-    def _chunk(self, number: int) -> bytearray:
-        """The chunk of a row that is about to change."""
+    def use(self, ticket_id: int) -> int:
+        """The number of the ticket's use, whether it is there or not."""
+        number = ticket_id // self._partitions
+        chunk = self.chunks.get(number >> CHUNK_ROWS_BITS)
+        found: int = USE.unpack_from(chunk, (number & ROW_MASK) * ROW_SIZE + USE_OFFSET)[0] if chunk else UNUSED
+        return found
+
+    def set_use(self, ticket_id: int, use: int) -> None:
+        """Changes it."""
+        number = ticket_id // self._partitions
+        USE.pack_into(self.changing(number), (number & ROW_MASK) * ROW_SIZE + USE_OFFSET, use)
+
+    def changing(self, number: int) -> bytearray:
+        """The chunk of a row that is about to change; the row by its number in the partition."""
         key = number >> CHUNK_ROWS_BITS
         chunk = self.chunks.get(key)
         if chunk is None:
             chunk = self.chunks[key] = bytearray(_EMPTY_CHUNK)
-        elif key in self._still:
-            self._still.discard(key)
+        elif key in self.kept:
+            self.kept.discard(key)
             chunk = self.chunks[key] = bytearray(chunk)
         return chunk
 
     def still(self) -> list[tuple[int, bytearray]]:
         """Chunks by number, as they are now, for a snapshot: until `release`, whoever changes one changes a copy."""
-        self._still = set(self.chunks)
+        self.kept.update(self.chunks)
         return list(self.chunks.items())
 
     def release(self) -> None:
         """Nobody reads what `still` has returned any more."""
-        self._still.clear()
+        self.kept.clear()
 
-    def load(self, number: int, rows: bytes) -> None:
-        """Takes a dumped chunk over."""
+    def load(self, number: int, rows: bytes) -> set[tuple[int]]:
+        """Takes a dumped chunk over; answers which uses its rows have."""
+        uses = set(_USES.iter_unpack(rows))
         self.chunks[number] = bytearray(rows)
-        self._count += sum(1 for offset in range(_ORIGIN_OFFSET, len(rows), ROW.size) if rows[offset])
+        origins = rows[_ORIGIN_OFFSET::ROW_SIZE]
+        self._count += len(origins) - origins.count(0)
+        return uses

@@ -16,10 +16,13 @@ from parkgate.events.v1 import events_pb2 as pb
 from ticketcore.errors import DamagedDataError, TransientError
 from ticketcore.seal import unseal
 
-ROW = struct.Struct(">H6x12xBB2xq")
-"""Product number, lifecycle, origin, price; see TicketChunk."""
+ROW = struct.Struct(">H6x12xBBIHI")
+"""Product number, lifecycle, origin, use, price in two parts; see TicketChunk. Rows of layout 2 have no use."""
+PRICE_LOW_BITS = 32
 CHUNK_ROWS = 256
-FORMAT = 2
+FORMATS = (2, 3)
+FIRST_SHARED = 2
+"""The least number of a use that is shared."""
 REGISTERED = 1
 ATTEMPTS = 3
 """How often a snapshot is read again that was replaced meanwhile; the next is minutes away."""
@@ -68,25 +71,35 @@ def _parse(partition: str, data: bytes, length: int) -> pb.PartitionSnapshot:
         raise DamagedDataError(f"the snapshot of {partition} cannot be read: {error}") from error
     if snapshot.partition != partition:
         raise DamagedDataError(f"the snapshot of {partition} says that it is of {snapshot.partition!r}")
-    if snapshot.format != FORMAT:
+    if snapshot.format not in FORMATS:
         raise DamagedDataError(
-            f"the snapshot of {partition} has layout {snapshot.format}, this version reads {FORMAT}: what it "
-            "stands for cannot be counted again"
+            f"the snapshot of {partition} has layout {snapshot.format}, this version reads "
+            f"{' and '.join(map(str, FORMATS))}: what it stands for cannot be counted again"
         )
     return snapshot
 
 
 def tickets_of(snapshot: pb.PartitionSnapshot) -> Iterator[Ticket]:
     """The tickets that it holds."""
+    for ticket_id, (product, lifecycle, origin, _, high, low) in _rows(snapshot):
+        if origin:
+            yield Ticket(ticket_id, product, lifecycle, origin == REGISTERED, high << PRICE_LOW_BITS | low)
+
+
+def _rows(snapshot: pb.PartitionSnapshot) -> Iterator[tuple[int, tuple[int, ...]]]:
     index = int(snapshot.partition[1:])
     for chunk in snapshot.chunks:
         first = chunk.number * CHUNK_ROWS
-        for row, (product, lifecycle, origin, price) in enumerate(ROW.iter_unpack(chunk.rows)):
-            if origin:
-                ticket_id = (first + row) * snapshot.partitions + index
-                yield Ticket(ticket_id, product, lifecycle, origin == REGISTERED, price)
+        for row, fields in enumerate(ROW.iter_unpack(chunk.rows)):
+            yield (first + row) * snapshot.partitions + index, fields
 
 
 def admitted_of(snapshot: pb.PartitionSnapshot) -> set[int]:
     """Tickets with an admission that was not given back."""
-    return {ticket_id for visit in snapshot.visits if visit.counters[0] for ticket_id in visit.ticket_ids}
+    own = {(visit.zone_number, ticket_id) for visit in snapshot.visits for ticket_id in visit.ticket_ids}
+    admitted = {ticket_id for visit in snapshot.visits if visit.counters[0] for ticket_id in visit.ticket_ids}
+    shared = {number: use.zone_number for number, use in enumerate(snapshot.uses) if use.counters and use.counters[0]}
+    for ticket_id, (_, _, _, use, *_) in _rows(snapshot):
+        if use >= FIRST_SHARED and use in shared and (shared[use], ticket_id) not in own:
+            admitted.add(ticket_id)
+    return admitted

@@ -12,10 +12,13 @@ from cluster.minute import Context, Minute
 from cluster.partition import Partition
 from cluster.recovery import replay, restore
 from cluster.snapshot_parts import snapshot
+from cluster.ticket_table import CHUNK_ROWS, ROW_SIZE, USE, USE_OFFSET
+from cluster.visit_keys import ticket_of, visit_key
 from parkgate.cluster.v1 import control_pb2, link_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster import small_park
+from ticketcore.admission import Visit
 from ticketcore.rules import Rules, moment_at
 
 GATES = [small_park.MAIN, small_park.SIDE, small_park.ARENA, small_park.RIDE]
@@ -120,3 +123,22 @@ def replayed(log: Sequence[events_pb2.LogEntry], rules: Rules) -> Partition:
     for entry in log:
         replay(partition, entry, rules)
     return partition
+
+
+def visits_in(partition: Partition) -> dict[int, Visit]:
+    """Every visit by its key, whether others share it or not. The partition is the only one."""
+    used, shared = set[int](), dict[int, Visit]()
+    uses = partition.uses.still()
+    for number, chunk in partition.table.chunks.items():
+        for ticket_id, row in enumerate(rows_of(chunk), number * CHUNK_ROWS):
+            (number_of_use,) = USE.unpack_from(row, USE_OFFSET)
+            used |= {ticket_id} if number_of_use else set()
+            use = uses[number_of_use]
+            if use is not None:
+                shared[visit_key(ticket_id, use.zone_number)] = use.visit
+    assert {ticket_of(key) for key in partition.visits} <= used
+    return shared | partition.visits
+
+
+def rows_of(chunk: bytes | bytearray) -> list[bytes]:
+    return [bytes(chunk[start : start + ROW_SIZE]) for start in range(0, len(chunk), ROW_SIZE)]

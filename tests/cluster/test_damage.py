@@ -20,6 +20,7 @@ from cluster.quota_state import replay as quota_replay
 from cluster.quota_state import restore as quota_restore
 from cluster.recovery import SNAPSHOT_FORMAT, replay, restore
 from cluster.supervisor import WATCH_EVERY_S, ActorPlan, Supervisor
+from cluster.ticket_table import TicketTable
 from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
@@ -281,6 +282,14 @@ def test_an_entry_that_says_what_cannot_be_stops_the_quota_owner_with_its_name(e
 def test_a_snapshot_that_says_what_cannot_be_stops_its_owner_with_its_name() -> None:
     good = {"partition": "p0", "partitions": 4, "format": SNAPSHOT_FORMAT}
     odd = events_pb2.PartitionSnapshot(**good, visits=[{"counters": range(11)}])  # type: ignore[arg-type]
+    nowhere = TicketTable(4)
+    nowhere.set_use(8, 2)
+    chunks = [{"number": number, "rows": bytes(rows)} for number, rows in nowhere.chunks.items()]
+    for use in ({}, {"zone_number": 1, "counters": range(11)}):  # an admission that nobody could find again (I1)
+        uses = [{}, {}, use]
+        unfounded = events_pb2.PartitionSnapshot(**good, chunks=chunks, uses=uses)  # type: ignore[arg-type]
+        with pytest.raises(DamagedDataError, match="snapshot of p0 says what cannot be"):
+            restore(Partition("p0", 4), unfounded.SerializeToString(), 4)
     for data in (b"\xff\xff", odd.SerializeToString()):
         with pytest.raises(DamagedDataError, match="snapshot of p0 says what cannot be"):
             restore(Partition("p0", 4), data, 4)

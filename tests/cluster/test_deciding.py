@@ -12,7 +12,7 @@ from cluster.partition import ANSWER_LENGTH, REFUSALS_KEPT
 from parkgate.cluster.v1 import control_pb2
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
-from tests.cluster.plain_partition import Bench
+from tests.cluster.plain_partition import Bench, visits_in
 from tests.cluster.small_park import NOON_MS, reason, rules_after, scan, token
 from ticketcore.admission import Mode
 
@@ -182,6 +182,15 @@ def test_a_ticket_is_not_registered_in_a_state_that_it_cannot_begin_in(lifecycle
     assert bench.log == []
 
 
+@pytest.mark.parametrize("price_minor", [-1, 2**48, 2**63 - 1])
+def test_a_ticket_is_not_registered_at_a_price_that_nobody_pays(price_minor: int) -> None:
+    """I8: a row has six bytes for it; nothing is written down that is not what was sent."""
+    bench, code = Bench(), token("day", 1)
+    assert len(bench.register(code, price_minor=price_minor).conflicting_ticket_ids) == 1
+    assert bench.log == []
+    assert bench.register(code, price_minor=2**48 - 1).registered == 1
+
+
 def test_a_ticket_whose_claims_no_issuer_writes_is_not_registered() -> None:
     bench, code = Bench(), token("day", 1)
     response = bench.register(code[:9] + bytes(2) + code[11:])
@@ -329,7 +338,7 @@ def test_nothing_that_sales_did_not_sign_is_admitted_whatever_its_bytes(items: l
         assert decider is not None
         decider.dry_run(item, 11, dry)
         assert dry.decision != gate_pb2.DECISION_ADMIT
-    assert not bench.partition.visits
+    assert not visits_in(bench.partition)
 
 
 def test_a_dry_run_changes_nothing_and_is_not_remembered() -> None:
@@ -342,7 +351,7 @@ def test_a_dry_run_changes_nothing_and_is_not_remembered() -> None:
         assert decider is not None
         decider.dry_run(item, 21, dry)
         bench.commit(batch)
-    assert (len(bench.log), len(bench.partition.scans), bench.partition.visits) == (before, 0, {})
+    assert (len(bench.log), len(bench.partition.scans), visits_in(bench.partition)) == (before, 0, {})
 
 
 def test_the_order_of_checks_from_idempotency_to_capacity() -> None:

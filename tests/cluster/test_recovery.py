@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.partition import Partition
-from cluster.recovery import replay, restore
+from cluster.recovery import COUNTERS, replay, restore
 from cluster.runs import AdmissionRun
 from cluster.snapshot_parts import snapshot
+from cluster.ticket_table import USE, USE_END, USE_OFFSET
+from cluster.visit_keys import ticket_of, zone_of
 from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
-from tests.cluster.plain_partition import Bench, replayed
+from tests.cluster.plain_partition import Bench, replayed, rows_of, visits_in
 from tests.cluster.small_park import NOON_MS, RULES, reason, rules_after, scan, scan_id, ticket_id, token
 from ticketcore.errors import DamagedDataError
 from ticketcore.lifecycle import CHANGES, VOIDING, Lifecycle
@@ -129,12 +131,13 @@ class Day:
 
 def state_of(partition: Partition) -> dict[str, object]:
     """Everything that a partition holds, but for how old its memory of scans is."""
+    chunks = list(partition.table.chunks.items())
     return {
         "sequence": partition.sequence,
         "time": partition.last_time_ms,
-        "rows": {number: bytes(rows) for number, rows in partition.table.still()},
+        "rows": {number: [row[:USE_OFFSET] + row[USE_END:] for row in rows_of(rows)] for number, rows in chunks},
         "tickets": len(partition.table),
-        "visits": partition.visits,
+        "visits": visits_in(partition),
         "holds": {scan_id: partition.passing(scan_id) for scan_id in partition.holds},
         "settled": partition.settled,
         "deadlines": awaited(partition),
@@ -288,11 +291,37 @@ def test_a_snapshot_of_another_partition_or_another_division_is_damage(name: str
         restore(Partition(name, partitions), data, partitions)
 
 
+def of_layout_2(partition: Partition) -> events_pb2.PartitionSnapshot:
+    """The snapshot as versions before wrote it: no uses, every visit by its ticket."""
+    record = events_pb2.PartitionSnapshot.FromString(snapshot(partition, 1))
+    for name in ("uses", "inside", "visits"):
+        record.ClearField(name)
+    record.format = 2
+    for chunk in record.chunks:
+        chunk.rows = b"".join(row[:USE_OFFSET] + USE.pack(0) + row[USE_END:] for row in rows_of(chunk.rows))
+    for key, visit in visits_in(partition).items():
+        counters = [getattr(visit, name) for name in COUNTERS]
+        record.visits.add(ticket_ids=[ticket_of(key)], zone_number=zone_of(key), counters=counters)
+    return record
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(steps, min_size=1, max_size=20))
+def test_a_snapshot_of_the_layout_before_is_read(story: list[tuple]) -> None:
+    """I1, I2: a park is brought up to date without counting anything again."""
+    day = Day()
+    for step in story:
+        day.play(step)
+    again = Partition("p0", 1)
+    restore(again, of_layout_2(day.bench.partition).SerializeToString(), 1)
+    assert state_of(again) == state_of(day.bench.partition)
+
+
 def test_a_snapshot_of_an_earlier_version_tells_by_its_visits_where_tickets_were_admitted() -> None:
     bench = Bench()
     bench.register(*CODES)
     bench.send(scan(CODES[0], 1), scan(CODES[2], 2, persons=2), scan(CODES[5], 3, lane=3))
-    stored = events_pb2.PartitionSnapshot.FromString(snapshot(bench.partition, 1))
+    stored = of_layout_2(bench.partition)
     for totals in stored.totals:
         totals.ClearField("zone_numbers")
     again = Partition("p0", 1)

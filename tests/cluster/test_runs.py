@@ -20,7 +20,7 @@ from parkgate.events.v1 import events_pb2
 from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import GATES, Bench, Ignored, replayed
-from tests.cluster.small_park import NOON_MS, RULES, reason, scan, scan_id, ticket_id, token
+from tests.cluster.small_park import MAIN, NOON_MS, RULES, SIDE, reason, scan, scan_id, ticket_id, token
 from tests.cluster.test_recovery import Day, answers_of, state_of, steps
 from ticketcore.admission import Mode
 from ticketcore.errors import DamagedDataError
@@ -130,6 +130,21 @@ def test_a_run_whose_columns_differ_in_length_is_damage() -> None:
     entry.events[0].scans_admitted.gate_numbers.pop()
     with pytest.raises(DamagedDataError, match="columns"):
         replay(replayed(bench.log[:1], RULES), entry, RULES)
+
+
+def test_uses_are_as_many_as_ways_in_which_tickets_were_first_used() -> None:
+    """A device whose clock is wrong, or a crowd before a full zone, would else fill the memory."""
+    bench, codes = Bench(), [token("day", number) for number in range(1, 6)]
+    bench.register(*codes)
+    shared = bench.partition.uses
+    none = len(shared.still())
+    for number in range(10):
+        bench.send(scan(codes[0], number, NOON_MS - 600_000))
+    assert len(shared.still()) == none + 1
+    bench.send(scan(codes[1], 21), scan(codes[2], 22), scan(codes[3], 23, lane=1))
+    assert [use.visit.first_gate for use in shared.still() if use] == [MAIN, SIDE]
+    bench.send(scan(codes[4], 24))
+    assert len([use for use in shared.still() if use]) == 3, "another batch is another instant"
 
 
 def test_a_snapshot_of_an_earlier_layout_is_refused() -> None:

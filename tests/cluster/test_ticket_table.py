@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.ticket_table import CHUNK_ROWS, ROW, Origin, TicketTable
+from cluster.ticket_table import CHUNK_ROWS, MAX_PRICE_MINOR, ROW, Origin, TicketTable
 from tests.cluster import small_park
 from ticketcore import token as tokens
 from ticketcore.admission import terms_of
@@ -49,11 +49,24 @@ def test_tickets_of_several_issuers_are_found_at_the_borders_of_chunks_and_nothi
 def test_a_row_is_32_bytes_and_holds_the_extremes() -> None:
     assert ROW.size == 32
     table = TicketTable(1)
-    for price in (-(2**63), 2**63 - 1):
+    for price, use in ((0, 2**32 - 1), (MAX_PRICE_MINOR, 0), (2**32 - 1, 1)):
         table.put(claims_of(5), b"\xff" * 12, Lifecycle.RESCHEDULED, Origin.SEEN, price)
+        table.set_use(5, use)
         assert table.find(5) == (table.find(5).terms, b"\xff" * 12, 8, 2, price)  # type: ignore[union-attr]
+        assert (table.use(5), table.use(4), table.use(6)) == (use, 0, 0)
     assert table.find(5).terms.first_day == terms_of(CLAIMS).first_day  # type: ignore[union-attr]
     assert len(table) == 1
+
+
+def test_a_use_stays_whatever_else_becomes_of_its_ticket() -> None:
+    """I1: a ticket that was used before it was registered would else be fresh again."""
+    table = TicketTable(1)
+    table.set_use(5, 77)
+    assert (table.find(5), len(table)) == (None, 0)
+    table.put_unknown(5, Lifecycle.BLOCKED)
+    table.put(claims_of(5), DIGEST, Lifecycle.ACTIVE, Origin.REGISTERED, 5_900)
+    table.set_lifecycle(5, Lifecycle.BLOCKED)
+    assert table.use(5) == 77
 
 
 def test_a_lifecycle_changes_in_its_own_row_only() -> None:

@@ -84,6 +84,18 @@ def test_a_snapshot_counts_every_kind_of_admission_and_passage() -> None:
     assert counted(bench.log) == book
 
 
+def test_of_tickets_that_came_together_a_snapshot_counts_those_that_were_turned_back_as_unused() -> None:
+    """They share the visit of their admission until then."""
+    bench, codes = Bench(), [token("day", number) for number in (1, 2, 3)]
+    bench.register(*codes, price_minor=100)
+    shown = [scan(code, number) for number, code in enumerate(codes, 1)]
+    bench.send(*shown)
+    bench.passage(shown[1], gate.PASSAGE_OUTCOME_NOT_PASSED)
+    book = counted([], snapshot(bench.partition, 1))
+    assert book == counted(bench.log)
+    assert book.counts["admitted product=1"].units == 2
+
+
 def a_morning(log: PartitionLog) -> list[pb.LogEntry]:
     """Tickets 3, 7, 11 are of partition p3 of four. The last is admitted before it is registered, and turned back."""
     early = admitted(11, 3, persons=2)
@@ -134,9 +146,9 @@ async def test_a_trimmed_log_without_a_snapshot_that_reaches_it_is_refused(valke
         await recount(client, ("p3",))
     replay(owner, entries[1], small_park.RULES)
     older = pb.PartitionSnapshot.FromString(snapshot(owner, PARTITIONS))
-    older.format -= 1
+    older.format = 1
     await ledger.write_snapshot("p3", epoch, 2, at_once(older.SerializeToString()))
-    with pytest.raises(DamagedDataError, match="has layout 1, this version reads 2"):
+    with pytest.raises(DamagedDataError, match="has layout 1, this version reads 2 and 3"):
         await recount(client, ("p3",))
     await ledger.close()
     await client.aclose()

@@ -922,6 +922,8 @@ class PartitionSnapshot(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SETTLED_ALIKE_FIELD_NUMBER: _builtins.int
     REFUSED_CHANGES_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    INSIDE_FIELD_NUMBER: _builtins.int
     partition: _builtins.str
     """The partition's name."""
     sequence: _builtins.int
@@ -931,14 +933,16 @@ class PartitionSnapshot(_message.Message):
     partitions: _builtins.int
     """Number of partitions that the ticket space had; another number cannot read it."""
     format: _builtins.int
-    """Layout of this message and of the rows: 2. A snapshot of another layout is refused, never guessed at."""
+    """Layout of this message and of the rows: 3. Layout 2 had no uses and no inside: it is read as well. A snapshot of
+    another layout is refused, never guessed at.
+    """
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TicketChunk]:
         """Ticket rows."""
 
     @_builtins.property
     def visits(self) -> _containers.RepeatedCompositeFieldContainer[Global___VisitRecord]:
-        """Counters."""
+        """Counters that are a ticket's own. They count before the shared ones of its row, which were those of before."""
 
     @_builtins.property
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldPassage]:
@@ -978,6 +982,16 @@ class PartitionSnapshot(_message.Message):
         ChangeRefusal.
         """
 
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharedVisit]:
+        """First visits that tickets share, by the number that is in their rows; an empty one at 0, at 1 and where there is
+        none.
+        """
+
+    @_builtins.property
+    def inside(self) -> _containers.RepeatedCompositeFieldContainer[Global___ZoneInside]:
+        """Persons inside, by zone."""
+
     def __init__(
         self,
         *,
@@ -997,10 +1011,12 @@ class PartitionSnapshot(_message.Message):
         format: _builtins.int = ...,
         settled_alike: _abc.Iterable[Global___SettledPassages] | None = ...,
         refused_changes: _abc.Mapping[_builtins.int, _builtins.bytes] | None = ...,
+        uses: _abc.Iterable[Global___SharedVisit] | None = ...,
+        inside: _abc.Iterable[Global___ZoneInside] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "format", b"format", "held", b"held", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "refused_changes", b"refused_changes", "runs", b"runs", "sequence", b"sequence", "settled", b"settled", "settled_alike", b"settled_alike", "time_ms", b"time_ms", "totals", b"totals", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "chunks", b"chunks", "format", b"format", "held", b"held", "inside", b"inside", "leases", b"leases", "partition", b"partition", "partitions", b"partitions", "refused_changes", b"refused_changes", "runs", b"runs", "sequence", b"sequence", "settled", b"settled", "settled_alike", b"settled_alike", "time_ms", b"time_ms", "totals", b"totals", "uses", b"uses", "verdicts", b"verdicts", "visits", b"visits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1015,8 +1031,8 @@ class TicketChunk(_message.Message):
       8  12   digest of the token
      20   1   Lifecycle
      21   1   origin: 0 no ticket, 1 registered, 2 seen at a gate before that, 3 changed before that
-     22   2   spare
-     24   8   what was paid for it, in the currency's minor unit
+     22   4   use: 0 never used, 1 its visits are all in VisitRecord, else the number of a SharedVisit
+     26   6   what was paid for it, in the currency's minor unit
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1074,6 +1090,60 @@ class VisitRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VisitRecord: _TypeAlias = VisitRecord  # noqa: Y015
+
+@_typing.final
+class SharedVisit(_message.Message):
+    """SharedVisit holds the counters that a first admission has left for all tickets with its number."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_NUMBER_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    zone_number: _builtins.int
+    """The zone."""
+    @_builtins.property
+    def counters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As in VisitRecord."""
+
+    def __init__(
+        self,
+        *,
+        zone_number: _builtins.int = ...,
+        counters: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counters", b"counters", "zone_number", b"zone_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharedVisit: _TypeAlias = SharedVisit  # noqa: Y015
+
+@_typing.final
+class ZoneInside(_message.Message):
+    """ZoneInside is how many of a partition's guests are inside a zone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_NUMBER_FIELD_NUMBER: _builtins.int
+    PERSONS_FIELD_NUMBER: _builtins.int
+    zone_number: _builtins.int
+    """The zone."""
+    persons: _builtins.int
+    """May be below zero: guests leave whose entry was never seen."""
+    def __init__(
+        self,
+        *,
+        zone_number: _builtins.int = ...,
+        persons: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["persons", b"persons", "zone_number", b"zone_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ZoneInside: _TypeAlias = ZoneInside  # noqa: Y015
 
 @_typing.final
 class HeldPassage(_message.Message):
