@@ -194,10 +194,8 @@ class Batch:
         now_ms = self.context.moment.time_ms
         deciders = [decider for index in self.owned if (decider := self.decider(index)) is not None]
         for decider in deciders:
-            due = decider.partition.due(now_ms, about)
-            for scan_id in due:
-                decider.settle(scan_id, gate_pb2.PASSAGE_OUTCOME_ASSUMED)
-            self.scans += len(due)
+            for held in decider.partition.due(now_ms, about):
+                self.scans += decider.assume(held)
         deadlines = (decider.partition.next_deadline() for decider in deciders)
         return any(deadline is not None and deadline <= now_ms for deadline in deadlines)
 

@@ -51,6 +51,7 @@ _SIGNATURE = gate_pb2.VERIFICATION_SIGNATURE
 _CLUSTER = gate_pb2.DECIDED_BY_CLUSTER
 _PASSED = gate_pb2.PASSAGE_OUTCOME_PASSED
 _NOT_PASSED = gate_pb2.PASSAGE_OUTCOME_NOT_PASSED
+_ASSUMED = gate_pb2.PASSAGE_OUTCOME_ASSUMED
 _UNRECORDED = gate_pb2.PASSAGE_OUTCOME_UNSPECIFIED
 _REGISTERED = int(Origin.REGISTERED)
 _ACTIVE = int(Lifecycle.ACTIVE)
@@ -321,7 +322,7 @@ class Decider:
         outcome = report.outcome
         if outcome != _NOT_PASSED or not self.partition.may_be_given_back(passing):
             outcome = _PASSED
-        self.settle(report.scan_id, outcome)
+        self._settle(report.scan_id, passing, outcome)
         receipt.recorded = outcome
 
     def _recorded_before(self, scan_id: bytes) -> int:
@@ -334,22 +335,35 @@ class Decider:
         seen = self.partition.scans.recall(scan_id, verdict)
         return _PASSED if seen and verdict.decision == gate_pb2.DECISION_ADMIT else _UNRECORDED
 
-    def settle(self, scan_id: bytes, outcome: int) -> None:
-        """Settles a held admission and records it."""
-        passing = self.partition.passing(scan_id)
+    def assume(self, held: bytes | AdmissionRun) -> int:
+        """Settles what nobody has reported in time: a scan, or all of a run that are still awaited. Answers how many
+        there were."""
+        if isinstance(held, AdmissionRun):
+            scan_ids = held.awaited()
+            if scan_ids:
+                self._passages_like(held.passing(scan_ids[0]), _ASSUMED).add_all(held, scan_ids)
+            self.partition.settle_rest(held, _ASSUMED)
+            return len(scan_ids)
+        passing = self.partition.passing(held)
         if passing is None:
-            return
+            return 0
+        self._settle(held, passing, _ASSUMED)
+        return 1
+
+    def _settle(self, scan_id: bytes, passing: Passing, outcome: int) -> None:
+        """Settles a held admission and records it."""
         if outcome == _NOT_PASSED:
             self._give_back(scan_id, passing)
             return
+        self._passages_like(passing, outcome).add(scan_id, passing.ticket_id, passing.gate_number)
+        self.partition.settle(scan_id, outcome, first_admission_undone=False)
+
+    def _passages_like(self, passing: Passing, outcome: int) -> PassageRun:
         key = (passing.zone_number, passing.product_number, passing.kind, outcome)
         run = self._passages.get(key)
         if run is None:
             run = self._passages[key] = PassageRun(_passage(passing, outcome))
-        run.scan_ids.append(scan_id)
-        run.ticket_ids.append(passing.ticket_id)
-        run.gate_numbers.append(passing.gate_number)
-        self.partition.settle(scan_id, outcome, first_admission_undone=False)
+        return run
 
     def _give_back(self, scan_id: bytes, passing: Passing) -> None:
         undone = self._is_only_admission(passing)

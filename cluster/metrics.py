@@ -44,7 +44,7 @@ class _OwnerCollector(Collector):
         inside = GaugeMetricFamily("parkgate_partition_inside", "Persons inside.", labels=["partition", "zone"])
         for partition in list(self._owner.owned.values()):
             tickets.add_metric([partition.name], len(partition.table))
-            awaited.add_metric([partition.name], len(partition.holds))
+            awaited.add_metric([partition.name], partition.awaited)
             far_off.add_metric([partition.name], partition.far_off)
             for zone_number, lease in list(partition.leases.items()):
                 inside.add_metric([partition.name, str(zone_number)], lease.inside)

@@ -337,7 +337,7 @@ class Owner:
         self._last_ms = now
         moment = moment_at(now, rules.time_zone)
         for partition in self.owned.values():
-            partition.scans.age(now)
+            partition.age(now)
         if not self._minute.holds(rules, moment, self.control.modes):
             self._minute = Minute(rules, moment, self.control.modes)
         return Context(moment, self._minute, self.control.ring)

@@ -12,7 +12,7 @@ in a ticket's row (`cluster.uses`); all others, and what became of a shared one,
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import islice
@@ -88,6 +88,9 @@ class Partition:
         self.visits: dict[int, Visit] = {}
         """Visits that are no other ticket's. The row of each of these tickets has a use."""
         self.holds: dict[bytes, Passing | AdmissionRun] = {}
+        """Admissions whose passage is awaited, by scan: of a run only what the memory of scans does not lead to."""
+        self.awaited = 0
+        """How many passages are awaited, between two turns."""
         self.settled: dict[bytes, int] = {}
         self.deadlines: dict[int, deque[tuple[int, bytes | AdmissionRun]]] = {}
         self.leases: dict[int, ZoneLease] = {}
@@ -142,8 +145,17 @@ class Partition:
 
     def passing(self, scan_id: bytes) -> Passing | None:
         """The admission whose passage is awaited; None if none is by that scan."""
-        held = self.holds.get(scan_id)
+        held = self._held(scan_id)
         return held.passing(scan_id) if isinstance(held, AdmissionRun) else held
+
+    def _held(self, scan_id: bytes) -> Passing | AdmissionRun | None:
+        held = self.holds.get(scan_id) or self.scans.run_of(scan_id)
+        return None if isinstance(held, AdmissionRun) and not held.awaits(scan_id) else held
+
+    def awaited_runs(self) -> dict[AdmissionRun, frozenset[bytes]]:
+        """Runs of which passages are awaited, and whose of them are settled, as it is now."""
+        runs = (held for queue in self.deadlines.values() for _, held in queue if isinstance(held, AdmissionRun))
+        return {run: frozenset(run.settled) for run in runs if run.awaited()}
 
     def zone_lease(self, zone_number: int) -> ZoneLease:
         """The partition's lease of a zone; also counts who is inside zones without a limit."""
@@ -189,8 +201,6 @@ class Partition:
         self.scans.keep_alike(scan_id, run)
         if run.alike.counts_inside:
             self.count_inside(run)
-        if run.deadline_ms:
-            self.holds[scan_id] = run
 
     def keep_visit(self, ticket_id: int, zone_number: int, visit: Visit) -> None:
         """Takes a visit that no other ticket shares."""
@@ -226,16 +236,34 @@ class Partition:
         totals.persons_entered += members * run.alike.persons
         totals.admitted_first += members * run.alike.event.first_admission
         if run.deadline_ms:
+            self.awaited += members
             self._await(run.alike.timeout_ms, run.deadline_ms, run)
 
     def hold_run(self, run: AdmissionRun, scan_ids: Iterable[bytes]) -> None:
-        """Awaits passage reports of some members of a run."""
-        self.holds.update(dict.fromkeys(scan_ids, run))
+        """Awaits passage reports of some members of a run, which are remembered already if they are at all."""
+        run.settled = set(run.scan_ids).difference(scan_ids)
+        self.awaited += len(run.awaited())
         self._await(run.alike.timeout_ms, run.deadline_ms, run)
+        self._hold_forgotten(run)
+
+    def age(self, now_ms: int) -> None:
+        """Forgets what may be forgotten; called once a batch."""
+        if not self.scans.age(now_ms):
+            return
+        for queue in self.deadlines.values():
+            for _, held in queue:
+                if isinstance(held, AdmissionRun):
+                    self._hold_forgotten(held)
+
+    def _hold_forgotten(self, run: AdmissionRun) -> None:
+        """Members that are awaited for longer than their scans are remembered are found by themselves."""
+        if self.scans.run_of(run.scan_ids[0]) is None:
+            self.holds.update(dict.fromkeys(run.awaited(), run))
 
     def hold(self, scan_id: bytes, passing: Passing) -> None:
         """Awaits a passage report."""
         self.holds[scan_id] = passing
+        self.awaited += 1
         self._await(passing.deadline_ms - passing.time_ms, passing.deadline_ms, scan_id)
 
     def _await(self, timeout_ms: int, deadline_ms: int, held: bytes | AdmissionRun) -> None:
@@ -253,19 +281,37 @@ class Partition:
 
     def settle(self, scan_id: bytes, outcome: int, first_admission_undone: bool) -> None:
         """Settles a held admission; NOT_PASSED gives the entry back, which may undo the ticket's first admission."""
-        held = self.holds.pop(scan_id, None)
+        held = self._held(scan_id)
         if held is None:
             return
-        self.settled[scan_id] = outcome
-        if len(self.settled) >= 2 * SETTLED_MEMORY:
-            self.settled = dict(islice(self.settled.items(), SETTLED_MEMORY, None))
-        product_number = held.alike.product_number if isinstance(held, AdmissionRun) else held.product_number
-        passages = self.totals[product_number].passages
-        passages[outcome] = passages.get(outcome, 0) + 1
+        self.holds.pop(scan_id, None)
+        if isinstance(held, AdmissionRun):
+            held.settle(scan_id)
+            product_number = held.alike.product_number
+        else:
+            product_number = held.product_number
+        self._count_settled(product_number, (scan_id,), outcome)
         if outcome == gate_pb2.PASSAGE_OUTCOME_NOT_PASSED:
             passing = held.passing(scan_id) if isinstance(held, AdmissionRun) else held
             self._give_back(passing)
             self.totals[passing.product_number].admitted_first -= first_admission_undone
+
+    def settle_rest(self, run: AdmissionRun, outcome: int) -> None:
+        """Settles all members of a run whose passage is still awaited; nothing is given back."""
+        scan_ids = run.awaited()
+        if self.holds:
+            for scan_id in scan_ids:
+                self.holds.pop(scan_id, None)
+        self._count_settled(run.alike.product_number, scan_ids, outcome)
+        run.end()
+
+    def _count_settled(self, product_number: int, scan_ids: Sequence[bytes], outcome: int) -> None:
+        self.awaited -= len(scan_ids)
+        self.settled.update(dict.fromkeys(scan_ids, outcome))
+        if len(self.settled) >= 2 * SETTLED_MEMORY:
+            self.settled = dict(islice(self.settled.items(), SETTLED_MEMORY, None))
+        passages = self.totals[product_number].passages
+        passages[outcome] = passages.get(outcome, 0) + len(scan_ids)
 
     def _give_back(self, passing: Passing) -> None:
         visit = copy(self.visit(passing.ticket_id, passing.zone_number))
@@ -336,15 +382,14 @@ class Partition:
         """When the next passage report is overdue; None if none is awaited."""
         return min((queue[0][0] for queue in self.deadlines.values() if queue), default=None)
 
-    def due(self, now_ms: int, about: int) -> list[bytes]:
-        """Scans whose passage report has not come in time, about so many; each is named once."""
-        due: list[bytes] = []
+    def due(self, now_ms: int, about: int) -> Iterator[bytes | AdmissionRun]:
+        """Scans, and runs, whose passage reports have not come in time, about so many scans; each is named once and
+        must be settled before the next."""
         for queue in self.deadlines.values():
-            while queue and queue[0][0] <= now_ms and len(due) < about:
+            while queue and queue[0][0] <= now_ms and about > 0:
                 held = queue.popleft()[1]
-                scan_ids = held.scan_ids if isinstance(held, AdmissionRun) else (held,)
-                due += [scan_id for scan_id in scan_ids if scan_id in self.holds]
-        return due
+                about -= len(held.awaited()) if isinstance(held, AdmissionRun) else 1
+                yield held
 
     def is_registered(self, row: Row | None) -> bool:
         """Whether sales have registered the ticket."""

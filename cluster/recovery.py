@@ -69,7 +69,7 @@ def replay(partition: Partition, entry: events_pb2.LogEntry, rules: Rules) -> No
         )
     with reading(f"entry {entry.sequence} of the log of {partition.name}"):
         day = moment_at(entry.time_ms, rules.time_zone).day
-        partition.scans.age(entry.time_ms)  # before its events, as in the live batch: or they would age too soon
+        partition.age(entry.time_ms)  # before its events, as in the live batch: or they would age too soon
         for event in entry.events:
             _apply(partition, event, entry.time_ms, day)
     partition.sequence, partition.epoch, partition.last_time_ms = entry.sequence, entry.epoch, entry.time_ms

@@ -11,6 +11,7 @@ place where it was closed. Whatever else is to be logged closes the open runs fi
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from functools import lru_cache
 
 from cluster.verdicts import write_verdict
@@ -19,6 +20,7 @@ from parkgate.gate.v1 import gate_pb2
 from ticketcore.admission import Kind, Passing, Visit, apply_passing
 
 SCAN_ID_LENGTH = 16
+NOBODY: frozenset[bytes] = frozenset()
 TICKET_ID_LENGTH = 8
 _SCAN_GAP = bytes(range(0xA0, 0xB0))
 _TICKET_GAP = bytes(range(0xE0, 0xE8))
@@ -72,8 +74,10 @@ class AdmissionRun:
         "day",
         "deadline_ms",
         "gate_numbers",
+        "is_over",
         "scan_ids",
         "scan_times_ms",
+        "settled",
         "ticket_ids",
         "time_ms",
         "uses",
@@ -88,6 +92,10 @@ class AdmissionRun:
         self.ticket_ids: list[int] = []
         self.gate_numbers: list[int] = []
         self.scan_times_ms: list[int] = []
+        self.settled: Set[bytes] = NOBODY
+        """Members whose passage was settled before the deadline."""
+        self.is_over = not self.deadline_ms
+        """Whether nobody's passage is awaited any more."""
         self.uses: dict[int, int] = {}
         """The number of the visit that an admission leaves, by gate."""
         self._positions: dict[bytes, int] = {}
@@ -118,6 +126,28 @@ class AdmissionRun:
         """A member as the fact it is."""
         position = self.position(scan_id)
         return self._passing(self.ticket_ids[position], self.gate_numbers[position])
+
+    def awaits(self, scan_id: bytes) -> bool:
+        """Whether a member's passage is awaited."""
+        return not self.is_over and scan_id not in self.settled
+
+    def awaited(self) -> list[bytes]:
+        """Members whose passage is awaited. Not to be changed: they may be all."""
+        if self.is_over:
+            return []
+        settled = self.settled
+        return [scan_id for scan_id in self.scan_ids if scan_id not in settled] if settled else self.scan_ids
+
+    def settle(self, scan_id: bytes) -> None:
+        """Awaits a member's passage no more."""
+        if not isinstance(self.settled, set):
+            self.settled = set()
+        self.settled.add(scan_id)
+
+    def end(self) -> None:
+        """Awaits nobody's passage any more."""
+        self.is_over, self.settled = True, NOBODY
+        self._positions = {}
 
     def position(self, scan_id: bytes) -> int:
         """Where a member stands."""
@@ -167,6 +197,23 @@ class PassageRun:
         self.scan_ids: list[bytes] = []
         self.ticket_ids: list[int] = []
         self.gate_numbers: list[int] = []
+
+    def add(self, scan_id: bytes, ticket_id: int, gate_number: int) -> None:
+        """Adds a passage."""
+        self.scan_ids.append(scan_id)
+        self.ticket_ids.append(ticket_id)
+        self.gate_numbers.append(gate_number)
+
+    def add_all(self, run: AdmissionRun, scan_ids: Sequence[bytes]) -> None:
+        """Adds the passages of some members of a run, or of all."""
+        if scan_ids is run.scan_ids:
+            self.scan_ids += scan_ids
+            self.ticket_ids += run.ticket_ids
+            self.gate_numbers += run.gate_numbers
+            return
+        for scan_id in scan_ids:
+            position = run.position(scan_id)
+            self.add(scan_id, run.ticket_ids[position], run.gate_numbers[position])
 
     def write_event(self, event: events_pb2.PassagesRecorded) -> None:
         """The event that says it all."""

@@ -70,6 +70,11 @@ class ScanMemory:
             kept.write_verdict(scan_id, verdict)
         return True
 
+    def run_of(self, scan_id: bytes) -> AdmissionRun | None:
+        """The run that a scan was admitted in; None if it was not, or is forgotten."""
+        kept = self.young.get(scan_id) or self.old.get(scan_id)
+        return kept if isinstance(kept, AdmissionRun) else None
+
     def keep(self, scan_id: bytes, verdict: bytes) -> None:
         """Remembers a serialized verdict."""
         self.young[scan_id] = verdict
@@ -79,15 +84,17 @@ class ScanMemory:
         """Remembers a verdict that is like the others of a run; a tenth of the memory."""
         self.young[scan_id] = run
 
-    def age(self, now_ms: int) -> None:
-        """Drops what may be dropped; called once a batch."""
+    def age(self, now_ms: int) -> bool:
+        """Drops what may be dropped; called once a batch. Whether anything was."""
         if self._falling:
             self._let_go()
-        if now_ms - self._young_since_ms >= SCAN_MEMORY_MS:
-            self._falling, self.old, self.young = self.old, self.young, {}
-            self._fall = max(FALL_AT_LEAST, len(self._falling) // TURNS_OF_A_FALL)
-            self._old_single, self._young_single = self._young_single, 0
-            self._young_since_ms = now_ms
+        if now_ms - self._young_since_ms < SCAN_MEMORY_MS:
+            return False
+        self._falling, self.old, self.young = self.old, self.young, {}
+        self._fall = max(FALL_AT_LEAST, len(self._falling) // TURNS_OF_A_FALL)
+        self._old_single, self._young_single = self._young_single, 0
+        self._young_since_ms = now_ms
+        return bool(self._falling)
 
     def _let_go(self) -> None:
         falling = self._falling

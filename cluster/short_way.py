@@ -15,7 +15,6 @@ from cluster.partition import Partition
 from cluster.runs import AdmissionRun
 from cluster.scan_memory import SCAN_MAX_AGE_MS, SCAN_MAX_AHEAD_MS, Kept
 from cluster.ticket_table import CHUNK_ROWS_BITS, FRESH, ROW_MASK, ROW_SIZE, USE, USE_END, USE_OFFSET
-from ticketcore.admission import Passing
 from ticketcore.capacity import ZoneLease
 
 if TYPE_CHECKING:
@@ -85,7 +84,6 @@ class _Place(NamedTuple):
     kept: set[int]
     young: dict[bytes, Kept]
     old: dict[bytes, Kept]
-    holds: dict[bytes, Passing | AdmissionRun]
     leases: dict[int, ZoneLease]
 
 
@@ -115,7 +113,7 @@ class ShortWay:
             for position, (ticket_id, ticket, at, digest, scan_id, scan_time_ms) in enumerate(heads, first):
                 place = places.get(ticket_id % partitions) or self._place(ticket_id % partitions, decider_of)
                 if place is not None:
-                    partition, decider, chunk_of, entrance_of, kept, young, old, holds, leases = place
+                    partition, decider, chunk_of, entrance_of, kept, young, old, leases = place
                     number = ticket_id // partitions
                     chunk = chunk_of(number >> CHUNK_ROWS_BITS)
                     offset = (number & ROW_MASK) * ROW_SIZE
@@ -141,8 +139,6 @@ class ShortWay:
                                     chunk = partition.table.changing(number)
                                 chunk[offset + USE_OFFSET : offset + USE_END] = use
                                 young[scan_id] = run
-                                if run.deadline_ms:
-                                    holds[scan_id] = run
                                 if counted is not None:
                                     (leases.get(counted) or partition.zone_lease(counted)).inside += persons
                                 before, between, after = stencil
@@ -164,7 +160,6 @@ class ShortWay:
             partition.table.kept,
             partition.scans.young,
             partition.scans.old,
-            partition.holds,
             partition.leases,
         )
         self._places[index] = place

@@ -41,6 +41,7 @@ class Still:
         self._uses = partition.uses.still()
         self._visits = partition.visits.copy()
         self._holds = partition.holds.copy()
+        self._awaited = partition.awaited_runs()
         self._settled = partition.settled.copy()
         self._scans = (partition.scans.old.copy(), partition.scans.young.copy())
 
@@ -61,23 +62,19 @@ class Still:
             yield from _verdict_parts(scans)
 
     def _run_parts(self) -> Iterator[bytes]:
-        """Runs that are remembered, elder first, and those that are only held."""
-        held: dict[AdmissionRun, list[bytes]] = {}
+        """Runs that are remembered, elder first, and those that are only awaited."""
+        remembered: dict[AdmissionRun, None] = {}
         for scans in self._scans:
             for some in _portions(scans.values()):
-                held.update((kept, []) for kept in some if isinstance(kept, AdmissionRun))
+                remembered.update((kept, None) for kept in some if isinstance(kept, AdmissionRun))
                 yield b""
-        remembered = set(held)
-        for holds in _portions(self._holds.items()):
-            for scan_id, kept in holds:
-                if isinstance(kept, AdmissionRun):
-                    held.setdefault(kept, []).append(scan_id)
-            yield b""
-        for runs in _portions(held.items(), lambda item: len(item[0].scan_ids)):
+        for runs in _portions(remembered | dict.fromkeys(self._awaited), lambda run: len(run.scan_ids)):
             record = Record()
-            for run, scan_ids in runs:
+            for run in runs:
                 item = record.runs.add(admit_time_ms=run.time_ms, day=run.day, remembered=run in remembered)
-                item.held_scan_ids = b"".join(scan_ids)
+                settled = self._awaited.get(run)
+                if settled is not None:
+                    item.held_scan_ids = b"".join(scan_id for scan_id in run.scan_ids if scan_id not in settled)
                 run.write_event(item.admitted)
             yield record.SerializeToString()
 

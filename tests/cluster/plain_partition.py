@@ -45,7 +45,7 @@ class Bench:
 
     def batch(self) -> Batch:
         moment = moment_at(self.now_ms, self.rules.time_zone)
-        self.partition.scans.age(self.now_ms)
+        self.partition.age(self.now_ms)
         if self.minute is None or not self.minute.holds(self.rules, moment, self.modes):
             self.minute = Minute(self.rules, moment, self.modes)
         return Batch(Context(moment, self.minute, self.ring, full_zones=self.full_zones), {0: self.partition}, 1)
@@ -99,11 +99,7 @@ class Bench:
 
     def assume_passages(self) -> None:
         batch = self.batch()
-        due = self.partition.due(self.now_ms, 1_000_000)
-        decider = batch.decider(0)
-        assert decider is not None
-        for scan_id in due:
-            decider.settle(scan_id, gate_pb2.PASSAGE_OUTCOME_ASSUMED)
+        assert not batch.assume_passages(1_000_000)
         self.commit(batch)
 
     def recovered(self, snapshot_after: int | None = None) -> Bench:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cluster.partition import Partition
 from cluster.recovery import COUNTERS, replay, restore
 from cluster.runs import AdmissionRun
+from cluster.scan_memory import SCAN_MEMORY_MS
 from cluster.snapshot_parts import snapshot
 from cluster.ticket_table import USE, USE_END, USE_OFFSET
 from cluster.visit_keys import ticket_of, zone_of
@@ -19,6 +20,7 @@ from parkgate.gate.v1 import gate_pb2
 from tests.cluster.elementary import elementary
 from tests.cluster.plain_partition import Bench, replayed, rows_of, visits_in
 from tests.cluster.small_park import NOON_MS, RULES, reason, rules_after, scan, scan_id, ticket_id, token
+from ticketcore.admission import Passing
 from ticketcore.errors import DamagedDataError
 from ticketcore.lifecycle import CHANGES, VOIDING, Lifecycle
 from ticketcore.token import Flags
@@ -131,16 +133,16 @@ class Day:
 
 def state_of(partition: Partition) -> dict[str, object]:
     """Everything that a partition holds, but for how old its memory of scans is."""
-    chunks = list(partition.table.chunks.items())
+    chunks, deadlines = list(partition.table.chunks.items()), awaited(partition)
+    assert partition.awaited == sum(map(len, deadlines.values()))
     return {
         "sequence": partition.sequence,
         "time": partition.last_time_ms,
         "rows": {number: [row[:USE_OFFSET] + row[USE_END:] for row in rows_of(rows)] for number, rows in chunks},
         "tickets": len(partition.table),
         "visits": visits_in(partition),
-        "holds": {scan_id: partition.passing(scan_id) for scan_id in partition.holds},
         "settled": partition.settled,
-        "deadlines": awaited(partition),
+        "deadlines": deadlines,
         "leases": {
             number: lease
             for number, lease in partition.leases.items()
@@ -152,13 +154,17 @@ def state_of(partition: Partition) -> dict[str, object]:
     }
 
 
-def awaited(partition: Partition) -> dict[int, list[tuple[int, bytes]]]:
-    """Scans whose passage is awaited, by time-out, in the order in which they fall due; those of one instant by id."""
-    due: dict[int, list[tuple[int, bytes]]] = {}
+def awaited(partition: Partition) -> dict[int, list[tuple[int, bytes, Passing]]]:
+    """Passages that are awaited, by time-out, in the order in which they fall due; those of one instant by scan."""
+    due: dict[int, list[tuple[int, bytes, Passing]]] = {}
     for timeout, queue in partition.deadlines.items():
         for deadline_ms, held in queue:
             members = held.scan_ids if isinstance(held, AdmissionRun) else [held]
-            due.setdefault(timeout, []).extend((deadline_ms, member) for member in members if member in partition.holds)
+            due.setdefault(timeout, []).extend(
+                (deadline_ms, member, passing)
+                for member in members
+                if (passing := partition.passing(member)) is not None
+            )
     return {timeout: sorted(items) for timeout, items in due.items() if items}
 
 
@@ -334,11 +340,14 @@ def test_a_snapshot_of_an_earlier_version_tells_by_its_visits_where_tickets_were
     assert again.totals == bench.partition.totals
 
 
-def test_a_hold_that_was_restored_is_still_settled_by_report_or_clock() -> None:
+@pytest.mark.parametrize("registered", [True, False], ids=["in a run", "by themselves"])
+def test_a_hold_that_was_restored_is_still_settled_by_report_or_clock(registered: bool) -> None:
     bench = Bench()
     first, second = scan(token("day", 1), 1), scan(token("day", 2), 2)
+    if registered:
+        bench.register(first.token, second.token)
     bench.send(first, second)
-    again = bench.recovered(snapshot_after=1)
+    again = bench.recovered(snapshot_after=len(bench.log))
     assert again.passage(first, NOT_PASSED).recorded == NOT_PASSED
     for after_ms, settled in ((1_999, False), (2_000, True)):
         again.now_ms = NOON_MS + after_ms
@@ -347,6 +356,29 @@ def test_a_hold_that_was_restored_is_still_settled_by_report_or_clock() -> None:
     late = again.passage(second, NOT_PASSED)
     assert late.recorded == gate_pb2.PASSAGE_OUTCOME_ASSUMED, "counted as passed, and marked so"
     assert replayed(again.log, RULES).settled == again.partition.settled
+
+
+def test_a_passage_is_awaited_for_longer_than_its_scan_is_remembered() -> None:
+    """I4, I5: a gate that gives guests ten minutes, or a clock that was put right."""
+    bench = Bench()
+    shown = [scan(token("day", number), number) for number in (1, 2, 3)]
+    bench.register(*(item.token for item in shown))
+    bench.send(*shown)
+    for _ in range(2):
+        bench.now_ms += SCAN_MEMORY_MS
+        bench.batch()
+    assert len(bench.partition.scans) == 0
+    again = Partition("p0", 1)
+    restore(again, snapshot(bench.partition, 1), 1)
+    assert state_of(again) == state_of(bench.partition)
+    for partition in (bench.partition, again):
+        bench.partition, logged = partition, len(bench.log)
+        assert bench.passage(shown[1], NOT_PASSED).recorded == NOT_PASSED
+        assert partition.awaited == 2
+        bench.assume_passages()
+        assert partition.settled[shown[0].scan_id] == gate_pb2.PASSAGE_OUTCOME_ASSUMED
+        assert (partition.awaited, partition.holds) == (0, {})
+        assert len(bench.log) == logged + 2
 
 
 def test_a_forgotten_settlement_is_answered_by_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from cluster import snapshot_parts
 from cluster.partition import Partition
 from cluster.recovery import restore
 from cluster.snapshot_parts import Still, snapshot
+from parkgate.gate.v1 import gate_pb2
 from tests.cluster.plain_partition import Bench
 from tests.cluster.small_park import scan, token
 from tests.cluster.test_recovery import Day, state_of, steps
@@ -67,6 +69,23 @@ def test_tickets_that_change_while_their_chunk_is_waiting_are_written_as_they_we
     still.release()
     after = {number: bytes(rows) for number, rows in bench.partition.table.still()}
     assert {number: bytes(rows) for number, rows in restored(parts).table.still()} == before != after
+
+
+def test_passages_that_are_settled_while_a_snapshot_is_made_are_awaited_in_it() -> None:
+    """I4: of guests who came together, one was reported before, one is meanwhile."""
+    bench = Bench()
+    shown = [scan(token("day", number), number) for number in range(1, 4)]
+    bench.register(*(item.token for item in shown))
+    bench.send(*shown)
+    bench.passage(shown[0], gate_pb2.PASSAGE_OUTCOME_PASSED)
+    before = deepcopy(state_of(bench.partition))
+    still = Still(bench.partition, 1)
+    bench.passage(shown[1], gate_pb2.PASSAGE_OUTCOME_PASSED)
+    parts = b"".join(still.parts())
+    still.release()
+    assert bench.partition.awaited == 1
+    assert state_of(restored(parts)) == before
+    assert restored(parts).awaited == 2
 
 
 def test_once_released_tickets_are_changed_in_place() -> None:
