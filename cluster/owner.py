@@ -261,7 +261,7 @@ class Owner:
                     await self._appended()
                     self._begin_snapshot()
                 self._deciding = batch = Batch(self._context(), self.owned, self.config.partitions)
-                self._decide_waiting(batch)
+                await self._decide_waiting(batch)
                 await self._decide_more(batch)
                 await self._pace(batch)
                 self._deciding = None
@@ -280,7 +280,7 @@ class Owner:
             await self._wake.wait()
             self._wake.clear()
             if self._may_grow(batch):
-                self._decide_waiting(batch)
+                await self._decide_waiting(batch)
         await self._appended()
 
     def _may_grow(self, batch: Batch) -> bool:
@@ -299,15 +299,18 @@ class Owner:
         if crowd and early_s > 0:
             await asyncio.sleep(early_s)
             if self._may_grow(batch):
-                self._decide_waiting(batch)
+                await self._decide_waiting(batch)
         self._append_time = loop.time()
 
-    def _decide_waiting(self, batch: Batch) -> None:
+    async def _decide_waiting(self, batch: Batch) -> None:
+        """A piece at a time: in between what became durable is answered, and what was sent gets on its way."""
         while self._inbox and batch.scans < MAX_SCANS_A_TURN:
             scans, work = self._inbox.popleft()
             self._scans_waiting -= scans
             batch.scans += scans
             work(batch)
+            if self._inbox:
+                await asyncio.sleep(0)
         if batch.waiting:
             waiting, batch.waiting = batch.waiting, []
             self._wait_for_capacity(waiting)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from cluster.batch import Batch, Group
 from cluster.control import Control
 from cluster.ledger import Ledger
 from cluster.snapshot_parts import snapshot
@@ -174,6 +177,31 @@ async def test_time_never_falls_within_a_partition_also_when_the_next_owner_has_
     assert reason(verdict) == "ADMIT"
     times = [entry.time_ms for entry in await desk.log("p1")]
     assert times == sorted(times) == [NOON_MS, NOON_MS]
+
+
+async def test_what_is_durable_is_answered_while_a_crowd_is_decided(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guests at free gates must not wait until all that came after them is decided as well."""
+    codes = [token("day", number) for number in range(1, 17)]
+    await desk.register(*codes)
+    gate, decided, found = asyncio.Event(), list[Batch](), list[int]()
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=gate)]
+    first = desk.group(desk.scan(codes[0]))
+    first.add_done_callback(lambda _: found.append(len(decided)))
+    await until(lambda: not desk.ledger.faults)
+    decide = Batch.decide_groups
+
+    def slowly(batch: Batch, groups: Sequence[Group]) -> None:
+        gate.set()
+        time.sleep(0.02)
+        decided.append(batch)
+        decide(batch, groups)
+
+    monkeypatch.setattr(Batch, "decide_groups", slowly)
+    later = [desk.group(desk.scan(code)) for code in codes[1:]]
+    await asyncio.gather(first, *later)
+    assert found[0] < len(later) == len(decided)
 
 
 async def test_a_partition_that_is_taken_while_a_batch_is_open_waits_for_the_next_one(desk: Desk) -> None:
