@@ -439,34 +439,12 @@ class Owner:
         touched: set[Partition] = set()
         response = link_pb2.LinkResponse(call_id=request.call_id)
         try:
-            self._run_command(batch, request, response, touched)
+            if self.control.rules is None and request.WhichOneof("body") != "status":
+                raise UnavailableError("no catalogue is in force yet; publish one first")
+            commands.answer(batch, request, response, touched, self.status)
         except TransientError as error:
             response.fault = str(error)
         batch.answer_later(touched, lambda: connection.send(response))
-
-    def _run_command(
-        self, batch: Batch, request: link_pb2.LinkRequest, response: link_pb2.LinkResponse, touched: set[Partition]
-    ) -> None:
-        body = request.WhichOneof("body")
-        if self.control.rules is None and body not in ("refresh", "status"):
-            raise UnavailableError("no catalogue is in force yet; publish one first")
-        match body:
-            case "register":
-                response.register.CopyFrom(commands.register(batch, request.register, touched))
-            case "change":
-                response.change.CopyFrom(commands.change(batch, request.change, touched))
-            case "inspect":
-                response.inspect.CopyFrom(commands.inspect(batch, request.inspect, touched))
-            case "recall":
-                response.recall.CopyFrom(commands.recall(batch, request.recall, touched))
-            case "occupancy":
-                response.occupancy.CopyFrom(commands.occupancy(list(self.owned.values())))
-            case "dry_run":
-                response.dry_run.CopyFrom(commands.dry_run(batch, request.dry_run, touched))
-            case "status":
-                response.status.CopyFrom(self.status())
-            case other:
-                raise UnavailableError(f"a partition owner does not answer {other}")
 
     def status(self) -> control_pb2.GetStatusResponse:
         """Where the partitions owned here stand."""

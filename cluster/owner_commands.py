@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from google.protobuf.message import DecodeError
 
@@ -22,6 +22,37 @@ CHANGEABLE = frozenset(int(state) for state in CHANGES)
 BEGINNINGS = frozenset({0, Lifecycle.ACTIVE, Lifecycle.UNPAID, Lifecycle.NOT_ACTIVATED})
 """States that a ticket may be registered in; 0 is active."""
 NOT_OWNED = "a partition is not owned here, or not yet; look the routes up again"
+
+
+def answer(
+    batch: Batch,
+    request: link_pb2.LinkRequest,
+    response: link_pb2.LinkResponse,
+    touched: set[Partition],
+    status: Callable[[], control_pb2.GetStatusResponse],
+) -> None:
+    """Does what a request asks, and puts the answer into `response`; `touched` gets the partitions that it tells of.
+
+    Raises:
+        UnavailableError: it cannot be done here, or not now.
+    """
+    match request.WhichOneof("body"):
+        case "register":
+            response.register.CopyFrom(register(batch, request.register, touched))
+        case "change":
+            response.change.CopyFrom(change(batch, request.change, touched))
+        case "inspect":
+            response.inspect.CopyFrom(inspect(batch, request.inspect, touched))
+        case "recall":
+            response.recall.CopyFrom(recall(batch, request.recall, touched))
+        case "occupancy":
+            response.occupancy.CopyFrom(occupancy(list(batch.owned.values())))
+        case "dry_run":
+            response.dry_run.CopyFrom(dry_run(batch, request.dry_run, touched))
+        case "status":
+            response.status.CopyFrom(status())
+        case other:
+            raise UnavailableError(f"a partition owner does not answer {other}")
 
 
 def register(
