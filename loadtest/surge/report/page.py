@@ -204,7 +204,9 @@ def _flow(figures: Figures) -> Drawn:
         Line("leave", flow["left"], 2),
     ]
     chart = Chart("Arrivals and admissions", "guests a minute", figures.bins.edges, lines, marks=_marks(figures))
-    return _drawn("Where the grey line is above the blue one, a queue grows.", chart)
+    full = any(queue.again for queue in figures.queues)
+    grows = f"a queue grows{', or the park is full and they come again' if full else ''}"
+    return _drawn(f"Where the grey line is above the blue one, {grows}.", chart)
 
 
 def _waits(figures: Figures) -> Drawn:
