@@ -33,6 +33,14 @@ class Next(Enum):
     SKIP = "skip"
 
 
+class Cause(Enum):
+    """Why a code is shown."""
+
+    TURN = "its turn came"
+    PROOF = "its card was looked at"
+    AGAIN = "it comes again"
+
+
 @dataclass(slots=True, eq=False)
 class Code:
     """One ticket's code."""
@@ -44,16 +52,23 @@ class Code:
     inside: bool = False
     busy: bool = False
     refused_for_good: bool = False
+    away: bool = False
+    """Comes again: until then it makes no other way."""
     tries: int = 0
     waiting: deque[Turn] = field(default_factory=deque)
 
+    @property
+    def persons(self) -> int:
+        """How many it lets in."""
+        return [line.persons for line in self.guests.kind.tickets for _ in range(line.count)][self.number]
+
     def next_of(self, way: Way) -> Next:
         """Whether a turn can be made now, must wait, or makes no sense any more."""
-        if not self.token or self.busy:
+        if not self.token or self.busy or (self.away and way is Way.ENTRY):
             return Next.WAIT
         if way is Way.FORGED:
             return Next.SHOW
-        if self.refused_for_good or (way in {Way.EXIT, Way.COPY} and not self.inside):
+        if self.refused_for_good or self.away or (way in {Way.EXIT, Way.COPY} and not self.inside):
             return Next.SKIP
         return Next.SHOW
 

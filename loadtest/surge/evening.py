@@ -83,9 +83,10 @@ def compare(
     ]
     both = set(gates["admitted_refunders"]) & set(shop["refunded"])
     gone = set(gates["refunded_heard"]) - set(shop["refunded"])
-    admitted = tickets(now, before)["admitted"]
+    admitted, fees = tickets(now, before)["admitted"], _of_day(now, before, "fees_minor")
     return [
         *found,
+        Count("fees kept, by the windows and by finance", own.money(shop["fee_minor"]), own.money(fees)),
         Count("tickets both refunded and admitted (I5)", "0", str(len(both))),
         Count("tickets refused as refunded that no window refunded", "0", str(len(gone))),
         Count("tickets admitted, by the gates and by finance", str(gates["tickets_admitted"]), str(admitted)),
@@ -96,12 +97,7 @@ def compare(
 
 def tickets(now: Books, before: Books | None) -> dict[str, int]:
     """What became of the tickets of the day: sold = admitted + refunded + unused."""
-    total, earlier = books.total_of(now.finance["product"]), None
-    if before is not None:
-        earlier = books.total_of(before.finance["product"])
-    sold = total.tickets_sold - (earlier.tickets_sold if earlier else 0)
-    admitted = total.tickets_admitted - (earlier.tickets_admitted if earlier else 0)
-    refunded = total.tickets_refunded - (earlier.tickets_refunded if earlier else 0)
+    sold, admitted, refunded = (_of_day(now, before, f"tickets_{what}") for what in ("sold", "admitted", "refunded"))
     issued = _issued(now) - (_issued(before) if before else 0)
     return {
         "sold": sold,
@@ -112,6 +108,12 @@ def tickets(now: Books, before: Books | None) -> dict[str, int]:
     }
 
 
+def _of_day(now: Books, before: Books | None, column: str) -> int:
+    """Of finance's total: what it says now, less what it said before the day."""
+    earlier = getattr(books.total_of(before.finance["product"]), column) if before else 0
+    return int(getattr(books.total_of(now.finance["product"]), column)) - int(earlier)
+
+
 def _issued(found: Books) -> int:
     return sum(row.issued_tickets for row in found.sales.totals)
 
@@ -119,10 +121,6 @@ def _issued(found: Books) -> int:
 def amounts(target: Target, now: Books, before: Books | None) -> dict[str, str]:
     """The day's money, in words."""
     venue = target.catalogue.venue
-    total = books.total_of(now.finance["product"])
-    earlier = books.total_of(before.finance["product"]) if before else None
     names = ("sold", "refunded", "fees", "admitted", "deferred")
-    values = {
-        name: getattr(total, f"{name}_minor") - (getattr(earlier, f"{name}_minor") if earlier else 0) for name in names
-    }
+    values = {name: _of_day(now, before, f"{name}_minor") for name in names}
     return {name: f"{money(value, venue.currency_digits)} {venue.currency}" for name, value in values.items()}

@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count, cycle
 from pathlib import Path
@@ -25,16 +25,18 @@ import uvloop
 
 from loadtest.surge import plan as planning
 from loadtest.surge.clock import DayClock
-from loadtest.surge.crowd import ADMIT, FULL, PROOFS, UNKNOWN, Code, Counted, Next, forged, names
+from loadtest.surge.crowd import ADMIT, FULL, PROOFS, UNKNOWN, Cause, Code, Counted, Next, forged, names
+from loadtest.surge.heard import Heard
 from loadtest.surge.lines import Lines, credentials
 from loadtest.surge.parts import Order, Progress, say
-from loadtest.surge.plan import FULL_AGAIN_S, PROOF_S, Plan, Turn, Way
+from loadtest.surge.plan import PROOF_S, Plan, Turn, Way
 from loadtest.surge.pulse import Pulse
+from loadtest.surge.queues import FULL_AGAIN_S
 from loadtest.surge.samples import Samples, percentile
 from loadtest.surge.scenario import load
 from loadtest.surge.share import Share
 from loadtest.surge.shots import Ordered, RampShots
-from loadtest.surge.stream import STREAMS_A_CONNECTION, Shot, Stream, Traffic, now_ms
+from loadtest.surge.stream import STREAMS_A_CONNECTION, Shot, Stream, Traffic, beat, now_ms
 from parkgate.gate.v1 import gate_pb2 as pb
 
 SCAN_ID_BYTES = 16
@@ -43,11 +45,10 @@ NAP_S = 0.003
 """At most: an answer may bring a turn that is due at once."""
 TAIL_S = 0.02
 TELL_S = 0.5
-BEAT_S = 10.0
 WELCOME_S = 60.0
 MOST_TRIES = 12
-LATER: dict[str, Callable[[float], float]] = {FULL: lambda speed: FULL_AGAIN_S / speed, UNKNOWN: lambda _speed: 0.5}
-"""Answers after which a guest tries again, and after how many seconds of the wall's clock at a speed of the day."""
+STAY_S = 0.5
+"""Of the wall's clock: who is not known yet stays at the lane, and shows their code again after this."""
 SETTLE_S = 60.0
 """How long the last answers are waited for, through the restart of whatever was killed."""
 
@@ -74,8 +75,8 @@ class Gates:
     """Of the day alone: the ramp ends in steps that nobody could hold, and measures each of them itself."""
     ramp_pulse: Pulse = field(default_factory=Pulse)
     streams: list[list[Stream]] = field(default_factory=list)
-    delays_s: list[dict[int, float]] = field(default_factory=list)
-    """For each entrance, by coming: what the system's answers took of the guests' time at the lane."""
+    heard: list[Heard] = field(default_factory=list)
+    """At each entrance, for the queues of the report."""
     open_shots: int = 0
     late_tickets: int = 0
     """Tickets that came only after their guest's turn."""
@@ -84,7 +85,7 @@ class Gates:
     stopping: bool = False
 
     def __post_init__(self) -> None:
-        self._due: list[tuple[float, int, Turn, Code, bool]] = []
+        self._due: list[tuple[float, int, Turn, Code, Cause]] = []
         self._numbers = count()
         self.share = Share(*self.order.share)
         self._codes = {
@@ -96,7 +97,7 @@ class Gates:
         self._took_s: list[float] = []
         self._answered = 0
         self._since = time.monotonic()
-        self.delays_s = [{} for _ in self.plan.scenario.entrances]
+        self.heard = [Heard() for _ in self.plan.scenario.entrances]
         self.ramp_tokens: list[bytes] = []
         self._ramp_numbers = count()
         self.steps: asyncio.Queue[Ordered | None] = asyncio.Queue()
@@ -141,18 +142,18 @@ class Gates:
         ]
         for party, codes in self._codes.items():
             for turn in self.plan.turns[party]:
-                self._at(self.clock.wall(turn.at_s), turn, codes[turn.ticket], proof=False)
+                self._at(self.clock.wall(turn.at_s), turn, codes[turn.ticket], Cause.TURN)
 
-    def _at(self, due: float, turn: Turn, code: Code, *, proof: bool) -> None:
-        heapq.heappush(self._due, (due, next(self._numbers), turn, code, proof))
+    def _at(self, due: float, turn: Turn, code: Code, cause: Cause) -> None:
+        heapq.heappush(self._due, (due, next(self._numbers), turn, code, cause))
 
     async def play(self) -> None:
         """Makes every turn when it is due. Ends when all are made, or when it is told to stop."""
         while self._due and not self.stopping:
             now = time.monotonic()
             while self._due and self._due[0][0] <= now:
-                due, _, turn, code, proof = heapq.heappop(self._due)
-                self._turn(due, turn, code, proof=proof)
+                due, _, turn, code, cause = heapq.heappop(self._due)
+                self._turn(due, turn, code, cause)
             wait_s = self._due[0][0] - time.monotonic() if self._due else 0.0
             await asyncio.sleep(max(min(wait_s, NAP_S), TICK_S))
             await self._last_answers()
@@ -162,10 +163,11 @@ class Gates:
         while not self._due and self.open_shots and not self.stopping:  # noqa: ASYNC110 - of thousands of answers
             await asyncio.sleep(TAIL_S)
 
-    def _turn(self, due: float, turn: Turn, code: Code, *, proof: bool) -> None:
-        if proof:
+    def _turn(self, due: float, turn: Turn, code: Code, cause: Cause) -> None:
+        if cause is Cause.PROOF:
             self._show(due, turn, code, proof=True)
             return
+        code.away = code.away and cause is not Cause.AGAIN
         match code.next_of(turn.way):
             case Next.WAIT:
                 code.waiting.append(turn)
@@ -209,15 +211,13 @@ class Gates:
         times_ms = ((shot.handed - shot.due) * 1e3, took_s * 1e3)
         where = (turn.entrance, verdict.persons_admitted)
         self.samples.add(self.clock.day(shot.due), times_ms, (turn.way, answer), where)
-        if turn.queue >= 0:
-            delays = self.delays_s[turn.entrance]
-            delays[turn.queue] = delays.get(turn.queue, 0.0) + took_s
+        self.heard[turn.entrance].took(turn, took_s)
         if turn.way is Way.FORGED:
             return
         if answer == ADMIT:
             self._admitted(shot, verdict, turn, (code, stream))
         else:
-            self._refused(answer, turn, code)
+            self._refused(answer, turn, code, shot.due)
 
     def _admitted(self, shot: Shot, verdict: pb.Verdict, turn: Turn, at: tuple[Code, Stream]) -> None:
         code, stream = at
@@ -229,17 +229,30 @@ class Gates:
         outcome = pb.PASSAGE_OUTCOME_NOT_PASSED if turn.way is Way.TURNED_BACK else pb.PASSAGE_OUTCOME_PASSED
         stream.report(_report(shot, verdict, outcome), lambda: self._free(code))
 
-    def _refused(self, answer: str, turn: Turn, code: Code) -> None:
+    def _refused(self, answer: str, turn: Turn, code: Code, due: float) -> None:
         now = time.monotonic()
         if answer in PROOFS and code.guests.kind.proof:
-            self._at(now + PROOF_S / self.clock.speed, turn, code, proof=True)
+            self._at(now + PROOF_S / self.clock.speed, turn, code, Cause.PROOF)
             return
-        if answer in LATER and code.tries < MOST_TRIES and not self.stopping:
+        later = self._later(answer, due, now) if code.tries < MOST_TRIES and not self.stopping else None
+        if later is not None:
             code.tries += 1
-            self._at(now + LATER[answer](self.clock.speed), turn, code, proof=False)
+            code.away = True
+            self._at(later, turn, code, Cause.AGAIN)
+            if answer == FULL:
+                self.heard[turn.entrance].come_again(turn, code.persons)
+            else:
+                self.heard[turn.entrance].took(turn, STAY_S)
         elif not code.inside:
             code.refused_for_good = True
         self._free(code)
+
+    def _later(self, answer: str, due: float, now: float) -> float | None:
+        """When a guest who was told this shows the code again; None: never, or not before the doors close."""
+        if answer == UNKNOWN:
+            return now + STAY_S
+        again = max(due + FULL_AGAIN_S / self.clock.speed, now)
+        return again if answer == FULL and self.clock.day(again) < self.plan.scenario.closes else None
 
     def _free(self, code: Code) -> None:
         code.busy = False
@@ -248,9 +261,9 @@ class Gates:
     def _go_on(self, code: Code) -> None:
         """What the code had to wait with is due from now on: the wait was not the system's."""
         now = time.monotonic()
-        while code.waiting and not code.busy and code.token:
+        while code.waiting and code.token and not (code.busy or code.away):
             turn = code.waiting.popleft()
-            self._turn(max(now, self.clock.wall(turn.at_s)), turn, code, proof=False)
+            self._turn(max(now, self.clock.wall(turn.at_s)), turn, code, Cause.TURN)
 
     def answered(self, shot: Shot, now: float) -> float:
         """Notes an answer for the live line; answers what it took since it was due, in seconds."""
@@ -437,14 +450,6 @@ async def ramp(gates: Gates, shots: RampShots) -> None:
     await gates.settle()
 
 
-async def beat(streams: list[Stream]) -> None:
-    """Every ten seconds a heartbeat of each device."""
-    while True:
-        await asyncio.sleep(BEAT_S)
-        for stream in streams:
-            stream.beat()
-
-
 def result(gates: Gates) -> dict[str, Any]:
     """Everything that the conductor wants to know, but the steps of the ramp: those it was told."""
     counted = gates.counted
@@ -457,7 +462,7 @@ def result(gates: Gates) -> dict[str, Any]:
         "wrong": [[*key, number, counted.examples.get(key, 0)] for key, number in counted.wrong.items()],
         "refunded_heard": counted.refunded_heard,
         "admitted_refunders": counted.admitted_refunders,
-        "delays_s": [sorted(delays.items()) for delays in gates.delays_s],
+        **{name: [heard.rows()[name] for heard in gates.heard] for name in ("delays_s", "full")},
         "traffic": asdict(gates.traffic),
         "pulses": [asdict(gates.pulse)],
         "late_tickets": gates.late_tickets,

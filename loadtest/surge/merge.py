@@ -30,10 +30,8 @@ def results(found: Sequence[Result]) -> dict[str, Any]:
         "verdicts": [[*key, number] for key, number in _added(found, "verdicts").items()],
         "wrong": _wrong(found),
         "inside": _inside(found),
-        "delays_s": [
-            sorted(pair for one in found for pair in one["delays_s"][entrance])
-            for entrance in range(len(found[0]["delays_s"]))
-        ],
+        "delays_s": _by_entrance(found, "delays_s"),
+        "full": _by_entrance(found, "full"),
         "traffic": _traffic([one["traffic"] for one in found]),
         "stopped_at_s": max(stopped, default=None),
         **{name: sum(one[name] for one in found) for name in ADDED},
@@ -60,6 +58,11 @@ def _added(found: Sequence[Result], name: str) -> Counter[tuple[str, str]]:
         for first, second, number, *_ in one[name]:
             total[first, second] += number
     return total
+
+
+def _by_entrance(found: Sequence[Result], name: str) -> list[list[Any]]:
+    """Rows of all, for each entrance."""
+    return [sorted(row for one in found for row in one[name][entrance]) for entrance in range(len(found[0][name]))]
 
 
 def _inside(found: Sequence[Result]) -> dict[str, int]:

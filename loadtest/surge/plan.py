@@ -1,7 +1,8 @@
 """The plan of the day: every scan that will be made, at which lane, and when its turn comes. Pure and seeded.
 
 The lanes' queues are played through beforehand, without the system: when a guest's turn comes follows from the bodies
-in front of them. That instant is when the guest should be served, and latency counts from it.
+in front of them. That instant is when the guest should be served, and latency counts from it. Nobody hears here that
+the park is full: who does, and comes again, hangs on the system, and is worked out of the record (`report.series`).
 """
 
 from __future__ import annotations
@@ -25,8 +26,6 @@ LEAD_S = 30 * MINUTE_S
 """Windows open before the doors."""
 AGAIN_S = 60.0
 COPY_AFTER_S = 10 * MINUTE_S
-FULL_AGAIN_S = 10 * MINUTE_S
-"""Who hears that the park is full tries again after this."""
 
 
 class Way(StrEnum):

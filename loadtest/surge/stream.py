@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ MAX_SCANS = 200
 FLUSH_S = 0.04
 """A passage waits so long for a scan that it can travel with."""
 HELLO_S = 20.0
+BEAT_S = 10.0
 FIRST_BACKOFF_S = 0.05
 LAST_BACKOFF_S = 1.0
 BROKEN = (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError, TimeoutError)
@@ -230,6 +231,14 @@ class Stream:
             return
         del self._reported[receipt.scan_id]
         found[1]()
+
+
+async def beat(streams: Sequence[Stream]) -> None:
+    """Every ten seconds a heartbeat of each device."""
+    while True:
+        await asyncio.sleep(BEAT_S)
+        for stream in streams:
+            stream.beat()
 
 
 def now_ms() -> int:

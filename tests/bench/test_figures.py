@@ -87,3 +87,12 @@ def test_what_was_not_measured_is_not_in_the_file(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "bench.json").read_text())
     assert written["ratios"] == {"single_vs_echo": 0.6}
     assert written["scenarios"] == [{"name": "lone", "per_s": 1.0, "p50_ms": None, "p99_ms": None}]
+
+
+def test_the_file_says_which_figures_another_client_than_saturation_s_drives(tmp_path: Path) -> None:
+    found = {"half_load_p99_ms": 19.0, "half_load_p99_vs_p50": math.nan, "single_vs_echo": 0.6}
+    figures.write(tmp_path / "bench.json", {"lone": result(1.0)}, found)
+    notes = json.loads((tmp_path / "bench.json").read_text())["notes"]
+    assert list(notes) == ["half_load_p99_ms"]
+    assert "wire.py" in notes["half_load_p99_ms"]
+    assert set(figures.NOTES) <= set(BARS)

@@ -127,6 +127,7 @@ def record(**changes: Any) -> Record:
         "samples": samples_of(plan).columns(),
         "wrong": [],
         "delays_s": [[[n, TOOK_MS / 1e3] for n in range(len(comings))] for comings in plan.comings],
+        "full": [[] for _ in plan.comings],
         "traffic": {"frames": 1, "retries": 0, "reconnects": 0, "resent": 0, "connected": 4, "last_error": ""},
         "pulses": [{"times": [1.0, 2.0], "cpu": [0.2, 0.3], "lag_ms": [1.0, 2.0]}],
         "ramp": [as_dict(step(1000, 20)), as_dict(step(2000, 240))],

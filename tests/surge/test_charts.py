@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from loadtest.surge import watch
 from loadtest.surge.report import charts
 from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point
 from loadtest.surge.report.small import Small, draw_small
@@ -83,6 +85,36 @@ def test_a_small_chart_is_on_the_scale_of_its_neighbours_and_shows_a_limit_that_
 def test_nobody_waiting_is_a_flat_line() -> None:
     (line,) = parsed(draw_small(Small("x", "guests", TIMES, [0] * 6, 0))).iter("polyline")
     assert len({point.split(",")[1] for point in (line.get("points") or "").split()}) == 1
+
+
+NAMES = ("doors open", "every line to the gates is cut for 3 s", "lunch", "storm", "closing", "Postgres is killed")
+
+
+def test_names_of_marks_stand_above_the_plot_and_over_no_other() -> None:
+    day = [9 * 3600.0 + 600 * n for n in range(60)]
+    marks = [Mark(day[number], name) for number, name in zip((0, 3, 9, 36, 57, 59), NAMES, strict=True)]
+    svg = parsed(charts.draw(Chart("x", "y", day, [Line("a", [1.0] * 60)], marks=marks))).find("svg")
+    assert svg is not None
+    top = float((svg.get("viewBox") or "").split()[1])
+    texts = [text for text in svg.iter("text") if text.get("class") == "mark-name"]
+    assert {text.text for text in texts} == set(NAMES)
+    assert all(top < float(text.get("y") or 0) - 8 and float(text.get("y") or 0) < charts.TOP for text in texts)
+    spans = []
+    for text in texts:
+        at, width = float(text.get("x") or 0), len(text.text or "") * charts.LETTER
+        left = at if text.get("text-anchor") == "start" else at - width
+        assert 0 <= left <= charts.WIDTH - width
+        spans.append((text.get("y"), left, left + width))
+    for number, (row, left, right) in enumerate(spans):
+        assert not [one for one in spans[:number] if one[0] == row and one[1] < right and left < one[2]]
+
+
+def test_every_process_that_is_watched_has_a_colour_of_its_own() -> None:
+    names = {*watch.ACTORS.values(), *watch.SERVICES.values(), "supervisor"}
+    assert len(names) <= charts.COLOURS
+    style = (Path(charts.__file__).parent / "page.css").read_text()
+    for number in range(charts.COLOURS + 1):
+        assert [style.count(f"--c{number}:"), style.count(f".c{number}{{"), style.count(f".s{number}{{")] == [2, 1, 1]
 
 
 def test_a_step_that_was_tried_twice_is_drawn_once_at_its_better_try() -> None:

@@ -52,6 +52,19 @@ def test_a_code_that_was_refused_for_good_is_not_shown_again() -> None:
     assert one.next_of(Way.FORGED) is Next.SHOW
 
 
+@pytest.mark.parametrize("way", [Way.BACK, Way.EXIT, Way.COPY])
+def test_who_comes_again_makes_no_other_way_until_then(way: Way) -> None:
+    one = code()
+    one.away = True
+    assert one.next_of(way) is Next.SKIP
+    assert one.next_of(Way.ENTRY) is Next.WAIT, "who turned back, and heard that it is full, goes in after that"
+
+
+def test_a_code_lets_in_as_many_as_its_own_ticket_says() -> None:
+    assert [code(number=number).persons for number in (0, 1)] == [1, 1]
+    assert code(kind=1).persons == 4
+
+
 @pytest.mark.parametrize(
     ("habit", "kind", "way", "inside", "right"),
     [

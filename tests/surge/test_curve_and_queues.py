@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.surge.curve import Curve, arrivals
-from loadtest.surge.queues import Coming, Lanes, lanes_needed, longest_wait_s, serve_all, standing
+from loadtest.surge.queues import FULL_AGAIN_S, Coming, Full, Lanes, lanes_needed, longest_wait_s, play, standing
 from loadtest.surge.scenario import Point
 
 HOUR = 3600
@@ -70,11 +71,13 @@ def crowds(draw: st.DrawFn) -> list[Coming]:
 @given(crowds(), st.integers(1, 5))
 def test_the_queue_is_that_of_a_naive_model(crowd: list[Coming], lanes: int) -> None:
     free = [0.0] * lanes
-    for coming, served in zip(crowd, serve_all(crowd, lanes), strict=True):
-        start = max(coming.at_s, min(free))
-        assert served.start_s == start
-        assert free[served.lane] == min(free)
-        free[served.lane] = start + coming.service_s
+    stood = play(crowd, lanes)
+    assert [one.coming for one in stood] == crowd
+    for one in stood:
+        start = max(one.coming.at_s, min(free))
+        assert one.served.start_s == start
+        assert free[one.served.lane] == min(free)
+        free[one.served.lane] = start + one.coming.service_s
 
 
 @given(crowds(), st.integers(1, 5))
@@ -116,17 +119,83 @@ def test_who_comes_when_a_lane_is_free_does_not_wait() -> None:
 
 def test_the_length_of_a_queue_is_the_persons_who_came_less_whose_turn_has_come() -> None:
     crowd = [Coming(0, 10, 2), Coming(0, 10, 3), Coming(0, 10, 4), Coming(20, 5, 7)]
-    assert standing(crowd, serve_all(crowd, 1)) == [(0, 7), (10, 4), (20, 7), (30, 0)], "the first is served at once"
+    assert standing(play(crowd, 1)) == [(0, 7), (10, 4), (20, 7), (30, 0)], "the first is served at once"
 
 
 @given(crowds(), st.integers(1, 5))
 def test_the_length_of_a_queue_is_that_of_a_naive_count(crowd: list[Coming], lanes: int) -> None:
-    served = serve_all(crowd, lanes)
-    for at_s, count in standing(crowd, served):
-        assert count == sum(coming.at_s <= at_s < one.start_s for coming, one in zip(crowd, served, strict=True))
+    stood = play(crowd, lanes)
+    for at_s, count in standing(stood):
+        assert count == sum(one.coming.at_s <= at_s < one.served.start_s for one in stood)
 
 
 def test_a_lane_counts_whom_it_served() -> None:
-    assert [(one.lane, one.turn) for one in serve_all([Coming(0, 5), Coming(0, 6), Coming(5, 1), Coming(6, 9)], 2)] == [
-        (0, 0), (1, 0), (0, 1), (0, 2),
-    ]  # fmt: skip
+    stood = play([Coming(0, 5), Coming(0, 6), Coming(5, 1), Coming(6, 9)], 2)
+    assert [(one.served.lane, one.served.turn) for one in stood] == [(0, 0), (1, 0), (0, 1), (0, 2)]
+
+
+# Who hears that it is full.
+
+
+@st.composite
+def full_crowds(draw: st.DrawFn) -> list[Coming]:
+    """Some of each party have no room before a time."""
+    tickets = st.lists(st.tuples(st.integers(1, 4), st.floats(0, 4_000)), max_size=3)
+    found = []
+    for one in draw(crowds()):
+        full = tuple(Full(persons, 2.0 * persons, until_s) for persons, until_s in draw(tickets))
+        found.append(Coming(one.at_s, one.service_s, 12, full))
+    return found
+
+
+def test_who_hears_that_it_is_full_stands_in_the_queue_again_and_takes_a_lane_s_time() -> None:
+    refused = Coming(0, 10, 3, (Full(2, 7, 1_000, (0.5, 0.25)), Full(1, 3, 600)))
+    stood = play([refused, Coming(605, 30), Coming(1_250, 5)], 1)
+    found = [
+        (one.first, one.coming.at_s, one.served.start_s, one.coming.persons, one.coming.service_s) for one in stood
+    ]
+    assert found == [
+        (0, 0, 0, 3, 10),
+        (1, 605, 605, 1, 30),
+        (0, 610, 635, 3, 10.5),
+        (0, 1_245.5, 1_245.5, 2, 7.25),
+        (2, 1_250, 1_252.75, 1, 5),
+    ]
+    assert standing(stood)[:2] == [(610, 3), (635, 0)]
+    assert longest_wait_s([refused, Coming(605, 30)], 1) == 25
+
+
+@pytest.mark.parametrize(("until_s", "times"), [(599, 1), (610, 1), (611, 2)])
+def test_who_has_their_turn_when_there_is_room_does_not_come_again(until_s: float, times: int) -> None:
+    assert len(play([Coming(0, 10, 1, (Full(1, 10, until_s),))], 1)) == 1 + times
+
+
+@pytest.mark.parametrize(("closes_s", "times"), [(609, 0), (610, 0), (611, 1)])
+def test_nobody_comes_again_once_it_is_closed(closes_s: float, times: int) -> None:
+    assert len(play([Coming(0, 10, 1, (Full(1, 10, 700),))], 1, closes_s)) == 1 + times
+
+
+@given(full_crowds(), st.integers(1, 5))
+def test_everybody_comes_again_until_there_was_room_for_all_of_them(crowd: list[Coming], lanes: int) -> None:
+    stood = play(crowd, lanes)
+    free = [0.0] * lanes
+    for one in stood:
+        assert one.served.start_s == max(one.coming.at_s, free[one.served.lane])
+        assert free[one.served.lane] == min(free)
+        free[one.served.lane] = one.served.start_s + one.coming.service_s
+    for number, first in enumerate(crowd):
+        turns = [one for one in stood if one.first == number]
+        until_s = max((full.until_s for full in first.full), default=0.0)
+        assert turns[-1].served.start_s >= until_s
+        for one, later in pairwise(turns):
+            left = [full for full in first.full if full.until_s > one.served.start_s]
+            assert later.coming.at_s == one.served.start_s + one.coming.service_s + FULL_AGAIN_S
+            assert later.coming.persons == sum(full.persons for full in left) > 0
+    assert [one.coming.at_s for one in stood] == sorted(one.coming.at_s for one in stood)
+
+
+@given(full_crowds(), st.floats(0, 300))
+def test_with_one_lane_less_than_is_needed_somebody_waits_too_long(crowd: list[Coming], limit: float) -> None:
+    needed = lanes_needed(crowd, limit)
+    assert longest_wait_s(crowd, needed) <= limit
+    assert needed == 1 or longest_wait_s(crowd, needed - 1) > limit

@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Container, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,20 @@ from loadtest.surge import gates as part
 from loadtest.surge import merge
 from loadtest.surge import plan as planning
 from loadtest.surge.clock import DayClock
-from loadtest.surge.gates import Gates
+from loadtest.surge.gates import STAY_S, Gates
 from loadtest.surge.guests import Habit
+from loadtest.surge.heard import Heard
 from loadtest.surge.parts import Certificate, Order
-from loadtest.surge.plan import Turn
+from loadtest.surge.plan import Turn, Way
+from loadtest.surge.queues import FULL_AGAIN_S
 from loadtest.surge.ramp import Step
+from loadtest.surge.report import series
+from loadtest.surge.report.series import Bins
 from loadtest.surge.scenario import Scenario
 from loadtest.surge.shots import Measured, Ordered, RampShots
 from loadtest.surge.stream import Shot, Stream
-from tests.surge.gate_stub import PlainLine, admit, serving, until
+from parkgate.gate.v1 import gate_pb2 as pb
+from tests.surge.gate_stub import Answer, PlainLine, admit, serving, until
 from tests.surge.small_day import scenario
 
 RAMP = {"product": "day", "first_per_s": 200, "factor": 2, "steps": 1, "seconds": 0.5}
@@ -66,27 +71,93 @@ async def connected(gates: Gates, line: PlainLine) -> AsyncIterator[Gates]:
 
 
 @asynccontextmanager
-async def sharing(day: Scenario, count: int) -> AsyncIterator[list[Gates]]:
+async def sharing(day: Scenario, count: int, answer: Answer = admit) -> AsyncIterator[list[Gates]]:
     """So many processes' gates, in this one."""
     plan = planning.make(day)
-    async with serving(admit) as (_, line), AsyncExitStack() as stack:
+    async with serving(answer) as (_, line), AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(connected(Gates(plan, order((index, count))), line))
             for index in range(count)
         ]
 
 
-async def played(day: Scenario, count: int) -> dict[str, Any]:
+async def played(day: Scenario, count: int, answer: Answer = admit) -> dict[str, Any]:
     """The day as so many processes play it, with everybody's tickets sold before."""
-    async with sharing(day, count) as crews:
+    async with sharing(day, count, answer) as crews:
         for gates in crews:
-            for codes in gates._codes.values():
+            for party, codes in gates._codes.items():
                 for code in codes:
-                    code.token = SOLD
+                    code.token = token_of(party, code.number)
             gates.clock = DayClock(time.monotonic(), gates.plan.starts_s, day.speed)
             gates.schedule()
         await asyncio.gather(*(part.day(gates) for gates in crews))
         return merge.results([json.loads(json.dumps(part.result(gates))) for gates in crews])
+
+
+def token_of(party: int, number: int) -> bytes:
+    """A ticket's own."""
+    return party.to_bytes(4, "big") + bytes([number]) + bytes(76)
+
+
+def refusing(reason: pb.Reason.ValueType, times: int, parties: Container[int]) -> Answer:
+    """Tells the tickets of these parties so many times that they are not let in."""
+    asked: Counter[bytes] = Counter()
+
+    def answer(frame: pb.ClientFrame) -> pb.ServerFrame:
+        found = admit(frame)
+        for scan, verdict in zip(frame.scans, found.verdicts, strict=True):
+            told = int.from_bytes(scan.token[:4], "big") in parties and scan.direction == pb.DIRECTION_ENTRY
+            asked[scan.token] += told
+            if told and asked[scan.token] <= times:
+                verdict.decision, verdict.reason, verdict.persons_admitted = pb.DECISION_REJECT, reason, 0
+        return found
+
+    return answer
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_who_hears_that_it_is_full_comes_again_and_the_report_is_told(count: int) -> None:
+    day = scenario(seconds=4, ramp=None)
+    plan = planning.make(day)
+    early = [one.number for one in plan.guests if one.arrives_s < day.opens + 3600 and one.habit is Habit.NONE]
+    found = await played(day, count, refusing(pb.REASON_CAPACITY_FULL, 3, early))
+    entries = [
+        [turn.queue, turn.ticket, 4 if plan.guests[party].kind.name == "Families" else 1, turn.at_s + 3 * FULL_AGAIN_S]
+        for party in early
+        for turn in plan.turns[party]
+        if turn.way is Way.ENTRY
+    ]
+    rows = [row for full in found["full"] for row in full]
+    assert sorted(row[:4] for row in rows) == sorted(entries)
+    assert {len(row[4]) for row in rows} == {3}
+    answers = Counter({(decision, reason): number for decision, reason, number in found["verdicts"]})
+    assert answers["REJECT", "CAPACITY_FULL"] == 3 * len(entries)
+    assert found["tickets_admitted"] == sum(1 for turns in plan.turns for one in turns if one.way is Way.ENTRY)
+    bins = Bins.of_day(plan.starts_s, plan.ends_s)
+    queues = [series.queue(plan, n, Heard.of(found["delays_s"][n], found["full"][n]), bins) for n in range(2)]
+    assert sum(len(queue.again) for queue in queues) == 3 * len(early)
+
+
+async def test_who_would_come_again_after_closing_time_stays_away() -> None:
+    evenly = [{"at": at, "weight": 1} for at in ("09:00", "17:00")]
+    day = scenario(seconds=4, ramp=None, curve=evenly)
+    found = await played(day, 1, refusing(pb.REASON_CAPACITY_FULL, 1_000, range(10_000)))
+    assert found["tickets_admitted"] == 0
+    last_s = max(until_s for full in found["full"] for _, _, _, until_s, _ in full)
+    due_s = max(found["samples"]["due_s"])
+    assert day.closes - 2 * FULL_AGAIN_S < due_s < day.closes
+    assert last_s < day.closes
+
+
+async def test_who_is_not_known_yet_keeps_the_lane_until_they_are() -> None:
+    day = scenario(seconds=2, ramp=None)
+    plan = planning.make(day)
+    bought = next(one for one in plan.guests if one.buys_s is not None and one.habit is Habit.NONE)
+    found = await played(day, 1, refusing(pb.REASON_UNKNOWN_TICKET, 2, [bought.number]))
+    (coming,) = {turn.queue for turn in plan.turns[bought.number] if turn.way is Way.ENTRY}
+    tickets = len({turn.ticket for turn in plan.turns[bought.number]})
+    assert found["full"] == [[], []]
+    assert dict(found["delays_s"][bought.entrance])[coming] == pytest.approx(2 * STAY_S * tickets, abs=0.4)
 
 
 async def test_the_live_line_counts_the_scans_of_the_ramp_and_their_time() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from loadtest.surge import plan as planning
+from loadtest.surge.heard import Heard
 from loadtest.surge.plan import Turn, Way
-from loadtest.surge.queues import Coming, Served
+from loadtest.surge.queues import Coming, Served, Stood
 from loadtest.surge.report import series
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.series import Bins
@@ -64,8 +65,8 @@ def test_the_busiest_minute_of_a_day_is_the_same_whatever_befell_it(figures: Fig
 def test_the_answers_own_time_is_added_to_the_queue() -> None:
     plan = planning.make(scenario())
     bins = Bins.of_day(plan.starts_s, plan.ends_s)
-    quick = series.queue(plan, 0, {}, bins)
-    slow = series.queue(plan, 0, dict.fromkeys(range(len(plan.comings[0])), 90.0), bins)
+    quick = series.queue(plan, 0, Heard(), bins)
+    slow = series.queue(plan, 0, Heard(dict.fromkeys(range(len(plan.comings[0])), 90.0)), bins)
     assert slow.verdict.longest_wait_s > quick.verdict.longest_wait_s + 60
     assert slow.verdict.needed > quick.verdict.needed
 
@@ -74,7 +75,7 @@ def test_who_did_not_get_in_counts_for_the_lanes_that_are_needed() -> None:
     """Lanes for those who did get in are fewer, and the next day is as bad."""
     plan = planning.make(scenario(visitors=20_000))
     crowded = max(range(len(plan.comings)), key=plan.turned_away.__getitem__)
-    verdict = series.queue(plan, crowded, {}, Bins.of_day(plan.starts_s, plan.ends_s)).verdict
+    verdict = series.queue(plan, crowded, Heard(), Bins.of_day(plan.starts_s, plan.ends_s)).verdict
     assert verdict.turned_away == plan.turned_away[crowded]
     assert "parties still in the queue at closing time" in verdict.says
     enough = scenario(visitors=20_000)
@@ -86,7 +87,7 @@ def test_who_did_not_get_in_counts_for_the_lanes_that_are_needed() -> None:
 def test_the_queue_at_each_gate_is_a_part_of_its_entrance_s() -> None:
     crowded = planning.make(scenario(visitors=3_000))
     bins = Bins.of_day(crowded.starts_s, crowded.ends_s)
-    for entrance, one in enumerate(series.queue(crowded, n, {}, bins) for n in range(2)):
+    for entrance, one in enumerate(series.queue(crowded, n, Heard(), bins) for n in range(2)):
         assert [gate.name for gate in one.gates] == list(crowded.scenario.entrances[entrance].gates)
         assert sum(gate.parties for gate in one.gates) == one.all.parties == len(crowded.comings[entrance])
         assert (
@@ -102,15 +103,15 @@ def test_a_gate_s_queue_is_of_those_whose_codes_are_shown_there() -> None:
     shown = {
         (turn.queue, turn.gate) for turns in plan.turns for turn in turns if turn.entrance == 1 and turn.queue >= 0
     }
-    one = series.queue(plan, 1, {}, bins)
+    one = series.queue(plan, 1, Heard(), bins)
     assert [gate.parties for gate in one.gates] == [sum(gate == number for _, gate in shown) for number in (0, 1)]
 
 
 def test_the_longest_queue_and_wait_are_told_with_their_times() -> None:
     stood = [
-        (Coming(0, 900, 2), Served(0, 0)),
-        (Coming(100, 10, 3), Served(0, 900)),
-        (Coming(700, 10, 4), Served(0, 1_900)),
+        Stood(Coming(0, 900, 2), Served(0, 0)),
+        Stood(Coming(100, 10, 3), Served(0, 900)),
+        Stood(Coming(700, 10, 4), Served(0, 1_900)),
     ]
     found = series.line("main-1", stood, Bins(0, 600, 4))
     assert found == series.Line("main-1", 3, [3, 7, 4, 4], [800 / 60, 20, 0, 0], 7, "00:11", 1_200, "00:11")

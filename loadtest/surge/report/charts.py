@@ -19,6 +19,10 @@ from loadtest.surge.clock import of_day
 WIDTH, HEIGHT = 760, 250
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 14, 30
 MOST_TICKS = 6
+COLOURS = 9
+"""Of the page's style, besides the quiet grey."""
+ROW, LETTER = 15, 6.2
+"""Names of marks stand in rows above the plot, where no series is: pixels from row to row, and about those a letter."""
 Number = float | None
 Pixels = Callable[[float], float]
 
@@ -89,9 +93,13 @@ class _Scale:
 def draw(chart: Chart) -> Markup:
     """The chart with its legend."""
     scale = _scale(chart)
-    body = [*_grid(scale), *_series(chart, scale), *_limits(chart, scale), *_marks(chart, scale)]
+    named = list(_named(chart, scale))
+    above = ROW * max((one.row for one in named), default=0)
+    marks = [text for one in named for text in _mark(one, above)]
+    body = [*_grid(scale), *_series(chart, scale), *_limits(chart, scale), *marks]
     head = (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}" '
+        f'<svg class="chart" viewBox="0 {-above} {WIDTH} {HEIGHT + above}" role="img" '
+        f'aria-label="{escape(chart.title)}" '
         f"data-chart='{_data(chart, scale)}'>"
     )
     return Markup("".join([_legend(chart), head, *body, '<line class="cursor" y1="14" y2="220"/></svg>']))  # noqa: S704
@@ -235,16 +243,34 @@ def _limits(chart: Chart, scale: _Scale) -> Iterator[str]:
             )
 
 
-def _marks(chart: Chart, scale: _Scale) -> Iterator[str]:
-    for number, mark in enumerate(sorted(chart.marks, key=lambda mark: mark.at_s)):
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A mark at its place: `x` of its line, its name from `left` to `right`, in which row above the plot, from 0 on."""
+
+    name: str
+    x: float
+    left: float
+    right: float
+    row: int
+
+
+def _named(chart: Chart, scale: _Scale) -> Iterator[_Named]:
+    """Each in the first row in which its name stands over no other."""
+    ends: list[float] = []
+    for mark in sorted(chart.marks, key=lambda mark: mark.at_s):
         if scale.first <= mark.at_s <= scale.last:
-            x, anchor = scale.x(mark.at_s), "end" if scale.x(mark.at_s) > WIDTH * 0.8 else "start"
-            shift = -4 if anchor == "end" else 4
-            yield f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-            yield (
-                f'<text class="mark-name" x="{x + shift:.1f}" y="{TOP + 9 + number % 3 * 13}" '
-                f'text-anchor="{anchor}">{escape(mark.name)}</text>'
-            )
+            x, width = scale.x(mark.at_s), len(mark.name) * LETTER
+            left = x + 4 if x + 4 + width < WIDTH else x - 4 - width
+            row = next((row for row, end in enumerate(ends) if end < left), len(ends))
+            ends[row:] = [left + width, *ends[row + 1 :]]
+            yield _Named(mark.name, x, left, left + width, row)
+
+
+def _mark(one: _Named, above: float) -> Iterator[str]:
+    y = TOP - 4 - above + one.row * ROW
+    x, anchor = (one.left, "start") if one.left > one.x else (one.right, "end")
+    yield f'<line class="mark" x1="{one.x:.1f}" x2="{one.x:.1f}" y1="{y - 9}" y2="{HEIGHT - BOTTOM}"/>'
+    yield f'<text class="mark-name" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{escape(one.name)}</text>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,4 +338,5 @@ def _ramp_points(points: Sequence[Point], x: Pixels, y: Pixels) -> Iterator[str]
         yield f'<circle class="{"c1" if one.held else "bad"}" cx="{at_x:.1f}" cy="{at_y:.1f}" r="4.5"/>'
         guests = short(round(one.guests, -2))
         yield f'<text class="tick" x="{at_x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{guests}</text>'
-        yield f'<text class="tick" x="{at_x:.1f}" y="{at_y - 9:.1f}" text-anchor="middle">{one.p99_ms:,.0f} ms</text>'
+        took = f"{one.p99_ms:,.0f} ms"
+        yield f'<text class="tick over" x="{at_x:.1f}" y="{at_y - 9:.1f}" text-anchor="middle">{took}</text>'

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from loadtest.surge import plan as planning
+from loadtest.surge.heard import Heard
 from loadtest.surge.plan import Plan
 from loadtest.surge.ramp import LIMIT_MS, Step
 from loadtest.surge.record import Record
@@ -250,15 +251,15 @@ def figures_of(record: Record) -> Figures:
     took = sorted(samples.took_ms)
     steps = [Step(**step) for step in record.gates["ramp"]]
     queues = [
-        series.queue(plan, entrance, {int(key): value for key, value in delays}, bins)
-        for entrance, delays in enumerate(record.gates["delays_s"])
+        series.queue(plan, entrance, Heard.of(delays_s, full), bins)
+        for entrance, (delays_s, full) in enumerate(zip(record.gates["delays_s"], record.gates["full"], strict=True))
     ]
     held = verdict.held(steps, _unmeasured(record, scenario))
     return Figures(
         record=record,
         scenario=scenario,
         bins=bins,
-        day=_day(record, plan, samples, bins),
+        day=_day(record, plan, (samples, queues), bins),
         queues=queues,
         steps=steps,
         held=held,
@@ -283,12 +284,13 @@ def _answered_s(samples: Samples, speed: float, bins: Bins) -> float:
     return max(told, default=bins.ends_s)
 
 
-def _day(record: Record, plan: Plan, samples: Samples, bins: Bins) -> dict[str, Series]:
+def _day(record: Record, plan: Plan, came: tuple[Samples, Sequence[Queue]], bins: Bins) -> dict[str, Series]:
+    samples, queues = came
     inward, outward = series.admissions(samples, bins)
     zones = series.occupancy(samples, record.entrance_zones, bins, plan.scenario.speed)
     names = {int(number): name for number, (name, _) in record.capacity.items()}
     return {
-        "flow": {"arrivals": series.arrivals(plan, bins), "admitted": inward, "left": outward},
+        "flow": {"arrivals": series.arrivals(plan, bins, queues), "admitted": inward, "left": outward},
         "latency": dict(series.latencies(samples, bins)),
         "refusals": dict(series.refusals(samples, bins)),
         "occupancy": {names[zone]: inside for zone, inside in zones.items()},

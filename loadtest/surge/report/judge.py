@@ -6,9 +6,10 @@ Two runs of the same system are never equal. A difference counts only where it i
     the machine what two runs of the same differ by on one machine: a share and a least amount for each kind of figure;
                 where it was faster in one of the two, by so much more; where other programs were busy, twice as much
 
-The shares lie above what runs of one version differed by on a shared machine while it was quiet (docs/bench.md):
-throughput by a seventh, medians by a twelfth, CPU of a scan by a tenth. On a restless one what 99 of 100 wait differed
-by twice. A single slowest scan says nothing and is not judged.
+The shares are chosen, not worked out. They lie above what three whole runs of the benchmark differed by for one version
+on a shared machine (docs/bench.md, What it showed): scans one by one, against the echo beside them, by a seventh, the
+median of a lone turnstile by a twelfth. What 99 of 100 wait differs most, so that its share is the largest. A single
+slowest scan says nothing and is not judged.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from loadtest.surge.queues import TEN_MINUTES_S
 from loadtest.surge.ramp import LIMIT_MS
 from loadtest.surge.record import Record
 from loadtest.surge.report import series
-from loadtest.surge.report.charts import Chart, Limit, Line, Mark, Point, draw, draw_ramp
+from loadtest.surge.report.charts import COLOURS, Chart, Limit, Line, Mark, Point, draw, draw_ramp
 from loadtest.surge.report.figures import Figures, figures_of
 from loadtest.surge.report.series import Queue
 from loadtest.surge.report.small import Small, draw_small
@@ -204,7 +204,9 @@ def _flow(figures: Figures) -> Drawn:
         Line("leave", flow["left"], 2),
     ]
     chart = Chart("Arrivals and admissions", "guests a minute", figures.bins.edges, lines, marks=_marks(figures))
-    return _drawn("Where the grey line is above the blue one, a queue grows.", chart)
+    full = any(queue.again for queue in figures.queues)
+    grows = f"a queue grows{', or the park is full and they come again' if full else ''}"
+    return _drawn(f"Where the grey line is above the blue one, {grows}.", chart)
 
 
 def _waits(figures: Figures) -> Drawn:
@@ -339,7 +341,7 @@ def _usage_chart(figures: Figures, what: tuple[str, str, str], limits: list[Limi
     usage, (key, title, unit) = figures.usage, what
     names = sorted(usage.processes, key=lambda name: (name in GENERATOR, -sum(usage.processes[name]["cpu"])))
     lines = [
-        Line(name, usage.processes[name][key], 0 if name in GENERATOR else number % 8 + 1)
+        Line(name, usage.processes[name][key], 0 if name in GENERATOR else number % COLOURS + 1)
         for number, name in enumerate(names)
     ]
     digits = 2 if key == "cpu" else 0

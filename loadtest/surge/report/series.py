@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from loadtest.surge.clock import of_day
+from loadtest.surge.heard import Heard
 from loadtest.surge.plan import Plan, Way
-from loadtest.surge.queues import Coming, Served, lanes_needed, longest_wait_s, serve_all, standing
+from loadtest.surge.queues import TEN_MINUTES_S, Coming, Stood, lanes_needed, longest_wait_s, play, standing
 from loadtest.surge.report.verdict import LaneVerdict
 from loadtest.surge.samples import Samples, percentile
 from loadtest.surge.scenario import MINUTE_S
@@ -62,10 +63,10 @@ class Bins:
         return found
 
 
-def arrivals(plan: Plan, bins: Bins) -> list[float]:
-    """Guests a minute who come to the entrances, those who come back among them. Of a day that was interrupted only
-    who came until then: the plan goes on."""
-    pairs = []
+def arrivals(plan: Plan, bins: Bins, queues: Sequence[Queue] = ()) -> list[float]:
+    """Guests a minute who come to the entrances, those who come back among them, and those who come again. Of a day
+    that was interrupted only who came until then: the plan goes on."""
+    pairs = [(one.at_s, float(one.persons)) for queue in queues for one in queue.again]
     for guests, turns in zip(plan.guests, plan.turns, strict=True):
         persons = [line.persons for line in guests.kind.tickets for _ in range(line.count)]
         pairs += [
@@ -167,51 +168,55 @@ class Queue:
     verdict: LaneVerdict
     all: Line
     gates: Sequence[Line]
+    again: Sequence[Coming]
+    """Those among the comings who had heard before that it was full."""
 
 
-def queue(plan: Plan, entrance: int, delays_s: dict[int, float], bins: Bins) -> Queue:
-    """The queue model again, with the time that the system really took for each guest; at the gates where they were.
-    Of a day that was interrupted only who came until then."""
+def queue(plan: Plan, entrance: int, heard: Heard, bins: Bins) -> Queue:
+    """The queue model again, with the time that the system really took for each guest, and with those who came again
+    because it was full; at the gates where they were. Of a day that was interrupted only who came until then."""
     kept = plan.scenario.entrances[entrance]
-    comings = [
-        replace(coming, service_s=coming.service_s + delays_s.get(number, 0.0))
-        for number, coming in enumerate(plan.comings[entrance])
-        if coming.at_s <= bins.ends_s
-    ]
+    comings = [coming for coming in heard.comings(plan.comings[entrance]) if coming.at_s <= bins.ends_s]
     closes_s = float(plan.scenario.closes)  # who stands in the queue then goes away
-    served = [
-        replace(one, start_s=max(coming.at_s, min(one.start_s, closes_s)))
-        for coming, one in zip(comings, serve_all(comings, kept.lanes), strict=True)
-    ]
-    everybody = list(zip(comings, served, plan.coming_gates[entrance], strict=False))
-    whole = line(kept.name, [(coming, one) for coming, one, _ in everybody], bins)
-    needed = lanes_needed(comings)
+    last_s = min(closes_s, bins.ends_s)
+    played = play(comings, kept.lanes, last_s)
+    stood = [_until(one, closes_s) for one in played]
+    whole = line(kept.name, stood, bins)
+    again = [one.coming for one in stood if one.coming.before]
+    enough = longest_wait_s(comings, kept.lanes, last_s) <= TEN_MINUTES_S
+    needed = lanes_needed(comings, TEN_MINUTES_S, last_s)
+    needed = min(needed, kept.lanes) if enough else needed  # with those who come again one more lane may be worse
     verdict = LaneVerdict(
         kept.name,
         kept.lanes,
         whole.longest_wait_s,
         whole.waited_at,
         needed,
-        longest_wait_s(comings, needed),
-        plan.turned_away[entrance] if bins.ends_s >= closes_s else 0,
+        longest_wait_s(comings, needed, last_s),
+        sum(one.served.start_s >= closes_s for one in played) if bins.ends_s >= closes_s else 0,
+        len(again),
     )
     gates = [
-        line(name, [(coming, one) for coming, one, gate in everybody if gate == number], bins)
+        line(name, [one for one in stood if plan.coming_gates[entrance][one.first] == number], bins)
         for number, name in enumerate(kept.gates)
     ]
-    return Queue(verdict, whole, gates)
+    return Queue(verdict, whole, gates, again)
 
 
-def line(name: str, stood: Sequence[tuple[Coming, Served]], bins: Bins) -> Line:
+def _until(stood: Stood, closes_s: float) -> Stood:
+    """Their wait ends when the queue is closed."""
+    start_s = max(stood.coming.at_s, min(stood.served.start_s, closes_s))
+    return replace(stood, served=replace(stood.served, start_s=start_s))
+
+
+def line(name: str, stood: Sequence[Stood], bins: Bins) -> Line:
     """The queue of those."""
-    comings, served = [coming for coming, _ in stood], [one for _, one in stood]
-    waits = [one.start_s - coming.at_s for coming, one in stood]
-    last = max(range(len(waits)), key=waits.__getitem__, default=None)
+    last = max(stood, key=lambda one: one.wait_s, default=None)
     wait_min = [0.0] * bins.count
-    for coming, wait in zip(comings, waits, strict=True):
-        number = bins.number(coming.at_s)
-        wait_min[number] = max(wait_min[number], wait / 60)
-    counts = standing(comings, served)
+    for one in stood:
+        number = bins.number(one.coming.at_s)
+        wait_min[number] = max(wait_min[number], one.wait_s / 60)
+    counts = standing(stood)
     longest_at_s, longest = max(counts, key=lambda one: one[1], default=(0.0, 0))
     return Line(
         name,
@@ -220,8 +225,8 @@ def line(name: str, stood: Sequence[tuple[Coming, Served]], bins: Bins) -> Line:
         wait_min,
         longest,
         of_day(longest_at_s) if longest else "-",
-        waits[last] if last is not None else 0.0,
-        of_day(comings[last].at_s) if last is not None else "-",
+        last.wait_s if last else 0.0,
+        of_day(last.coming.at_s) if last else "-",
     )
 
 

@@ -194,6 +194,8 @@ class LaneVerdict:
     wait_with_needed_s: float
     turned_away: int = 0
     """Parties that still stood in the queue when it closed, and did not get in."""
+    again: int = 0
+    """How many times a party came again, because it had heard that the park is full."""
 
     @property
     def enough(self) -> bool:
@@ -204,6 +206,8 @@ class LaneVerdict:
     def says(self) -> str:
         """In a sentence."""
         waited = f"longest wait {minutes(self.longest_wait_s)} at {self.at}"
+        if self.again:
+            waited += f", with parties that came again, {self.again:,} times, because the park was full"
         if self.turned_away:
             waited += f", and {self.turned_away:,} parties still in the queue at closing time"
         if not self.enough:
