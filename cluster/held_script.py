@@ -41,19 +41,20 @@ class HeldScript:
         Raises:
             RedisError, OSError, TimeoutError: no answer came; whether the script has run is unknown.
         """
-        async with self._turn, asyncio.timeout(self._timeout_s):
+        async with self._turn:
             if self._ended:
                 raise LostConnectionError("this end has hung up")
             wire = self._wire
             if wire is None or wire.closed:
-                wire = self._wire = await self._connect()
+                async with asyncio.timeout(self._timeout_s):
+                    wire = self._wire = await self._connect()
             try:
-                return await wire.ask("EVALSHA", self._digest, len(keys), *keys, *args)
+                return await wire.ask(self._timeout_s, "EVALSHA", self._digest, len(keys), *keys, *args)
             except ResponseError as error:
                 if not str(error).startswith(NO_SCRIPT):
                     raise
             # The server is new, or was restarted: nothing has run.
-            return await wire.ask("EVAL", self._script, len(keys), *keys, *args)
+            return await wire.ask(self._timeout_s, "EVAL", self._script, len(keys), *keys, *args)
 
     async def _connect(self) -> _Wire:
         loop, server = asyncio.get_running_loop(), self._server
@@ -64,9 +65,9 @@ class HeldScript:
             _, wire = await loop.create_connection(_Wire, server.host, server.port, ssl=tls)
         try:
             if server.password:
-                await wire.ask("AUTH", *filter(None, (server.username, server.password)))
+                await wire.ask(self._timeout_s, "AUTH", *filter(None, (server.username, server.password)))
             if server.db:
-                await wire.ask("SELECT", server.db)
+                await wire.ask(self._timeout_s, "SELECT", server.db)
         except ResponseError:
             wire.close()
             raise
@@ -88,22 +89,27 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.closed = False
 
-    async def ask(self, *command: Any) -> Any:
+    async def ask(self, timeout_s: float, *command: Any) -> Any:
         """One round trip.
 
         Raises:
             ResponseError: the server refuses.
             RedisError, OSError: the connection broke.
+            TimeoutError: the time is over.
         """
         if self._transport is None or self.closed:
             raise LostConnectionError("the connection is closed")
-        answer = self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer = self._answer = loop.create_future()
+        late = loop.call_later(timeout_s, self._give_up, TimeoutError(f"no answer within {timeout_s} s"))
         try:
             self._transport.write(hiredis.pack_command(command))
             found = await answer
         except BaseException:
             self.close()
             raise
+        finally:
+            late.cancel()
         if isinstance(found, ResponseError):
             raise found
         return found

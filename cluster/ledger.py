@@ -374,9 +374,13 @@ class _Wrapped:
             raise UnavailableError(f"the ledger is away ({self._doing}): {error}") from error
 
 
+_ANSWERS = {appended.value.encode(): appended for appended in Appended}
+
+
 def _appended(item: Append, answer: bytes) -> Appended:
-    if answer in (b"DONE", b"FENCED"):
-        return Appended(answer.decode())
+    appended = _ANSWERS.get(answer)
+    if appended is not None:
+        return appended
     raise DamagedDataError(
         f"the log of {item.partition} cannot take sequence {item.sequence} of epoch {item.epoch}: {answer.decode()}"
     )

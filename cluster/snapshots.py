@@ -41,6 +41,8 @@ class Snapshots:
         self._config = config
         self._ledger = ledger
         self._bytes_since: dict[str, int] = {}
+        self._grown: set[str] = set()
+        """Partitions whose log has grown enough."""
         self._size: dict[str, int] = {}
         """Bytes of the last snapshot of each partition that was written here."""
         self._writing: set[str] = set()
@@ -48,12 +50,19 @@ class Snapshots:
     def count(self, appended: Iterable[tuple[Partition, Append]]) -> None:
         """Counts what was appended."""
         for partition, append in appended:
-            self._bytes_since[partition.name] = self._bytes_since.get(partition.name, 0) + len(append.entry)
+            self._count(partition.name, len(append.entry))
+
+    def _count(self, name: str, grown: int) -> None:
+        self._bytes_since[name] = self._bytes_since.get(name, 0) + grown
+        if self._bytes_since[name] > self._limit(name):
+            self._grown.add(name)
 
     def due(self, owned: Iterable[Partition]) -> Iterator[Partition]:
         """At most one partition whose log has grown enough: one at a time keeps turns short."""
+        if not self._grown or self._writing:
+            return  # of nearly every turn
         for partition in owned:
-            if self._bytes_since.get(partition.name, 0) > self._limit(partition.name) and not self._writing:
+            if partition.name in self._grown:
                 yield partition
                 return
 
@@ -71,6 +80,7 @@ class Snapshots:
         """
         self._writing.add(partition.name)
         self._bytes_since[partition.name] = 0
+        self._grown.discard(partition.name)
         return self._write(partition, Still(partition, self._config.partitions))
 
     async def _write(self, partition: Partition, still: Still) -> None:
@@ -83,7 +93,7 @@ class Snapshots:
             log.info("snapshot written", partition=name, sequence=sequence, trimmed_below=below)
         except TransientError as error:
             log.warning("snapshot not written", partition=name, error=str(error))
-            self._bytes_since[name] += int(self._limit(name) * WAITED)
+            self._count(name, int(self._limit(name) * WAITED))
         finally:
             still.release()
             self._writing.discard(name)

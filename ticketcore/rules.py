@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 
 from ticketcore.catalogue import DAY_MINUTES, Catalogue, Gate, Product, Reentry
 from ticketcore.reasons import Reason
 from ticketcore.token import EPOCH_DAY
+
+MINUTE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,15 @@ class Moment:
 
 def moment_at(time_ms: int, time_zone: tzinfo) -> Moment:
     """The moment of a UTC instant in milliseconds, in the park's time zone."""
-    local = datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(time_zone)
-    return Moment(time_ms, (local.date() - EPOCH_DAY).days, local.hour * 60 + local.minute)
+    return Moment(time_ms, *_civil(time_ms // MINUTE_MS, time_zone))
+
+
+@lru_cache(maxsize=64)
+def _civil(minute: int, time_zone: tzinfo) -> tuple[int, int]:
+    """Day and minute of it for a minute since 1970. Clocks are whole minutes off UTC, so that it is one of the park's
+    too; many batches fall into one."""
+    local = datetime.fromtimestamp(minute * 60, UTC).astimezone(time_zone)
+    return (local.date() - EPOCH_DAY).days, local.hour * 60 + local.minute
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ticketcore.park import document
@@ -42,6 +42,7 @@ def priced(catalogue: Catalogue, *lines: OrderLine) -> tuple[PricedLine, ...]:
     return price_lines(catalogue, lines or (line(),), "window", TODAY)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9), st.lists(st.integers(0, 10**6), min_size=1, max_size=16))
 def test_shares_sum_to_the_whole_and_none_is_a_unit_off_its_proportion(total: int, weights: list[int]) -> None:
     shares = share_by_weight(total, weights)
