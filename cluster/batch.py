@@ -127,13 +127,14 @@ class Batch:
 
     def decider(self, index: int) -> Decider | None:
         """The decider of a partition. None: it is not owned here; or it was taken after the batch began, and its last
-        entry is later by an earlier owner's clock: nothing may be decided before that."""
-        decider = self._deciders.get(index)
-        if decider is None:
-            partition = self.owned.get(index)
-            if partition is None or partition.last_time_ms > self.context.moment.time_ms:
-                return None
-            decider = self._deciders[index] = Decider(partition, self.context)
+        entry is later by an earlier owner's clock: nothing may be decided before that; or it was lost and taken again,
+        and what the batch has decided of it is fenced."""
+        decider, partition = self._deciders.get(index), self.owned.get(index)
+        if decider is not None:
+            return decider if decider.partition is partition else None
+        if partition is None or partition.last_time_ms > self.context.moment.time_ms:
+            return None
+        decider = self._deciders[index] = Decider(partition, self.context)
         return decider
 
     def decider_of_ticket(self, ticket_id: int) -> Decider | None:

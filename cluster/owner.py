@@ -279,8 +279,7 @@ class Owner:
         while self._appending is not None and not self._appending.done():
             await self._wake.wait()
             self._wake.clear()
-            if self._may_grow(batch):
-                await self._decide_waiting(batch)
+            await self._decide_waiting(batch)
         await self._appended()
 
     def _may_grow(self, batch: Batch) -> bool:
@@ -298,18 +297,21 @@ class Owner:
         crowd, self._last_scans = batch.scans + self._last_scans > FEW_SCANS, batch.scans
         if crowd and early_s > 0:
             await asyncio.sleep(early_s)
-            if self._may_grow(batch):
-                await self._decide_waiting(batch)
+            await self._decide_waiting(batch)
         self._append_time = loop.time()
 
     async def _decide_waiting(self, batch: Batch) -> None:
-        """A piece at a time: in between what became durable is answered, and what was sent gets on its way."""
-        while self._inbox and batch.scans < MAX_SCANS_A_TURN:
+        """Decides what is waiting now, a piece at a time: in between what became durable is answered, what was sent
+        gets on its way, and others may be put in force. What arrives meanwhile waits: commands count as no scans, and
+        would keep a batch open for ever."""
+        for left in reversed(range(len(self._inbox))):
+            if not self._inbox or batch.scans >= MAX_SCANS_A_TURN or not self._may_grow(batch):
+                break
             scans, work = self._inbox.popleft()
             self._scans_waiting -= scans
             batch.scans += scans
             work(batch)
-            if self._inbox:
+            if left:
                 await asyncio.sleep(0)
         if batch.waiting:
             waiting, batch.waiting = batch.waiting, []

@@ -1,9 +1,9 @@
 """The state of one partition, and how each event changes it. Live decisions and recovery go through the same methods.
 
 Nothing here decides, waits or writes: `cluster.deciding` decides, `cluster.owner` appends. The methods named `count_*`,
-`begin_run`, `hold_run`, `join`, `settle`, `register`, `change`, `refuse`, `lease` change state, one for each kind of
-event, and nothing else does but `cluster.short_way`, which has `join` written out: tests/cluster/test_runs.py compares
-what it leaves with what the long way and recovery leave.
+`begin_run`, `hold_run`, `join`, `settle*`, `register`, `see`, `change`, `refuse`, `lease` change state, one for each
+kind of event, and `age` does by the clock. Of others only `cluster.short_way` does, which has `join` written out:
+tests/cluster/test_runs.py compares what it leaves with what the long way and recovery leave.
 
 A `Visit` is never changed in place: all first admissions of a run at one gate share one. Those are found by the number
 in a ticket's row (`cluster.uses`); all others, and what became of a shared one, in `visits`, which counts before it.
@@ -86,7 +86,7 @@ class Partition:
         self.table = TicketTable(partitions)
         self.uses = Uses()
         self.visits: dict[int, Visit] = {}
-        """Visits that are no other ticket's. The row of each of these tickets has a use."""
+        """Visits by ticket. The row of each of these tickets has a use."""
         self.holds: dict[bytes, Passing | AdmissionRun] = {}
         """Admissions whose passage is awaited, by scan: of a run only what the memory of scans does not lead to."""
         self.awaited = 0
@@ -203,7 +203,7 @@ class Partition:
             self.count_inside(run)
 
     def keep_visit(self, ticket_id: int, zone_number: int, visit: Visit) -> None:
-        """Takes a visit that no other ticket shares."""
+        """Takes a ticket's own visit."""
         self.visits[visit_key(ticket_id, zone_number)] = visit
         if self.table.use(ticket_id) == UNUSED:
             self.table.set_use(ticket_id, BY_TICKET)
@@ -250,14 +250,16 @@ class Partition:
         """Forgets what may be forgotten; called once a batch."""
         if not self.scans.age(now_ms):
             return
-        for queue in self.deadlines.values():
-            for _, held in queue:
+        for timeout_ms, queue in self.deadlines.items():
+            awaited = [item for item in queue if not isinstance(item[1], AdmissionRun) or item[1].awaited()]
+            self.deadlines[timeout_ms] = deque(awaited)  # in a long log that is replayed nearly all is settled
+            for _, held in awaited:
                 if isinstance(held, AdmissionRun):
                     self._hold_forgotten(held)
 
     def _hold_forgotten(self, run: AdmissionRun) -> None:
         """Members that are awaited for longer than their scans are remembered are found by themselves."""
-        if self.scans.run_of(run.scan_ids[0]) is None:
+        if self.scans.run_of(run.scan_ids[0]) is not run:
             self.holds.update(dict.fromkeys(run.awaited(), run))
 
     def hold(self, scan_id: bytes, passing: Passing) -> None:

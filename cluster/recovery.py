@@ -253,6 +253,8 @@ def _restore_run(partition: Partition, run: AdmissionRun, item: events_pb2.Remem
             partition.scans.keep_alike(scan_id, run)
     if item.held_scan_ids:
         partition.hold_run(run, scan_ids_of(item.held_scan_ids))
+    else:
+        run.end()
 
 
 def _restore_totals(partition: Partition, records: Iterable[events_pb2.ProductTotals]) -> None:

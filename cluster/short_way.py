@@ -81,7 +81,7 @@ class _Place(NamedTuple):
     decider: Decider
     chunk_of: Callable[[int], bytearray | None]
     entrance_of: Callable[[bytes], Entrance | None]
-    kept: set[int]
+    shared: set[int]
     young: dict[bytes, Kept]
     old: dict[bytes, Kept]
     leases: dict[int, ZoneLease]
@@ -113,7 +113,7 @@ class ShortWay:
             for position, (ticket_id, ticket, at, digest, scan_id, scan_time_ms) in enumerate(heads, first):
                 place = places.get(ticket_id % partitions) or self._place(ticket_id % partitions, decider_of)
                 if place is not None:
-                    partition, decider, chunk_of, entrance_of, kept, young, old, leases = place
+                    partition, decider, chunk_of, entrance_of, shared, young, old, leases = place
                     number = ticket_id // partitions
                     chunk = chunk_of(number >> CHUNK_ROWS_BITS)
                     offset = (number & ROW_MASK) * ROW_SIZE
@@ -135,7 +135,7 @@ class ShortWay:
                                 add_ticket(ticket_id)
                                 add_gate(gate)
                                 add_time(scan_time_ms)
-                                if kept:
+                                if shared:
                                     chunk = partition.table.changing(number)
                                 chunk[offset + USE_OFFSET : offset + USE_END] = use
                                 young[scan_id] = run
@@ -157,7 +157,7 @@ class ShortWay:
             decider,
             partition.table.chunks.get,
             decider.entrances.get,
-            partition.table.kept,
+            partition.table.shared,
             partition.scans.young,
             partition.scans.old,
             partition.leases,

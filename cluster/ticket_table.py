@@ -68,7 +68,7 @@ class TicketTable:
         self._partitions = partitions
         self.chunks: dict[int, bytearray] = {}
         """Open to the short way of deciding, which looks for rows itself."""
-        self.kept: set[int] = set()
+        self.shared: set[int] = set()
         """Chunks that a snapshot still reads: they are changed by way of `changing`. Always the same set."""
         self._count = 0
         self._terms: dict[bytes, Terms] = {}
@@ -130,22 +130,24 @@ class TicketTable:
         chunk = self.chunks.get(key)
         if chunk is None:
             chunk = self.chunks[key] = bytearray(_EMPTY_CHUNK)
-        elif key in self.kept:
-            self.kept.discard(key)
+        elif key in self.shared:
+            self.shared.discard(key)
             chunk = self.chunks[key] = bytearray(chunk)
         return chunk
 
     def still(self) -> list[tuple[int, bytearray]]:
         """Chunks by number, as they are now, for a snapshot: until `release`, whoever changes one changes a copy."""
-        self.kept.update(self.chunks)
+        self.shared.update(self.chunks)
         return list(self.chunks.items())
 
     def release(self) -> None:
         """Nobody reads what `still` has returned any more."""
-        self.kept.clear()
+        self.shared.clear()
 
     def load(self, number: int, rows: bytes) -> set[tuple[int]]:
-        """Takes a dumped chunk over; answers which uses its rows have."""
+        """Takes a dumped chunk over; answers which uses its rows have. Raises: ValueError: it is none."""
+        if len(rows) != len(_EMPTY_CHUNK):
+            raise ValueError(f"chunk {number} has {len(rows)} bytes")
         uses = set(_USES.iter_unpack(rows))
         self.chunks[number] = bytearray(rows)
         origins = rows[_ORIGIN_OFFSET::ROW_SIZE]

@@ -98,8 +98,14 @@ def admitted_of(snapshot: pb.PartitionSnapshot) -> set[int]:
     """Tickets with an admission that was not given back."""
     own = {(visit.zone_number, ticket_id) for visit in snapshot.visits for ticket_id in visit.ticket_ids}
     admitted = {ticket_id for visit in snapshot.visits if visit.counters[0] for ticket_id in visit.ticket_ids}
-    shared = {number: use.zone_number for number, use in enumerate(snapshot.uses) if use.counters and use.counters[0]}
+    shared = {number: use for number, use in enumerate(snapshot.uses) if use.counters}
     for ticket_id, (_, _, _, use, *_) in _rows(snapshot):
-        if use >= FIRST_SHARED and use in shared and (shared[use], ticket_id) not in own:
+        if use < FIRST_SHARED:
+            continue
+        if use not in shared:
+            raise DamagedDataError(
+                f"in the snapshot of {snapshot.partition} ticket {ticket_id} has use {use}, which is none"
+            )
+        if shared[use].counters[0] and (shared[use].zone_number, ticket_id) not in own:
             admitted.add(ticket_id)
     return admitted

@@ -290,7 +290,8 @@ def test_a_snapshot_that_says_what_cannot_be_stops_its_owner_with_its_name() -> 
         unfounded = events_pb2.PartitionSnapshot(**good, chunks=chunks, uses=uses)  # type: ignore[arg-type]
         with pytest.raises(DamagedDataError, match="snapshot of p0 says what cannot be"):
             restore(Partition("p0", 4), unfounded.SerializeToString(), 4)
-    for data in (b"\xff\xff", odd.SerializeToString()):
+    short = events_pb2.PartitionSnapshot(**good, chunks=[{"number": 0, "rows": bytes(32 * 255)}])  # type: ignore[arg-type]
+    for data in (b"\xff\xff", odd.SerializeToString(), short.SerializeToString()):
         with pytest.raises(DamagedDataError, match="snapshot of p0 says what cannot be"):
             restore(Partition("p0", 4), data, 4)
     with pytest.raises(DamagedDataError, match="snapshot of q0 says what cannot be"):

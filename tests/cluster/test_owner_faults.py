@@ -204,6 +204,66 @@ async def test_what_is_durable_is_answered_while_a_crowd_is_decided(
     assert found[0] < len(later) == len(decided)
 
 
+async def test_what_is_put_in_force_while_a_crowd_is_decided_holds_for_whoever_comes_later(desk: Desk) -> None:
+    """I7: the publisher was told so, and closes a gate by it."""
+    codes, after = [token("day", number) for number in range(1, 2_001)], token("day", 5_000)
+    for start in (0, 1_000):
+        await desk.register(*codes[start : start + 1_000])
+    await desk.register(after)
+    later = small_park.document()
+    later["products"] = [product for product in later["products"] if product["id"] != "day"]
+    await Control(desk.real).publish_catalogue(2, canonical_json(later))
+    crowd = [desk.group(desk.scan(code, lane=SIDE)) for code in codes]
+    told, shown = desk.ask(refresh=link_pb2.RefreshRequest()), list[asyncio.Future[Any]]()
+    told.add_done_callback(lambda _: shown.append(desk.group(desk.scan(after, lane=SIDE))))
+    await asyncio.gather(told, *crowd)
+    (verdict,) = gate_pb2.ServerFrame.FromString((await shown[0]).server_frame).verdicts
+    assert reason(verdict) == "WRONG_PRODUCT"
+
+
+async def test_questions_without_end_keep_no_scan_waiting(desk: Desk) -> None:
+    code = token("day", 1)
+    await desk.register(code)
+    question = control_pb2.InspectTicketsRequest(ticket_ids=[ticket_id(code)])
+    answers = [desk.ask(inspect=question)]
+    shown, turns = desk.group(desk.scan(code, lane=SIDE)), desk.owner.counters.turns
+
+    async def ask() -> None:
+        """Whenever the loop runs, once more."""
+        while not shown.done() and len(answers) < 50_000:
+            answers.append(desk.ask(inspect=question))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(ask(), ask())
+    assert shown.done()
+    assert desk.owner.counters.turns > turns
+    await asyncio.gather(*answers)
+
+
+async def test_units_are_not_taken_back_from_what_was_lost_and_taken_again_meanwhile(desk: Desk) -> None:
+    """I4: the batch that is open has decided on what is fenced; given back is what the new one has logged."""
+    codes, owner = [token("show", number) for number in (2, 4)], desk.owner
+    await desk.register(*codes)
+    owner.owned[0].zone_lease(2).receive(5)
+    await desk.ask(recall=link_pb2.RecallRequest(zone_number=2, wanted=1))
+    held = asyncio.Event()
+    desk.ledger.faults = [Fault(written=True, replied=True, gate=held)]
+    crowd = [desk.group(desk.scan(codes[0], lane=SIDE))]
+    await until(lambda: not desk.ledger.faults)
+    crowd.append(desk.group(desk.scan(codes[1], lane=SIDE)))
+    await asyncio.sleep(0.02)
+    owner.drop([0])
+    await owner.own([0], "")
+    told = desk.ask(recall=link_pb2.RecallRequest(zone_number=2, wanted=2))
+    await asyncio.sleep(0.02)
+    held.set()
+    answer = await told
+    await desk.take_over([0])
+    assert (
+        sum(total.returned_total for total in answer.recall.totals) <= desk.owner.owned[0].zone_lease(2).returned_total
+    )
+
+
 async def test_a_partition_that_is_taken_while_a_batch_is_open_waits_for_the_next_one(desk: Desk) -> None:
     """I1: the batch began before the partition's last entry, by the clock of the earlier owner, which is ahead."""
     codes = [token("day", number) for number in range(1, 5)]

@@ -133,11 +133,13 @@ class Day:
 
 def state_of(partition: Partition) -> dict[str, object]:
     """Everything that a partition holds, but for how old its memory of scans is."""
+    generations = (partition.scans.young, partition.scans.old)
     chunks, deadlines = list(partition.table.chunks.items()), awaited(partition)
     assert partition.awaited == sum(map(len, deadlines.values()))
     return {
         "sequence": partition.sequence,
         "time": partition.last_time_ms,
+        "passings": {scan_id: partition.passing(scan_id) for memory in generations for scan_id in memory},
         "rows": {number: [row[:USE_OFFSET] + row[USE_END:] for row in rows_of(rows)] for number, rows in chunks},
         "tickets": len(partition.table),
         "visits": visits_in(partition),
@@ -356,6 +358,22 @@ def test_a_hold_that_was_restored_is_still_settled_by_report_or_clock(registered
     late = again.passage(second, NOT_PASSED)
     assert late.recorded == gate_pb2.PASSAGE_OUTCOME_ASSUMED, "counted as passed, and marked so"
     assert replayed(again.log, RULES).settled == again.partition.settled
+
+
+@pytest.mark.parametrize("settled", [gate_pb2.PASSAGE_OUTCOME_PASSED, gate_pb2.PASSAGE_OUTCOME_ASSUMED])
+def test_a_passage_that_was_settled_before_a_snapshot_is_settled_after_it(settled: int) -> None:
+    """I1, I5: a device that says later that nobody went through would give the entry back."""
+    bench, shown = Bench(), scan(token("day", 1), 1)
+    bench.register(shown.token)
+    bench.send(shown)
+    if settled == gate_pb2.PASSAGE_OUTCOME_PASSED:
+        bench.passage(shown, settled)
+    else:
+        bench.now_ms += 20_000
+        bench.assume_passages()
+    again = bench.recovered(snapshot_after=len(bench.log))
+    assert again.passage(shown, NOT_PASSED).recorded == settled
+    assert reason(again.send(scan(shown.token, 2, again.now_ms))[0]) == "ALREADY_USED"
 
 
 def test_a_passage_is_awaited_for_longer_than_its_scan_is_remembered() -> None:

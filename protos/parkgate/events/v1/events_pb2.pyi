@@ -1130,7 +1130,7 @@ class ZoneInside(_message.Message):
     zone_number: _builtins.int
     """The zone."""
     persons: _builtins.int
-    """May be below zero: guests leave whose entry was never seen."""
+    """Who were admitted there and have not been seen leaving."""
     def __init__(
         self,
         *,
