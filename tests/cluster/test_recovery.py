@@ -139,7 +139,7 @@ def state_of(partition: Partition) -> dict[str, object]:
     return {
         "sequence": partition.sequence,
         "time": partition.last_time_ms,
-        "passings": {scan_id: partition.passing(scan_id) for memory in generations for scan_id in memory},
+        "awaited": {scan_id for memory in generations for scan_id in memory if partition.passing(scan_id) is not None},
         "rows": {number: [row[:USE_OFFSET] + row[USE_END:] for row in rows_of(rows)] for number, rows in chunks},
         "tickets": len(partition.table),
         "visits": visits_in(partition),
