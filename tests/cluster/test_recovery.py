@@ -133,13 +133,14 @@ class Day:
 
 def state_of(partition: Partition) -> dict[str, object]:
     """Everything that a partition holds, but for how old its memory of scans is."""
-    generations = (partition.scans.young, partition.scans.old)
     chunks, deadlines = list(partition.table.chunks.items()), awaited(partition)
     assert partition.awaited == sum(map(len, deadlines.values()))
+    remembered = {*partition.scans.young, *partition.scans.old}
+    members = {scan_id for items in deadlines.values() for _, scan_id, _ in items}
+    assert {scan_id for scan_id in remembered if partition.passing(scan_id) is not None} <= members
     return {
         "sequence": partition.sequence,
         "time": partition.last_time_ms,
-        "awaited": {scan_id for memory in generations for scan_id in memory if partition.passing(scan_id) is not None},
         "rows": {number: [row[:USE_OFFSET] + row[USE_END:] for row in rows_of(rows)] for number, rows in chunks},
         "tickets": len(partition.table),
         "visits": visits_in(partition),
