@@ -62,7 +62,8 @@ class Snapshots:
         if not self._grown or self._writing:
             return  # of nearly every turn
         for partition in owned:
-            if partition.name in self._grown:
+            name = partition.name  # the limit may have risen since, with the last snapshot's size
+            if name in self._grown and self._bytes_since[name] > self._limit(name):
                 yield partition
                 return
 

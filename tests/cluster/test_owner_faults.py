@@ -64,6 +64,28 @@ async def test_a_snapshot_waits_until_the_log_is_as_long_as_the_last_one(valkey_
     await desk.stop()
 
 
+async def test_what_is_logged_while_a_snapshot_is_written_counts_against_the_size_of_that_one(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await Desk(valkey_url, partitions=1, snapshot_after_events=0).start()
+    partition, held, write = desk.owner.owned[0], asyncio.Event(), desk.real.write_snapshot
+
+    async def slowly(name: str, epoch: int, sequence: int, parts: Any) -> int:
+        await held.wait()
+        return await write(name, epoch, sequence, parts)
+
+    monkeypatch.setattr(desk.real, "write_snapshot", slowly)
+    await desk.register(*(token("day", number) for number in range(1, 301)))  # 18 kB of rows
+    await desk.register(token("day", 301))
+    held.set()
+    await until(lambda: partition.snapshot_sequence == 1)
+    for number in range(302, 306):
+        await desk.register(token("day", number))
+        await asyncio.sleep(0.01)
+    assert partition.snapshot_sequence == 1
+    await desk.stop()
+
+
 async def test_a_snapshot_that_failed_is_tried_again_soon(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a whole interval of log later, and not with every turn."""
     desk = await Desk(valkey_url, partitions=1, snapshot_after_events=100).start()  # 10 kB
