@@ -44,19 +44,20 @@ class HeldScript:
         async with self._turn:
             if self._ended:
                 raise LostConnectionError("this end has hung up")
+            deadline = asyncio.get_running_loop().time() + self._timeout_s
             wire = self._wire
             if wire is None or wire.closed:
-                async with asyncio.timeout(self._timeout_s):
-                    wire = self._wire = await self._connect()
+                async with asyncio.timeout_at(deadline):
+                    wire = self._wire = await self._connect(deadline)
             try:
-                return await wire.ask(self._timeout_s, "EVALSHA", self._digest, len(keys), *keys, *args)
+                return await wire.ask(deadline, "EVALSHA", self._digest, len(keys), *keys, *args)
             except ResponseError as error:
                 if not str(error).startswith(NO_SCRIPT):
                     raise
             # The server is new, or was restarted: nothing has run.
-            return await wire.ask(self._timeout_s, "EVAL", self._script, len(keys), *keys, *args)
+            return await wire.ask(deadline, "EVAL", self._script, len(keys), *keys, *args)
 
-    async def _connect(self) -> _Wire:
+    async def _connect(self, deadline: float) -> _Wire:
         loop, server = asyncio.get_running_loop(), self._server
         tls = server.ssl_context.get() if isinstance(server, redis.asyncio.SSLConnection) else None
         if isinstance(server, redis.asyncio.UnixDomainSocketConnection):
@@ -65,9 +66,9 @@ class HeldScript:
             _, wire = await loop.create_connection(_Wire, server.host, server.port, ssl=tls)
         try:
             if server.password:
-                await wire.ask(self._timeout_s, "AUTH", *filter(None, (server.username, server.password)))
+                await wire.ask(deadline, "AUTH", *filter(None, (server.username, server.password)))
             if server.db:
-                await wire.ask(self._timeout_s, "SELECT", server.db)
+                await wire.ask(deadline, "SELECT", server.db)
         except ResponseError:
             wire.close()
             raise
@@ -89,8 +90,8 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.closed = False
 
-    async def ask(self, timeout_s: float, *command: Any) -> Any:
-        """One round trip.
+    async def ask(self, deadline: float, *command: Any) -> Any:
+        """One round trip. `deadline` is by the loop's clock.
 
         Raises:
             ResponseError: the server refuses.
@@ -101,7 +102,7 @@ class _Wire(asyncio.Protocol):
             raise LostConnectionError("the connection is closed")
         loop = asyncio.get_running_loop()
         answer = self._answer = loop.create_future()
-        late = loop.call_later(timeout_s, self._give_up, TimeoutError(f"no answer within {timeout_s} s"))
+        late = loop.call_at(deadline, self._give_up, TimeoutError("no answer in time"))
         try:
             self._transport.write(hiredis.pack_command(command))
             found = await answer

@@ -1,8 +1,8 @@
 """First visits that tickets share, by number. A ticket's row holds the number (`cluster.ticket_table`).
 
 Most tickets of a day are used once, at the same gates and instants as others. A dict from ticket to counters took 100
-bytes for each, and looking and storing there were two more looks into memory that is in no cache: with them a scan of
-a large frame cost the whole system a quarter more. The row is looked at anyway.
+bytes for each, and looking and storing there were two more looks into memory that is in no cache: a tenth of what an
+owner takes to decide a scan of a large frame. The row is looked at anyway.
 """
 
 from __future__ import annotations
