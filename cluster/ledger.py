@@ -11,7 +11,7 @@ arguments until it answers; it never appends twice.
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -150,8 +150,9 @@ class Ledger:
             if row[0] is not None
         }
 
-    async def append(self, appends: Sequence[Append]) -> list[Appended]:
-        """Appends all entries, each to its partition; durable when answered.
+    def append(self, appends: Sequence[Append]) -> Awaitable[list[Appended]]:
+        """Appends all entries, each to its partition: at once if the connection is open, else when it is awaited. What
+        became of them is awaited; durable when answered.
 
         Raises:
             UnknownOutcomeError: no answer came. Repeat the very same call.
@@ -162,11 +163,7 @@ class Ledger:
         for item in appends:
             keys += (_key(item.partition, "head"), _key(item.partition, "log"))
             arguments += (str(item.epoch), str(item.sequence), item.batch_id, seal(item.entry))
-        try:
-            answers = await self._append(keys=keys, args=arguments)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise UnknownOutcomeError(f"the ledger did not answer an append: {error}", 50) from error
-        return [_appended(item, answer) for item, answer in zip(appends, answers, strict=True)]
+        return _Appending(appends, self._append(keys=keys, args=arguments))
 
     async def entries(self, partition: str, after: int, until: int) -> AsyncIterator[events_pb2.LogEntry]:
         """Log entries with sequences in (after, until], in order.
@@ -372,6 +369,24 @@ class _Wrapped:
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (RedisError, OSError, TimeoutError)):
             raise UnavailableError(f"the ledger is away ({self._doing}): {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Appending:
+    """What `Ledger.append` answers."""
+
+    appends: Sequence[Append]
+    asked: Awaitable[list[bytes]]
+
+    def __await__(self) -> Generator[Any, None, list[Appended]]:
+        return self._answer().__await__()
+
+    async def _answer(self) -> list[Appended]:
+        try:
+            answers = await self.asked
+        except (RedisError, OSError, TimeoutError) as error:
+            raise UnknownOutcomeError(f"the ledger did not answer an append: {error}", 50) from error
+        return [_appended(item, answer) for item, answer in zip(self.appends, answers, strict=True)]
 
 
 _ANSWERS = {appended.value.encode(): appended for appended in Appended}

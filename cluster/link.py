@@ -180,15 +180,18 @@ class LinkClient:
             answer(None)
             return group_id
         self._groups[group_id] = answer
-        if not self._outgoing:
-            self._flush_soon()
-        if not self._outgoing or self._outgoing_bytes > MAX_BATCH:
+        first = not self._outgoing
+        if first or self._outgoing_bytes > MAX_BATCH:
             self._outgoing.append(link_pb2.LinkRequest())
             self._outgoing_bytes = 0
         self._outgoing[-1].scans.groups.add(
             group_id=group_id, client_frame=client_frame, gate_numbers=gate_numbers, heads=heads
         )
         self._outgoing_bytes += len(client_frame) + len(heads)
+        if len(self._groups) == 1:
+            self._flush()  # nobody else waits
+        elif first:
+            self._flush_soon()
         return group_id
 
     def forget(self, group_id: int) -> None:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -24,7 +25,7 @@ from cluster.config import ClusterConfig
 from cluster.control import POLL_S, Control
 from cluster.ending import end
 from cluster.leasing import Leasing
-from cluster.ledger import Appended, Ledger
+from cluster.ledger import Append, Appended, Ledger
 from cluster.link import Connection
 from cluster.minute import Context, Minute
 from cluster.partition import Partition
@@ -66,6 +67,16 @@ SHED_RETRY_MS = 500
 BUSY = "the owner has as many calls waiting as may be; nothing was done, ask again"
 
 Work = Callable[[Batch], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Append:
+    """The entries of a batch, and what the ledger was asked; None if there are none."""
+
+    entries: Sequence[tuple[Partition, Append]]
+    asked: Awaitable[list[Appended]] | None
+
+
 log = structlog.get_logger("cluster.owner")
 
 
@@ -265,9 +276,9 @@ class Owner:
                 await self._decide_more(batch)
                 await self._pace(batch)
                 self._deciding = None
-                self._appending = self._spawn(self._commit(batch))
+                self._appending = self._spawn(self._commit(batch, self._begin_append(batch)))
                 self._appending.add_done_callback(lambda _: self._wake.set())
-                await asyncio.sleep(0)  # the append is on its way before anything more is decided
+                await asyncio.sleep(0)  # what came meanwhile is read before anything more is decided
 
     async def _appended(self) -> None:
         """Waits for the append that is in flight."""
@@ -317,17 +328,25 @@ class Owner:
             waiting, batch.waiting = batch.waiting, []
             self._wait_for_capacity(waiting)
 
-    async def _commit(self, batch: Batch) -> None:
-        """Makes a batch durable, then answers it."""
-        appended = await self._append(batch)
-        await self._prove_ownership(batch.told_of() - appended)
-        self.counters.turns += 1
-        self.counters.scans += batch.scans
+    def _begin_append(self, batch: Batch) -> _Append:
+        """An append is on its way in the turn that has decided it."""
+        entries = list(batch.appends())
+        return _Append(entries, self.ledger.append([append for _, append in entries]) if entries else None)
+
+    async def _commit(self, batch: Batch, append: _Append) -> None:
+        """Waits until a batch is durable, then answers it."""
+        await self._durable(batch, append)
+        unproven = batch.told_of() - {partition for partition, _ in append.entries}
+        if unproven:
+            await self._prove_ownership(unproven)
         if self._met_fence:
             batch.forget_fenced()
         for _, reply in batch.replies:
             reply()
         send_groups(batch.ready_groups)
+        self.counters.turns += 1
+        self.counters.scans += batch.scans
+        self._snapshots.count(append.entries)
         if self._deciding is None:
             self._begin_snapshot()
 
@@ -347,28 +366,28 @@ class Owner:
             self._minute = Minute(rules, moment, self.control.modes)
         return Context(moment, self._minute, self.control.ring)
 
-    async def _append(self, batch: Batch) -> set[Partition]:
-        """Appends the batch; returns its partitions. Those that turn out to be fenced are marked so, and dropped."""
-        pairs = list(batch.appends())
-        if not pairs:
-            return set()
-        appends = [append for _, append in pairs]
+    async def _durable(self, batch: Batch, append: _Append) -> None:
+        """Waits until a batch's entries are appended. Partitions that turn out to be fenced are marked so, and
+        dropped."""
+        if append.asked is None:
+            return
+        asked = append.asked
         while True:
             try:
-                answers = await self.ledger.append(appends)
+                answers = await asked
                 break
             except UnknownOutcomeError as error:
                 self.counters.append_retries += 1
                 log.warning("append repeated", owner=self.name, error=str(error))
                 await asyncio.sleep(APPEND_RETRY_S)
-        for (partition, append), answer in zip(pairs, answers, strict=True):
+                asked = self.ledger.append([item for _, item in append.entries])
+        for (partition, item), answer in zip(append.entries, answers, strict=True):
             if answer is Appended.FENCED:
                 partition.fenced = self._met_fence = True
-                continue
-            partition.appended(append.sequence, batch.context.moment.time_ms)
-        self._drop_fenced()
-        self._snapshots.count(pairs)
-        return {partition for partition, _ in pairs}
+            else:
+                partition.appended(item.sequence, batch.context.moment.time_ms)
+        if Appended.FENCED in answers:
+            self._drop_fenced()
 
     async def _prove_ownership(self, partitions: set[Partition]) -> None:
         """An answer that changes nothing must be as true as one that does: a replaced owner's "already used" would be

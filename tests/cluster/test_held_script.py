@@ -67,7 +67,7 @@ async def test_the_answer_to_a_call_that_was_given_up_is_never_that_to_the_next(
             await script(keys=["calls"], args=["2", TURNS])
         script._timeout_s = 2.0
     else:
-        call = asyncio.create_task(script(keys=["calls"], args=["2", TURNS]))
+        call = asyncio.ensure_future(script(keys=["calls"], args=["2", TURNS]))
         await asyncio.sleep(0.05)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):

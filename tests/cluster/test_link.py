@@ -113,7 +113,7 @@ async def test_groups_of_one_turn_travel_together_and_a_crowd_of_large_ones_in_s
     for number in range(10):
         link.scan(b"%010d" % number, b"", [1], answers.append)
     await _until(lambda: len(answers) == 10)
-    assert len(owner.requests) == 1
+    assert [len(request.scans.groups) for request in owner.requests] == [1, 9], "the first waits for nobody"
     for number in range(40):
         link.scan(b"%010d" % number + bytes(1024 * 1024), b"", [1], answers.append)
     await _until(lambda: len(answers) == 50)

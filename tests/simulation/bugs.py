@@ -73,7 +73,7 @@ def _fence_ignored(item: Append, answer: bytes) -> Appended:
 
 async def _answer_first(self: Ledger, appends: Sequence[Append]) -> list[Appended]:
     """The append is on its way; surely it will arrive."""
-    asyncio.get_running_loop().create_task(ledger.Ledger.append(self, appends))
+    asyncio.ensure_future(ledger.Ledger.append(self, appends))
     return [Appended.DONE] * len(appends)
 
 

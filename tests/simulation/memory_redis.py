@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -209,7 +209,7 @@ class MemoryRedis:
         """The append script, which is called with keys and arguments."""
         if text != APPEND:
             raise NotImplementedError("only cluster/append.lua is registered")
-        return lambda keys, args: self.trip(lambda: self.server.append(keys, args))
+        return lambda keys, args: _Asked(self, keys, args)
 
     async def eval(self, text: str, number_of_keys: int, *rest: Any) -> Any:
         keys, arguments = rest[:number_of_keys], rest[number_of_keys:]
@@ -229,6 +229,18 @@ class MemoryRedis:
             return found
         await asyncio.sleep(min(block / 1_000, LOOK_AGAIN_S))
         return await self.trip(lambda: self.server.xread(key, after, count))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A call of the script, which is made when it is awaited: a process may die before."""
+
+    client: MemoryRedis
+    keys: Sequence[str]
+    arguments: Sequence[Any]
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self.client.trip(lambda: self.client.server.append(self.keys, self.arguments)).__await__()
 
 
 class _Pipeline:
