@@ -204,7 +204,7 @@ class _Wire(asyncio.Protocol):
         if answer.done():
             self.close()  # its caller has given it up
         elif isinstance(found, ResponseError):
-            answer.set_exception(found)
+            _fail(answer, found)
         else:
             answer.set_result(found)
 
@@ -215,4 +215,9 @@ class _Wire(asyncio.Protocol):
         answer, self._answer = self._answer, None
         self.close()
         if answer is not None and not answer.done():
-            answer.set_exception(why)
+            _fail(answer, why)
+
+
+def _fail(answer: asyncio.Future[Any], why: Exception) -> None:
+    answer.set_exception(why)
+    answer.exception()  # looked at: an owner that is stopped awaits it no more, and that is no fault to be logged

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster.gate_session import MAX_FRAMES_IN_FLIGHT, Outbox
+from cluster.gate_session import MAX_ANSWER_BYTES, MAX_FRAMES_IN_FLIGHT, Outbox
 from ops.pki import Kind
 from parkgate.cluster.v1 import control_pb2
 from parkgate.gate.v1 import gate_pb2
@@ -53,6 +53,13 @@ class RawStream:
                 frame = gate_pb2.ServerFrame.FromString(raw)
                 if not frame.HasField("command"):
                     return frame
+
+    async def verdicts(self, count: int) -> list[gate_pb2.Verdict]:
+        """At least so many, in however many frames."""
+        found: list[gate_pb2.Verdict] = []
+        while len(found) < count:
+            found += (await self.read()).verdicts
+        return found
 
     async def ended_with(self) -> tuple[grpc.StatusCode, str]:
         async with asyncio.timeout(10):
@@ -162,8 +169,7 @@ async def test_whatever_was_sent_before_the_client_finished_is_answered(cluster:
             for _ in range(30):
                 await stream.send(gate_pb2.ClientFrame(scans=[scan(b"x")]))
             await stream.call.done_writing()
-            answers = [await stream.read() for _ in range(30)]
-            assert all(len(frame.verdicts) == 1 for frame in answers)
+            assert len(await stream.verdicts(30)) == 30
             assert (await stream.ended_with())[0] is grpc.StatusCode.OK
 
 
@@ -222,6 +228,35 @@ async def test_an_outbox_has_room_only_for_so_many_frames_asked_or_waiting_to_be
         await waiting
 
 
+async def test_answers_that_wait_together_are_written_together_and_what_is_unasked_keeps_its_place() -> None:
+    """Each write costs gRPC as much as deciding the scan; a command that came between is heard between."""
+    outbox = Outbox()
+    answers = [gate_pb2.ServerFrame(verdicts=[gate_pb2.Verdict(scan_id=bytes([n]) * 16)]) for n in range(4)]
+    command = gate_pb2.ServerFrame(command=gate_pb2.Command(catalogue_version=7))
+    for answer in answers[:3]:
+        outbox.asked(1)(answer.SerializeToString())
+    outbox.put(command.SerializeToString())
+    outbox.asked(1)(answers[3].SerializeToString())
+    outbox.close()
+    written = [gate_pb2.ServerFrame.FromString(raw) async for raw in _everything(outbox)]
+    assert [[verdict.scan_id[0] for verdict in frame.verdicts] for frame in written] == [[0, 1, 2], [], [3]]
+    assert [frame.HasField("command") for frame in written] == [False, True, False]
+
+
+async def test_answers_are_joined_up_to_a_size_and_a_larger_one_goes_alone() -> None:
+    outbox = Outbox()
+    sizes = [MAX_ANSWER_BYTES - 10, 10, 1, MAX_ANSWER_BYTES + 1, 5]
+    for size in sizes:
+        outbox.asked(1)(bytes(size))
+    outbox.close()
+    assert [len(raw) async for raw in _everything(outbox)] == [MAX_ANSWER_BYTES, 1, MAX_ANSWER_BYTES + 1, 5]
+
+
+async def _everything(outbox: Outbox) -> AsyncIterator[bytes]:
+    while (raw := await outbox.next()) is not None:
+        yield raw
+
+
 async def test_a_frame_whose_time_is_over_is_answered_retry_and_its_scans_tell_the_truth_later(
     cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,9 +297,11 @@ async def test_frames_in_flight_are_each_answered_in_their_own_order(two_owners:
         ]
         for frame in frames:
             await stream.send(frame)
-        answers = {(await_frame := await stream.read()).verdicts[0].scan_id: await_frame for _ in frames}
+        answers = await stream.verdicts(len(codes))
+    order = [verdict.scan_id for verdict in answers]
     for frame in frames:
-        verdicts = answers[frame.scans[0].scan_id].verdicts
+        begin = order.index(frame.scans[0].scan_id)
+        verdicts = answers[begin : begin + len(frame.scans)]
         assert [verdict.scan_id for verdict in verdicts] == [item.scan_id for item in frame.scans]
         assert [verdict.ticket_id for verdict in verdicts] == [ticket_id(item.token) for item in frame.scans]
         assert all(verdict.decision == ADMIT for verdict in verdicts)

@@ -39,6 +39,25 @@ async def test_callers_that_come_together_each_hear_their_own_answer(echo: HeldS
     assert calls_done(valkey_url) == 200
 
 
+async def test_a_call_is_on_its_way_before_anybody_awaits_its_answer(echo: HeldScript, valkey_url: str) -> None:
+    await echo(keys=["calls"], args=["1"])
+    call = echo(keys=["calls"], args=["2"])
+    for _ in range(200):
+        if calls_done(valkey_url) == 2:
+            break
+        await asyncio.sleep(0.01)
+    assert calls_done(valkey_url) == 2
+    assert await call == b"2"
+
+
+async def test_a_call_that_nobody_awaits_keeps_its_answer_to_itself(echo: HeldScript, valkey_url: str) -> None:
+    """I2: an owner that is stopped leaves the answer to its last append behind."""
+    await echo(keys=["calls"], args=["1"])
+    echo(keys=["calls"], args=["2"])
+    assert await echo(keys=["calls"], args=["3"]) == b"3"
+    assert calls_done(valkey_url) == 3
+
+
 async def test_a_server_that_has_forgotten_the_script_is_told_it_again(echo: HeldScript, valkey_url: str) -> None:
     await echo(keys=["calls"], args=["1"])
     with redis.Redis.from_url(valkey_url) as client:
@@ -56,7 +75,7 @@ async def test_a_broken_connection_is_told_once_and_made_again(echo: HeldScript,
     assert await echo(keys=["calls"], args=["3"]) == b"3"
 
 
-@pytest.mark.parametrize("how", ["time-out", "cancelled"])
+@pytest.mark.parametrize("how", ["time-out", "cancelled", "cancelled at once"])
 async def test_the_answer_to_a_call_that_was_given_up_is_never_that_to_the_next(valkey_url: str, how: str) -> None:
     """I2: an append that is done would else be taken for another one that is not."""
     script = HeldScript(valkey_url, SLOW, 2.0)
@@ -66,6 +85,12 @@ async def test_the_answer_to_a_call_that_was_given_up_is_never_that_to_the_next(
         with pytest.raises(TimeoutError):
             await script(keys=["calls"], args=["2", TURNS])
         script._timeout_s = 2.0
+    elif how == "cancelled at once":
+        call = asyncio.ensure_future(script(keys=["calls"], args=["2", TURNS]))
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.sleep(0.05)
     else:
         call = asyncio.ensure_future(script(keys=["calls"], args=["2", TURNS]))
         await asyncio.sleep(0.05)

@@ -73,7 +73,8 @@ def _fence_ignored(item: Append, answer: bytes) -> Appended:
 
 async def _answer_first(self: Ledger, appends: Sequence[Append]) -> list[Appended]:
     """The append is on its way; surely it will arrive."""
-    asyncio.ensure_future(ledger.Ledger.append(self, appends))
+    on_its_way = asyncio.ensure_future(ledger.Ledger.append(self, appends))
+    on_its_way.add_done_callback(lambda done: done.cancelled() or done.exception())
     return [Appended.DONE] * len(appends)
 
 

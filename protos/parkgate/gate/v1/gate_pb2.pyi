@@ -1002,7 +1002,9 @@ class ServerFrame(_message.Message):
 
     @_builtins.property
     def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Verdict]:
-        """Answers to one client frame's scans, in their order."""
+        """Answers to scans. Those of one client frame stand together, in its order; client frames that were in flight together
+        may be answered in one frame. A verdict belongs to the scan of its scan_id.
+        """
 
     @_builtins.property
     def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassageReceipt]:
