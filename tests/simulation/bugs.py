@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -24,8 +24,10 @@ from cluster.hosting import OwnerHost
 from cluster.ledger import Append, Appended
 from cluster.minute import Known
 from cluster.owner import Owner
+from cluster.partition import Partition
 from cluster.quota_owner import QuotaOwner
 from cluster.quota_state import QuotaState
+from cluster.runs import AdmissionRun
 from cluster.scan_memory import ScanMemory
 from gateclient.session import Session
 from parkgate.gate.v1 import gate_pb2
@@ -289,6 +291,14 @@ def _grow_while_young(self: Owner, batch: Any) -> bool:
     return self._clock() - batch.context.moment.time_ms < owner.MAX_BATCH_AGE_MS
 
 
+def _await_all(self: Partition, run: AdmissionRun, _scan_ids: Iterable[bytes]) -> None:
+    """A run that is recovered awaits all of its members."""
+    _HOLD_RUN(self, run, run.scan_ids)
+
+
+_HOLD_RUN = Partition.hold_run
+
+
 async def _recall_the_missing(routes: Any, zone: Any, wanted: int, but: str = "") -> Any:
     """What is leased beyond a lowered capacity stays where it is."""
     return await recalling.recall(routes, zone, wanted - max(-zone.free, 0), but)
@@ -436,6 +446,10 @@ BUGS = {
         "what is asked after a catalogue was read is decided by the one before", "catalogue",
         _patch((Owner, "_may_grow", _grow_while_young)), 3_000,
     ),
+    "settled forgotten": Bug(
+        "a partition that comes back from a snapshot awaits passages again that were settled before", "everything",
+        _patch((Partition, "hold_run", _await_all)), 1_000,
+    ),
     "overhang stays": Bug(
         "units that are leased beyond a lowered capacity, and unused, are not recalled", "catalogue",
         _patch((quota_owner, "recall", _recall_the_missing)), 1_000,
@@ -473,6 +487,7 @@ BREAKS = {
     "taken, not announced": ("I10",),
     "stale worker stops": ("I8",),
     "batch grows on": ("I1", "I7"),
+    "settled forgotten": ("I1", "I5"),
     "overhang stays": ("I4",),
     "last entry refused": ("I7",),
     "silent is full": ("I4",),
