@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from loadtest.bench import meters, steady
 from loadtest.bench.client import Plan
@@ -19,6 +20,8 @@ PER_S = 2_000.0
 STREAMS = (1, 100, 1_000)
 COMMON_STREAMS = 100
 SCANS = 10_000
+PASSES = 3
+"""With millions of tickets. With few there is one, in which all of them are used."""
 IDLE_S = 3.0
 HALF_LOAD_S = 8.0
 LAST_EVENTS_S = 2.0
@@ -33,8 +36,16 @@ class Steady:
     stack: meters.Where
     next_plan: Callable[[int, int], Plan]
 
-    async def cpu_per_scan_us(self, streams: int) -> float:
-        """CPU microseconds of the whole system for a scan."""
+    async def cpu_per_scan_us(self, streams: Sequence[int], passes: int) -> dict[int, float]:
+        """CPU microseconds of the whole system for a scan, by number of streams: of each the median of so many passes,
+        in turn."""
+        found: dict[int, list[float]] = {number: [] for number in streams}
+        for _ in range(passes):
+            for number in streams:
+                found[number].append(await self._cpu_per_scan_us(number))
+        return {number: median(costs) for number, costs in found.items()}
+
+    async def _cpu_per_scan_us(self, streams: int) -> float:
         meters.settle(self.stack)
         idle = self.idle_share()
         began: list[float] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,8 +66,22 @@ def summary(results: Mapping[str, list[Result]]) -> dict[str, Result]:
     return medians
 
 
-def ratios(figures: Mapping[str, Result]) -> dict[str, float]:
-    """The ratios of one run; one that could not be measured is left out."""
+Rounds = Mapping[str, Sequence[float]]
+"""A figure of each round, by name."""
+
+
+def of_rounds(results: Mapping[str, list[Result]]) -> Rounds:
+    """The ratios of each round, of what was measured minutes apart; one that could not be measured is left out."""
+    rounds = [_of_round(dict(zip(results, round_, strict=True))) for round_ in zip(*results.values(), strict=True)]
+    return {name: [found[name] for found in rounds] for name in rounds[0]}
+
+
+def medians_of(rounds: Rounds) -> dict[str, float]:
+    """Of each ratio the median of its rounds: a machine that is slow for a minute spoils one round, and no more."""
+    return {name: statistics.median(values) for name, values in rounds.items()}
+
+
+def _of_round(figures: Mapping[str, Result]) -> dict[str, float]:
     redis = [figure.per_s for name, figure in figures.items() if name.startswith("redis_lua")]
     found = {
         "single_vs_echo": figures["system_single_400"].per_s / figures["echo_400"].per_s,
@@ -83,7 +97,7 @@ def ratios(figures: Mapping[str, Result]) -> dict[str, float]:
     return found
 
 
-def show(console: Console, figures: Mapping[str, Result], found: Mapping[str, float]) -> None:
+def show(console: Console, figures: Mapping[str, Result], found: Mapping[str, float], rounds: Rounds) -> None:
     """Prints both tables."""
     table = Table(
         "scenario",
@@ -97,7 +111,7 @@ def show(console: Console, figures: Mapping[str, Result], found: Mapping[str, fl
         table.add_row(name, f"{figure.per_s:,.0f}", *latencies, str(figure.retried))
     console.print(table)
     bars = Table("figure", title="Against the bars", title_justify="left")
-    for column in ("measured", "bar", ""):
+    for column in ("measured", "of the rounds", "bar", ""):
         bars.add_column(column, justify="right")
     for name, bar in BARS.items():
         value = found.get(name, math.nan)
@@ -105,7 +119,9 @@ def show(console: Console, figures: Mapping[str, Result], found: Mapping[str, fl
         verdict = (
             "not measured" if math.isnan(value) else "[green]met[/green]" if bar.met(value) else "[red]missed[/red]"
         )
-        bars.add_row(name, f"{value:,.2f}", limit, verdict)
+        of_round = rounds.get(name, ())
+        span = f"{min(of_round):,.2f} to {max(of_round):,.2f}" if of_round else "–"
+        bars.add_row(name, f"{value:,.2f}", span, limit, verdict)
     console.print(bars)
     console.print(f"Against an echo that polls as we do: {found.get('single_vs_echo_polling', math.nan):.2f} (no bar)")
     console.print(
@@ -114,7 +130,7 @@ def show(console: Console, figures: Mapping[str, Result], found: Mapping[str, fl
     )
 
 
-def write(path: Path, figures: Mapping[str, Result], found: Mapping[str, float]) -> None:
+def write(path: Path, figures: Mapping[str, Result], found: Mapping[str, float], rounds: Rounds) -> None:
     """Writes `build/bench.json`."""
     scenarios = [
         {"name": name, "per_s": figure.per_s, "p50_ms": figure.p50_ms or None, "p99_ms": figure.p99_ms or None}
@@ -122,7 +138,8 @@ def write(path: Path, figures: Mapping[str, Result], found: Mapping[str, float])
     ]
     known = {name: value for name, value in found.items() if not math.isnan(value)}
     notes = {name: text for name, text in NOTES.items() if name in known}
-    path.write_text(json.dumps({"scenarios": scenarios, "ratios": known, "notes": notes}, indent=1) + "\n")
+    file = {"scenarios": scenarios, "ratios": known, "rounds": rounds, "notes": notes}
+    path.write_text(json.dumps(file, indent=1) + "\n")
 
 
 def all_met(found: Mapping[str, float]) -> bool:

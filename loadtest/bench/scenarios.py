@@ -18,7 +18,7 @@ from ops.polling import PLAIN_POLLING
 SECONDS = 4.0
 FRAME = 200
 FRAME_STREAMS = 48
-TOKENS_A_ROUND = {"single_100": 70_000, "single_400": 70_000, "frames_200": 900_000, "lone": 8_000}
+TOKENS_A_ROUND = {"single_100": 70_000, "single_400": 80_000, "frames_200": 900_000, "lone": 8_000}
 PEER_TOKENS = 60_000
 """Tokens a run of a peer; each run has its own, so that each is redeemed once."""
 PEERS = 5

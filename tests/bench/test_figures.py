@@ -50,18 +50,26 @@ FIGURES = {
 }
 
 
-def test_ratios_are_of_one_run_and_against_the_better_peer() -> None:
-    assert figures.ratios(FIGURES) == pytest.approx(
-        {
-            "single_vs_echo": 0.6,
-            "single_vs_echo_polling": 0.5,
-            "single_vs_postgres": 3.0,
-            "orders_per_s": 450.0,
-            "reporting_per_s": 70_000.0,
-            "frames_vs_redis_lua": 2.4,
-            "lone_vs_floor": 1.8,
-        }
-    )
+def test_ratios_are_of_one_round_and_against_the_better_peer() -> None:
+    assert figures.of_rounds({name: [figure] for name, figure in FIGURES.items()}) == {
+        "single_vs_echo": [pytest.approx(0.6)],
+        "single_vs_echo_polling": [pytest.approx(0.5)],
+        "single_vs_postgres": [pytest.approx(3.0)],
+        "orders_per_s": [pytest.approx(450.0)],
+        "reporting_per_s": [pytest.approx(70_000.0)],
+        "frames_vs_redis_lua": [pytest.approx(2.4)],
+        "lone_vs_floor": [pytest.approx(1.8)],
+    }
+
+
+def test_a_round_in_which_the_machine_was_slow_is_no_part_of_the_median() -> None:
+    """Ratios of medians would have been 700 / 800."""
+    single, echo = [600.0, 700.0, 900.0], [800.0, 1_000.0, 500.0]
+    results = {name: [figure] * 3 for name, figure in FIGURES.items()}
+    results |= {"system_single_400": list(map(result, single)), "echo_400": list(map(result, echo))}
+    rounds = figures.of_rounds(results)
+    assert rounds["single_vs_echo"] == [pytest.approx(0.75), pytest.approx(0.7), pytest.approx(1.8)]
+    assert figures.medians_of(rounds)["single_vs_echo"] == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize(
@@ -83,15 +91,17 @@ def test_all_are_met_only_if_all_were_measured() -> None:
 
 
 def test_what_was_not_measured_is_not_in_the_file(tmp_path: Path) -> None:
-    figures.write(tmp_path / "bench.json", {"lone": result(1.0)}, {"single_vs_echo": 0.6, "lone_vs_floor": math.nan})
+    found = {"single_vs_echo": 0.6, "lone_vs_floor": math.nan}
+    figures.write(tmp_path / "bench.json", {"lone": result(1.0)}, found, {"single_vs_echo": [0.5, 0.7]})
     written = json.loads((tmp_path / "bench.json").read_text())
     assert written["ratios"] == {"single_vs_echo": 0.6}
+    assert written["rounds"] == {"single_vs_echo": [0.5, 0.7]}
     assert written["scenarios"] == [{"name": "lone", "per_s": 1.0, "p50_ms": None, "p99_ms": None}]
 
 
 def test_the_file_says_which_figures_another_client_than_saturation_s_drives(tmp_path: Path) -> None:
     found = {"half_load_p99_ms": 19.0, "half_load_p99_vs_p50": math.nan, "single_vs_echo": 0.6}
-    figures.write(tmp_path / "bench.json", {"lone": result(1.0)}, found)
+    figures.write(tmp_path / "bench.json", {"lone": result(1.0)}, found, {"single_vs_echo": [0.5, 0.7]})
     notes = json.loads((tmp_path / "bench.json").read_text())["notes"]
     assert list(notes) == ["half_load_p99_ms"]
     assert "wire.py" in notes["half_load_p99_ms"]
