@@ -3,7 +3,8 @@
 For appends, which every scan waits for. A call of redis-py takes a connection from the pool, looks whether it is still
 good, starts a task to write with a time-out, and another time-out to read, through asyncio's streams. Here a call is
 one write and one answer, in the event loop's own protocol, packed and parsed by hiredis: a third of the CPU of an
-append, and two turns of the event loop less. It is on its way as soon as it is made, before anybody awaits its answer.
+append, and two turns of the event loop less. On a connection that is open and free it is on its way as soon as it is
+made, before anybody awaits its answer.
 """
 
 from __future__ import annotations
@@ -62,16 +63,17 @@ class HeldScript:
             return (await self._free_wire(deadline)).ask(deadline, *command)
 
     async def _free_wire(self, deadline: float) -> _Wire:
-        while True:
-            if self._ended:
-                raise LostConnectionError("this end has hung up")
+        while not self._ended:
             wire = self._wire
             if wire is None or wire.closed:
-                wire = self._wire = await self._connect(deadline)
+                self._wire = await self._connect(deadline)
             elif wire.is_free:
                 return wire
             else:
                 await wire.settled()
+        if self._wire is not None:
+            self._wire.close()  # it was made while this end hung up
+        raise LostConnectionError("this end has hung up")
 
     async def _connect(self, deadline: float) -> _Wire:
         loop, server = asyncio.get_running_loop(), self._server
@@ -146,9 +148,10 @@ class _Wire(asyncio.Protocol):
         """
         if self._transport is None or not self.is_free:
             raise LostConnectionError("the connection is not free")
+        packed = hiredis.pack_command(command)
         answer = self._answer = asyncio.get_running_loop().create_future()
         self._watch_until(deadline)
-        self._transport.write(hiredis.pack_command(command))
+        self._transport.write(packed)
         return answer
 
     async def settled(self) -> None:

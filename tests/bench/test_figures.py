@@ -62,6 +62,16 @@ def test_ratios_are_of_one_round_and_against_the_better_peer() -> None:
     }
 
 
+def test_orders_are_those_of_one_form_the_better_by_its_median() -> None:
+    """The better of each round would be more than either form has sold."""
+    results = {name: [figure] * 3 for name, figure in FIGURES.items()}
+    results |= {
+        "orders_sell": [result(400.0), result(410.0), result(500.0)],
+        "orders_steps": [result(450.0), result(390.0), result(380.0)],
+    }
+    assert figures.of_rounds(results)["orders_per_s"] == [400.0, 410.0, 500.0]
+
+
 def test_a_round_in_which_the_machine_was_slow_is_no_part_of_the_median() -> None:
     """Ratios of medians would have been 700 / 800."""
     single, echo = [600.0, 700.0, 900.0], [800.0, 1_000.0, 500.0]

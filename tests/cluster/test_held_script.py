@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -216,3 +216,79 @@ async def test_after_it_was_closed_nothing_is_asked_any_more(echo: HeldScript, v
     with pytest.raises(RedisError, match="has hung up"):
         await echo(keys=["calls"], args=["2"])
     assert calls_done(valkey_url) == 1
+
+
+class Slow:
+    """A server that answers each command after its own delay in seconds; None: never."""
+
+    def __init__(self, *delays_s: float | None) -> None:
+        self._delays_s = iter(delays_s)
+        self._asked = 0
+        self.serving: set[asyncio.Task[None] | None] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.serving.add(asyncio.current_task())
+        with suppress(ConnectionError):
+            while await reader.read(65_536):
+                self._asked += 1
+                delay_s = next(self._delays_s)
+                if delay_s is not None:
+                    await asyncio.sleep(delay_s)
+                    writer.write(b":%d\r\n" % self._asked)
+        writer.close()
+
+
+@asynccontextmanager
+async def slow(*delays_s: float | None) -> AsyncIterator[HeldScript]:
+    there = Slow(*delays_s)
+    async with await asyncio.start_server(there.serve, "127.0.0.1", 0) as server:
+        script = HeldScript(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", ECHO, 1.0)
+        yield script
+        await script.close()
+        await asyncio.gather(*filter(None, there.serving))
+
+
+async def test_each_call_has_its_own_time_whatever_that_of_the_one_before_was() -> None:
+    """The watch of the first call is over while the third waits for its answer, and the fourth is never answered."""
+    time = asyncio.get_running_loop().time
+    async with slow(0, 0, 0.6, None) as script:
+        await script(keys=["calls"], args=["1"])
+        await asyncio.sleep(0.6)
+        assert [await script(keys=["calls"], args=[number]) for number in ("2", "3")] == [2, 3]
+        began = time()
+        with pytest.raises(TimeoutError):
+            await script(keys=["calls"], args=["4"])
+        assert time() - began > 0.95
+
+
+async def test_a_call_that_waits_for_another_has_its_own_time_and_leaves_the_other_its_answer() -> None:
+    async with slow(0, 0.5, 0) as script:
+        await script(keys=["calls"], args=["1"])
+        first = script(keys=["calls"], args=["2"])
+        script._timeout_s = 0.1
+        with pytest.raises(TimeoutError):
+            await script(keys=["calls"], args=["3"])
+        script._timeout_s = 1.0
+        assert await first == 2
+        assert await script(keys=["calls"], args=["4"]) == 3
+
+
+async def test_closed_while_it_connects_it_leaves_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with slow(0) as script:
+        connect, connected, go_on = script._connect, asyncio.Event(), asyncio.Event()
+
+        async def held(deadline: float) -> object:
+            wire = await connect(deadline)
+            connected.set()
+            await go_on.wait()
+            return wire
+
+        monkeypatch.setattr(script, "_connect", held)
+        call = asyncio.ensure_future(script(keys=["calls"], args=["1"]))
+        await connected.wait()
+        await script.close()
+        go_on.set()
+        with pytest.raises(RedisError, match="has hung up"):
+            await call
+        assert script._wire is not None
+        assert script._wire.closed

@@ -12,6 +12,8 @@ from parkgate.gate.v1 import gate_pb2, gate_pb2_grpc
 from tests.cluster.harness import channel, now_ms
 from tests.soak.served import Held, Served
 
+SCANS_A_FRAME = 500
+
 AT_ONCE = 8
 HELLO = gate_pb2.ClientFrame(hello=gate_pb2.Hello(gate_ids=["main-1"], software="soak"))
 LONE_ANSWERS, MOST = 3, 6
@@ -137,14 +139,15 @@ async def _stream(server: Served, ahead: int, load: Load) -> None:
             if not answer.verdicts:
                 continue
             load.take(answer.verdicts)
-            await call.write(_nonsense())
+            for _ in range(len(answer.verdicts) // SCANS_A_FRAME):  # several may be answered together
+                await call.write(_nonsense())
         call.cancel()
 
 
 def _nonsense() -> gate_pb2.ClientFrame:
     at = now_ms()
     return gate_pb2.ClientFrame(
-        scans=[gate_pb2.Scan(scan_id=os.urandom(16), token=b"no ticket", scan_time_ms=at) for _ in range(500)]
+        scans=[gate_pb2.Scan(scan_id=os.urandom(16), token=b"no ticket", scan_time_ms=at) for _ in range(SCANS_A_FRAME)]
     )
 
 

@@ -112,7 +112,8 @@ async def _stream(crowd: Crowd, tokens: Sequence[bytes], ahead: int) -> None:
             decided = [verdict for verdict in answer.verdicts if guests.take(verdict)]
             load.take(answer.verdicts)
             crowd.heard(decided)
-            await call.write(guests.frame(SCANS_A_FRAME))
+            for _ in range(len(answer.verdicts) // SCANS_A_FRAME):  # several may be answered together
+                await call.write(guests.frame(SCANS_A_FRAME))
         call.cancel()
 
 
