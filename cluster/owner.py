@@ -67,17 +67,15 @@ SHED_RETRY_MS = 500
 BUSY = "the owner has as many calls waiting as may be; nothing was done, ask again"
 
 Work = Callable[[Batch], None]
+log = structlog.get_logger("cluster.owner")
 
 
 @dataclass(frozen=True, slots=True)
-class _Append:
+class _BegunAppend:
     """The entries of a batch, and what the ledger was asked; None if there are none."""
 
     entries: Sequence[tuple[Partition, Append]]
     asked: Awaitable[list[Appended]] | None
-
-
-log = structlog.get_logger("cluster.owner")
 
 
 def wall_clock_ms() -> int:
@@ -328,12 +326,12 @@ class Owner:
             waiting, batch.waiting = batch.waiting, []
             self._wait_for_capacity(waiting)
 
-    def _begin_append(self, batch: Batch) -> _Append:
+    def _begin_append(self, batch: Batch) -> _BegunAppend:
         """An append is on its way in the turn that has decided it."""
         entries = list(batch.appends())
-        return _Append(entries, self.ledger.append([append for _, append in entries]) if entries else None)
+        return _BegunAppend(entries, self.ledger.append([append for _, append in entries]) if entries else None)
 
-    async def _commit(self, batch: Batch, append: _Append) -> None:
+    async def _commit(self, batch: Batch, append: _BegunAppend) -> None:
         """Waits until a batch is durable, then answers it."""
         await self._durable(batch, append)
         unproven = batch.told_of() - {partition for partition, _ in append.entries}
@@ -366,7 +364,7 @@ class Owner:
             self._minute = Minute(rules, moment, self.control.modes)
         return Context(moment, self._minute, self.control.ring)
 
-    async def _durable(self, batch: Batch, append: _Append) -> None:
+    async def _durable(self, batch: Batch, append: _BegunAppend) -> None:
         """Waits until a batch's entries are appended. Partitions that turn out to be fenced are marked so, and
         dropped."""
         if append.asked is None:
