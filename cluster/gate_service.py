@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from cluster.control import Control
 from cluster.gate_session import MAX_ITEMS_IN_FRAME, Dispatcher, Outbox
-from cluster.identity import Identity, Revoked, identity_of
+from cluster.identity import Identity, Revoked, identity_of, refused
 from cluster.owner import wall_clock_ms
 from cluster.partition import partition_of_scan
 from cluster.routes import Routes
@@ -240,12 +240,12 @@ class GateService:
         self.timeouts += self._dispatcher.expire(asyncio.get_running_loop().time())
 
     def end_revoked(self) -> None:
-        """Ends the streams of certificates that were revoked since they were opened."""
+        """Ends the streams of certificates that were revoked since they were opened. Raises: DamagedDataError, if the
+        list cannot be read, and never could."""
+        serials = self._revoked.serials() if self._callers else frozenset[int]()
         for outbox, (identity, _) in self._callers.items():
-            try:
-                self._revoked.check(identity)
-            except NotPermittedError as error:
-                self._end(outbox, error)
+            if identity.serial in serials:
+                self._end(outbox, refused(identity))
 
     def _end(self, outbox: Outbox, why: ParkgateError) -> None:
         """Ends a stream from our side. What it has in flight is decided all the same, and told by its scan ids."""

@@ -62,6 +62,11 @@ def identity_of(auth_context: Mapping[str, Iterable[bytes]]) -> Identity:
     return Identity({kind: frozenset(values) for kind, values in names.items()}, certificate.serial_number)
 
 
+def refused(identity: Identity) -> NotPermittedError:
+    """What the holder of a revoked certificate is told."""
+    return NotPermittedError(f"the certificate of {identity.label} was revoked: enrol it again")
+
+
 class Revoked:
     """Serial numbers of revoked certificates, read again when the file changes.
 
@@ -82,16 +87,20 @@ class Revoked:
             DamagedDataError: the list cannot be read, and never could.
         """
         if self.holds(identity.serial):
-            raise NotPermittedError(f"the certificate of {identity.label} was revoked: enrol it again")
+            raise refused(identity)
 
     def holds(self, serial: int) -> bool:
         """Whether the certificate of that serial number is revoked. Raises: DamagedDataError, as `check`."""
-        return self._path is not None and serial in self._current(self._path)
+        return serial in self.serials()
 
-    def _current(self, path: Path) -> frozenset[int]:
-        self._look(path)
+    def serials(self) -> frozenset[int]:
+        """All that are revoked now; one look at the file, which is not for each of thousands of streams. Raises:
+        DamagedDataError, as `check`."""
+        if self._path is None:
+            return frozenset()
+        self._look(self._path)
         if self._serials is None:
-            raise DamagedDataError(f"the list of revoked certificates is damaged: restore {path.name}")
+            raise DamagedDataError(f"the list of revoked certificates is damaged: restore {self._path.name}")
         return self._serials
 
     def _look(self, path: Path) -> None:

@@ -4,7 +4,7 @@ A frame is a 4-byte big-endian length and a LinkRequest (towards the owner) or a
 the same socket, frames cost a third of the CPU a batch, so they carry the scans. A broken link is an unknown outcome.
 
 `LinkClient.call` is for everything that is asked one by one, `LinkClient.scan` for groups of scans: one that is alone
-travels at once, groups that arrive within one turn of the event loop together, and in a crowd those of a millisecond.
+travels at once, groups that arrive within one turn of the event loop together, in a crowd those of two milliseconds.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MAX_BATCH = 4 * 1024 * 1024
 """Bytes of frames and heads after which another link frame is begun: no crowd of gates can make one too large."""
 MAX_UNSENT = 8 * 1024 * 1024
 """Bytes that may wait in a link's send buffer before callers, of scans and of all else, are told to retry."""
-GATHER_S = 0.001
+GATHER_S = 0.002
 """From one frame of scans to the next while a crowd waits for answers. Each frame wakes the owner and costs both sides
-a system call; an owner appends every 3 ms in a crowd, so that what travels alone only waits there."""
+a system call; an owner appends every 5 ms in a crowd, so that what travels alone only waits there."""
 FEW_GROUPS = 3
 """Waiting for answers: the guests of a turnstile or two, who are not made to wait for each other."""
 CONNECT_TIMEOUT_S = 2.0

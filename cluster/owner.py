@@ -53,7 +53,7 @@ MAX_COMMANDS_WAITING = 1_000
 """Registrations, changes and questions in the inbox: sales have a handful under way. Beyond: ask again."""
 MAX_BATCH_AGE_MS = 500
 """A batch has one instant. While the ledger does not answer, what arrives later than this waits for the next batch."""
-PACE_S = 0.003
+PACE_S = 0.005
 """From one append to the next while scans come faster than one at a time. An append costs all processes together some
 0.4 ms of CPU, whatever it holds: at 5,000 scans a second, begun as soon as the last was done, they took half of two
 cores, and the slowest scans waited for a core."""

@@ -16,7 +16,7 @@ import psycopg
 from reporting import metrics
 from reporting.batch import Batch, batch_of
 from reporting.config import ReportingConfig
-from reporting.joint import PACE_S, TARGET_EVENTS, JointWriter
+from reporting.joint import JointWriter
 from reporting.log_reader import LogReader, make_client
 from reporting.store import Offset
 from ticketcore.errors import DamagedDataError, InvalidInputError, UnavailableError
@@ -25,8 +25,9 @@ log = logging.getLogger(__name__)
 
 COUNT_RANGE = (16, 5_000)
 """Entries asked for at once. One entry may hold 1,000 events."""
-FULL_SHARE = 0.5
-"""Of TARGET_EVENTS: what holds more follows at once, for then the worker is catching up."""
+READ_EVENTS = 100_000
+"""Of about this many events at once are the entries that are asked for: some MB. Half of it is more than gathers while
+a transaction rests, so that what holds more follows at once: the worker is catching up."""
 BACKOFF_S = (0.1, 5.0)
 PARTITION_NAME = re.compile(r"[a-z][0-9]{1,5}")
 
@@ -137,12 +138,12 @@ class PartitionWorker:
             metrics.LAG_ENTRIES.labels(self._partition).set(0)
             return 0.0
         batch = batch_of(self._partition, entries, self._zone)
-        full = batch.events > FULL_SHARE * TARGET_EVENTS
+        full = batch.events > READ_EVENTS / 2
         self._offset, written = await self._writer.write(batch, self._offset, at_once=at_once or full)
         if written:
             self._record(batch)
         await self._publish()
-        return 0.0 if full else PACE_S
+        return 0.0 if full else self._writer.rest_s
 
     async def _was_overtaken(self) -> bool:
         """Whether another worker has moved the offset: then what seems to be missing was trimmed after it was read."""
@@ -151,7 +152,7 @@ class PartitionWorker:
 
     def _record(self, batch: Batch) -> None:
         self._events += batch.events
-        wanted = TARGET_EVENTS * batch.entries // max(batch.events, 1)
+        wanted = READ_EVENTS * batch.entries // max(batch.events, 1)
         self._count = min(max(wanted, COUNT_RANGE[0]), COUNT_RANGE[1])
         metrics.EVENTS.labels(self._partition).inc(batch.events)
         metrics.ENTRIES.labels(self._partition).inc(batch.entries)

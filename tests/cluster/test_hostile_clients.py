@@ -151,6 +151,19 @@ async def test_revoking_a_certificate_ends_its_open_streams_within_seconds_and_n
     assert len(cluster.gateway.gates._callers) == len(cluster.gateway.gates._outboxes) == 1
 
 
+async def test_one_look_at_the_list_of_revoked_certificates_serves_all_streams(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway looks twice a second, and may have thousands."""
+    for gate in ("main-1", "main-2"):
+        await cluster.gate(gate)
+    looks: list[Path] = []
+    monkeypatch.setattr(Revoked, "_look", lambda _, path: looks.append(path))
+    assert cluster.gateway.gates.streams == 2
+    cluster.gateway.gates.end_revoked()
+    assert looks == [cluster.pki.folder / "pki" / "revoked.json"]
+
+
 async def _scan_for_ever(client: Any, token: bytes) -> None:
     while True:
         await client.send(scan(token))

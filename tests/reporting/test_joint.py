@@ -116,6 +116,25 @@ async def test_a_full_transaction_leaves_the_rest_to_the_next(
     assert transactions == [["p0", "p1"], ["p2"]]
 
 
+@pytest.mark.parametrize(("took_s", "least_s", "most_s"), [(0.0, 0.2, 0.2), (0.08, 0.32, 0.5), (0.3, 0.5, 0.5)])
+async def test_a_rest_is_as_long_as_its_transaction_was_heavy(
+    writer: JointWriter, monkeypatch: pytest.MonkeyPatch, took_s: float, least_s: float, most_s: float
+) -> None:
+    """Where the machine is full, gates go first: fewer transactions, of more events each."""
+
+    async def heavy(_: Connection, batches: Sequence[tuple[Batch, Offset]]) -> dict[str, tuple[Offset, bool]]:
+        began.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(took_s)
+        return {batch.partition: (read_from, True) for batch, read_from in batches}
+
+    began: list[float] = []
+    monkeypatch.setattr(joint, "write", heavy)
+    for _ in range(2):
+        await writer.write(first_entry("p0", admitted(7, 1)), START, at_once=False)
+    assert least_s <= writer.rest_s <= most_s
+    assert began[1] - began[0] >= took_s + least_s
+
+
 async def test_a_connection_that_breaks_is_told_to_all_and_made_again(url: str, writer: JointWriter) -> None:
     """The outcome is unknown: each reads its offset again."""
     rows(url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reporting'")
