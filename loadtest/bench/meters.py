@@ -20,8 +20,9 @@ SETTLE_S = 120.0
 AWAITED = "parkgate_partition_passages_awaited"
 
 
-def processes_of(data_dir: Path) -> list[psutil.Process]:
-    """Every process of the stack that keeps its data there."""
+def processes_of(data_dir: Path, *roots: int) -> list[psutil.Process]:
+    """Every process of the stack that keeps its data there. `roots`, here and below: processes whose descendants belong
+    to it as well, as of a Ray cluster that was there before."""
     for process in psutil.process_iter(["cmdline"]):
         if "ops.supervisor" in (process.info["cmdline"] or ()):
             try:
@@ -29,14 +30,15 @@ def processes_of(data_dir: Path) -> list[psutil.Process]:
             except psutil.Error:
                 continue
             if ours:
-                return [process, *process.children(recursive=True)]
+                more = [child for root in roots for child in psutil.Process(root).children(recursive=True)]
+                return [process, *process.children(recursive=True), *more]
     raise LookupError(f"no supervisor runs on {data_dir}")
 
 
-def cpu_seconds(data_dir: Path) -> float:
+def cpu_seconds(data_dir: Path, *roots: int) -> float:
     """CPU that the stack's processes have used so far, user and system."""
     total = 0.0
-    for process in processes_of(data_dir):
+    for process in processes_of(data_dir, *roots):
         try:
             times = process.cpu_times()
         except psutil.Error:
@@ -56,11 +58,9 @@ PARTS = {
 
 
 def cpu_by_part(data_dir: Path, *roots: int) -> dict[str, float]:
-    """CPU seconds so far by part of the system. `roots`: processes whose descendants belong to it as well, as of a Ray
-    cluster that was there before."""
+    """CPU seconds so far by part of the system."""
     found = dict.fromkeys((*PARTS.values(), "others"), 0.0)
-    more = (child for root in roots for child in psutil.Process(root).children(recursive=True))
-    for process in (*processes_of(data_dir), *more):
+    for process in processes_of(data_dir, *roots):
         try:
             words, times = (process.cmdline() or [""])[0], process.cpu_times()
             name = process.name()
@@ -78,9 +78,9 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def owner_bytes(data_dir: Path) -> int:
+def owner_bytes(data_dir: Path, *roots: int) -> int:
     """Private memory of the partition owners (unique set size), in bytes."""
-    return sum(process.memory_full_info().uss for process in processes_of(data_dir) if _is_owner(process))
+    return sum(process.memory_full_info().uss for process in processes_of(data_dir, *roots) if _is_owner(process))
 
 
 def _is_owner(process: psutil.Process) -> bool:
@@ -98,7 +98,7 @@ class Where(Protocol):
     def metrics_ports(self) -> Sequence[int]: ...
 
 
-def settle(where: Where) -> None:
+def settle(where: Where, *roots: int) -> None:
     """Waits until the stack has nothing left to do: snapshots, passages that nobody reports, reports. What was asked
     before is then no part of what is measured next.
 
@@ -108,9 +108,9 @@ def settle(where: Where) -> None:
     """
     deadline, quiet = time.monotonic() + SETTLE_S, QUIET_SHARE * len(where.metrics_ports)
     while time.monotonic() < deadline:
-        before = cpu_seconds(where.data_dir)
+        before = cpu_seconds(where.data_dir, *roots)
         time.sleep(1.0)
-        if cpu_seconds(where.data_dir) - before < quiet and not total(where.metrics_ports, AWAITED):
+        if cpu_seconds(where.data_dir, *roots) - before < quiet and not total(where.metrics_ports, AWAITED):
             return
     raise TimeoutError(f"the system still works after {SETTLE_S:.0f} s")
 

@@ -103,7 +103,7 @@ def two_nodes() -> Iterator[tuple[dict[str, str], int]]:
 
 @dataclass(slots=True)
 class _Meter:
-    """CPU by part of one system. `roots` as for `meters.cpu_by_part`."""
+    """CPU by part of one system. `roots` as for `meters.processes_of`."""
 
     stack: system.Stack
     roots: tuple[int, ...]
@@ -115,7 +115,7 @@ class _Meter:
 
     async def rest(self) -> None:
         """Waits until nothing is left to do, and measures what that takes."""
-        await asyncio.to_thread(meters.settle, self.stack)
+        await asyncio.to_thread(meters.settle, self.stack, *self.roots)
         self.begin()
         await asyncio.sleep(IDLE_S)
         cpu, seconds = self._read(), time.monotonic() - self._began
@@ -138,7 +138,7 @@ class _Meter:
 
 
 async def measure(layout: str, environment: dict[str, str], rates: Sequence[float], *roots: int) -> Cost:
-    """Starts a system of that layout and measures what its scans cost. `roots` as for `meters.cpu_by_part`."""
+    """Starts a system of that layout and measures what its scans cost. `roots` as for `meters.processes_of`."""
     with system.running(BUILD / "scaling-data", BASE_PORT, **environment) as stack:
         gate = stack.enroll("gate", "bench", "--gates", ",".join(system.GATES))
         counts = [FRAME_SCANS, *(int(rate * STEADY_S) for rate in rates)]
@@ -148,12 +148,12 @@ async def measure(layout: str, environment: dict[str, str], rates: Sequence[floa
         plan = Plan(address, *files, system.GATES, FRAME_STREAMS, FRAME, 60.0, str(shown), 0, FRAME_SCANS)
         meter = _Meter(stack, roots)
         await meter.rest()
-        before = _bytes(stack)
+        before = _bytes(stack, *roots)
         meter.begin()
         in_frames = await scenarios.run_client(plan)
-        await asyncio.to_thread(meters.settle, stack)
+        await asyncio.to_thread(meters.settle, stack, *roots)
         _, frames_us = meter.since(FRAME_SCANS)
-        grown = [(now - then) / FRAME_SCANS for then, now in zip(before, _bytes(stack), strict=True)]
+        grown = [(now - then) / FRAME_SCANS for then, now in zip(before, _bytes(stack, *roots), strict=True)]
         one_by_one, first = [], FRAME_SCANS
         for rate, count in zip(rates, counts[1:], strict=True):
             lone = replace(plan, streams=STREAMS, scans_a_frame=1, first_token=first, token_count=count)
@@ -181,13 +181,13 @@ async def _at_rate(meter: _Meter, plan: steady.Plan) -> Rate:
     return Rate(plan.per_s, *meter.since(result.scans))
 
 
-def _bytes(stack: system.Stack) -> tuple[int, int, int]:
+def _bytes(stack: system.Stack, *roots: int) -> tuple[int, int, int]:
     """Of the ledger's files, of Postgres' tables, and of the owners' memory."""
     data_dir = stack.data_dir
     return (
         meters.folder_bytes(data_dir / "ledger"),
         meters.folder_bytes(data_dir / "postgres" / "base"),
-        meters.owner_bytes(data_dir),
+        meters.owner_bytes(data_dir, *roots),
     )
 
 
