@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 COUNT_RANGE = (16, 5_000)
 """Entries asked for at once. One entry may hold 1,000 events."""
 READ_EVENTS = 100_000
-"""Of about this many events at once are the entries that are asked for: some MB. Half of it is more than gathers while
-a transaction rests, so that what holds more follows at once: the worker is catching up."""
+"""About so many events are in the entries that are asked for at once: some MB. A worker that gets half of it, which is
+more than gathers while a transaction rests, or all entries that it asked for, is catching up, and goes on at once."""
 BACKOFF_S = (0.1, 5.0)
 PARTITION_NAME = re.compile(r"[a-z][0-9]{1,5}")
 
@@ -138,7 +138,7 @@ class PartitionWorker:
             metrics.LAG_ENTRIES.labels(self._partition).set(0)
             return 0.0
         batch = batch_of(self._partition, entries, self._zone)
-        full = batch.events > READ_EVENTS / 2
+        full = len(entries) >= self._count or batch.events > READ_EVENTS / 2
         self._offset, written = await self._writer.write(batch, self._offset, at_once=at_once or full)
         if written:
             self._record(batch)

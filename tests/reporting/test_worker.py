@@ -21,11 +21,12 @@ from parkgate.events.v1 import events_pb2 as pb
 from parkgate.gate.v1 import gate_pb2 as gate
 from reporting.config import ReportingConfig
 from reporting.database import connect, migrate
+from reporting.joint import REST_RANGE_S
 from reporting.log_reader import make_client
 from reporting.queries.counts import postgres_book
 from reporting.reconcile import Count, compare
 from reporting.recount import recount
-from reporting.worker import PartitionWorker
+from reporting.worker import COUNT_RANGE, PartitionWorker
 from ticketcore.errors import DamagedDataError
 from ticketcore.seal import seal
 
@@ -233,6 +234,18 @@ async def test_events_belong_to_the_civil_day_of_the_park(
     assert sql(config, "SELECT count(*) FROM reporting.scan_runs_20260502") == [(2,)]
 
 
+async def test_a_worker_that_gets_all_that_it_asked_for_goes_on_at_once(
+    ledger: redis.Redis, worker: PartitionWorker
+) -> None:
+    """More waits, however little each entry says: turnstiles' entries hold one or two events."""
+    BusyDay(PartitionLog(ledger, "p0"), random.Random(1), 1_000).write(COUNT_RANGE[0] + 5)
+    await worker._begin()
+    assert await worker._step(at_once=False) == 0.0
+    assert worker.state().sequence == COUNT_RANGE[0]
+    assert await worker._step(at_once=False) >= REST_RANGE_S[0]
+    assert worker.state().sequence == COUNT_RANGE[0] + 5
+
+
 async def test_a_hole_in_the_ledger_stops_the_partition_and_is_never_stepped_over(
     config: ReportingConfig, ledger: redis.Redis, worker: PartitionWorker
 ) -> None:
@@ -305,7 +318,7 @@ async def test_new_entries_are_in_postgres_within_a_blink(
 WORKER_PROCESS = """
 import asyncio, sys
 from reporting.config import ReportingConfig
-from reporting.worker import PartitionWorker
+from reporting.worker import COUNT_RANGE, PartitionWorker
 config = ReportingConfig(sys.argv[1], sys.argv[2], ("p0",), "Europe/Paris")
 print("ready", flush=True)
 asyncio.run(PartitionWorker(config, "p0").run())
