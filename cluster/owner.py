@@ -56,7 +56,7 @@ MAX_BATCH_AGE_MS = 500
 PACE_S = 0.005
 """From one append to the next while scans come faster than one at a time. An append costs all processes together some
 0.4 ms of CPU, whatever it holds: at 5,000 scans a second, begun as soon as the last was done, they took half of two
-cores, and the slowest scans waited for a core."""
+cores, and the slowest scans waited for a core. 5 ms instead of 3 are 3 % less CPU, for 1.7 ms of wait."""
 FEW_SCANS = 3
 """In two batches together: the guests of a turnstile or two, who are not made to wait for each other."""
 APPEND_RETRY_S = 0.05

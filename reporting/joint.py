@@ -20,8 +20,9 @@ from reporting.store import Offset, read_offset, write
 from ticketcore.errors import DamagedDataError
 
 REST_RANGE_S = (0.2, 0.5)
-"""From one transaction to the next. It takes the cores and the disk that gates want: reports may lag by a part of a
-second, guests may not."""
+"""From one transaction that is not full to the next. It takes the cores and the disk that gates want: reports may lag,
+guests may not. An event waits for a rest and two transactions at most, in all some 1 s where one takes 0.2 s,
+and for a rest more if its worker was not done with reading when the others began."""
 REST_TIMES = 4
 """How many times as long as a transaction took the rest after it is, within that range. Where the machine is busy each
 takes longer, fewer are made, and each event costs less: many of them then share a row, a statement and an fsync."""
@@ -144,8 +145,7 @@ class JointWriter:
         finally:
             _fail(taken, _closed())  # whoever was not told anything, whatever has ended this
             self._last_end = asyncio.get_running_loop().time()
-            shortest_s, longest_s = REST_RANGE_S
-            self.rest_s = min(max(shortest_s, REST_TIMES * (self._last_end - began)), longest_s)
+            self.rest_s = rest_after(self._last_end - began)
 
     async def _connected(self) -> Connection:
         if self._connection is None:
@@ -157,6 +157,12 @@ class JointWriter:
         if connection is not None:
             with contextlib.suppress(psycopg.Error, OSError):
                 await connection.close()
+
+
+def rest_after(took_s: float) -> float:
+    """Seconds to rest after a transaction that took so long."""
+    shortest_s, longest_s = REST_RANGE_S
+    return min(max(shortest_s, REST_TIMES * took_s), longest_s)
 
 
 def _closed() -> psycopg.InterfaceError:

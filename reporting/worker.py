@@ -27,7 +27,7 @@ COUNT_RANGE = (16, 5_000)
 """Entries asked for at once. One entry may hold 1,000 events."""
 READ_EVENTS = 100_000
 """About so many events are in the entries that are asked for at once: some MB. A worker that gets half of it, which is
-more than gathers while a transaction rests, or all entries that it asked for, is catching up, and goes on at once."""
+more than gathers in a rest of four partitions, or all entries that it asked for, is behind, and goes on at once."""
 BACKOFF_S = (0.1, 5.0)
 PARTITION_NAME = re.compile(r"[a-z][0-9]{1,5}")
 

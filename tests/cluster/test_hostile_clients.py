@@ -161,7 +161,7 @@ async def test_one_look_at_the_list_of_revoked_certificates_serves_all_streams(
     monkeypatch.setattr(Revoked, "_look", lambda _, path: looks.append(path))
     assert cluster.gateway.gates.streams == 2
     cluster.gateway.gates.end_revoked()
-    assert looks == [cluster.pki.folder / "pki" / "revoked.json"]
+    assert looks == [enrolment.revoked_path(cluster.pki.folder)]
 
 
 async def _scan_for_ever(client: Any, token: bytes) -> None:

@@ -116,11 +116,16 @@ async def test_a_full_transaction_leaves_the_rest_to_the_next(
     assert transactions == [["p0", "p1"], ["p2"]]
 
 
-@pytest.mark.parametrize(("took_s", "least_s", "most_s"), [(0.0, 0.2, 0.2), (0.08, 0.32, 0.5), (0.3, 0.5, 0.5)])
-async def test_a_rest_is_as_long_as_its_transaction_was_heavy(
-    writer: JointWriter, monkeypatch: pytest.MonkeyPatch, took_s: float, least_s: float, most_s: float
-) -> None:
+@pytest.mark.parametrize(("took_s", "rest_s"), [(0.0, 0.2), (0.05, 0.2), (0.08, 0.32), (0.3, 0.5)])
+def test_a_rest_is_as_long_as_its_transaction_was_heavy(took_s: float, rest_s: float) -> None:
     """Where the machine is full, gates go first: fewer transactions, of more events each."""
+    assert joint.rest_after(took_s) == pytest.approx(rest_s)
+
+
+async def test_after_a_heavy_transaction_the_next_waits_for_a_longer_rest(
+    writer: JointWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took_s = 0.1
 
     async def heavy(_: Connection, batches: Sequence[tuple[Batch, Offset]]) -> dict[str, tuple[Offset, bool]]:
         began.append(asyncio.get_running_loop().time())
@@ -131,8 +136,7 @@ async def test_a_rest_is_as_long_as_its_transaction_was_heavy(
     monkeypatch.setattr(joint, "write", heavy)
     for _ in range(2):
         await writer.write(first_entry("p0", admitted(7, 1)), START, at_once=False)
-    assert least_s <= writer.rest_s <= most_s
-    assert began[1] - began[0] >= took_s + least_s
+    assert began[1] - began[0] >= took_s + joint.rest_after(took_s)
 
 
 async def test_a_connection_that_breaks_is_told_to_all_and_made_again(url: str, writer: JointWriter) -> None:
@@ -244,5 +248,6 @@ async def test_partitions_that_are_busy_come_to_share_their_transactions(
     await writer.close()
     for worker in workers:
         await worker.close()
-    assert transactions.count(list(NAMES)) >= len(transactions) - 4
+    together = transactions.count(list(NAMES))
+    assert together >= max(2, len(transactions) - 4)
     assert len(recognised(url)) == 60

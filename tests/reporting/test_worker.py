@@ -318,7 +318,7 @@ async def test_new_entries_are_in_postgres_within_a_blink(
 WORKER_PROCESS = """
 import asyncio, sys
 from reporting.config import ReportingConfig
-from reporting.worker import COUNT_RANGE, PartitionWorker
+from reporting.worker import PartitionWorker
 config = ReportingConfig(sys.argv[1], sys.argv[2], ("p0",), "Europe/Paris")
 print("ready", flush=True)
 asyncio.run(PartitionWorker(config, "p0").run())
